@@ -1,0 +1,287 @@
+//! The embedded store: sled behind one storage thread.
+//!
+//! Readers read sled on their own side. Commits go through a channel to one thread, which drains it,
+//! judges each commit against the applied state and what the group has written so far, applies the
+//! group as one batch, makes it durable with one `fdatasync`, and answers all. The next group gathers
+//! meanwhile. So a commit that is answered, and everything it has read, is on the disk.
+//!
+//! What sled 0.34.7 does on Linux, and what is done about it, is in [`sync`].
+
+mod group;
+mod sync;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use countersign_types::UnixMillis;
+use tokio::sync::{RwLock, mpsc, oneshot, watch};
+
+use crate::{Commit, CommitError, Committed, Hold, Row, Store, StoreError};
+
+/// How many events one group's row holds at most.
+pub(crate) const GROUP_EVENTS_MAX: usize = 4_096;
+
+/// How many commits may wait for the storage thread. Beyond it callers wait for a place, which their
+/// own limits bound.
+const WAITING_COMMITS_MAX: usize = 1_024;
+
+/// sled's page cache. Its memory is a multiple of this; the rows of a busy day are small.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A file beside sled's own that says that the store has held data. sled takes a file without one
+/// readable segment for an empty database; with the marker there that is damage, not a new start.
+const MARKER: &str = "countersign-store";
+const MARKER_TEXT: &str = "A store of countersign, format 1. Do not remove this file.\n";
+
+/// Why a store was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("the data folder `{}` is in use by another process", path.display())]
+    InUse {
+        /// The data folder.
+        path: PathBuf,
+    },
+    /// It cannot be read or written.
+    #[error("cannot open the store in `{}`: {reason}", path.display())]
+    Unusable {
+        /// The data folder.
+        path: PathBuf,
+        /// What the operating system or sled says.
+        reason: String,
+    },
+    /// It held data once, and now nothing can be read.
+    #[error("the store in `{}` is damaged: its data cannot be found; put it back from a backup, or move the folder away to begin anew", path.display())]
+    Damaged {
+        /// The data folder.
+        path: PathBuf,
+    },
+    /// Writes would not reach the disk: the program was built or started in a way that keeps sled's
+    /// writes from being synced.
+    #[error("a test write to `{}` was not synced to the disk; refusing to run on it", path.display())]
+    NotDurable {
+        /// The data folder.
+        path: PathBuf,
+    },
+}
+
+enum Request {
+    Commit(Box<Commit>, oneshot::Sender<Result<Committed, CommitError>>),
+    Sweep(UnixMillis, oneshot::Sender<Result<bool, StoreError>>),
+    Settle(oneshot::Sender<Result<(), StoreError>>),
+}
+
+/// State that readers and the storage thread share.
+struct Shared {
+    tree: sled::Tree,
+    /// Held for writing while a group is applied.
+    gate: RwLock<()>,
+    newest_instant: AtomicU64,
+}
+
+/// The embedded store.
+pub struct SledStore {
+    shared: Arc<Shared>,
+    requests: mpsc::Sender<Request>,
+    failed: watch::Receiver<Option<String>>,
+    thread: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl SledStore {
+    /// Opens the store in the folder `path`, which is made where it is missing.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`]. Nothing was changed.
+    pub fn open(path: &Path) -> Result<Arc<SledStore>, OpenError> {
+        let unusable = |reason: String| OpenError::Unusable {
+            path: path.to_owned(),
+            reason,
+        };
+        // sled panics on some damaged files; that is one more way of not opening.
+        let opened = std::panic::catch_unwind(|| {
+            sled::Config::new()
+                .path(path)
+                .cache_capacity(CACHE_BYTES)
+                // Space is given back only by this thread, so it must run.
+                .flush_every_ms(Some(500))
+                .open()
+        });
+        let db = match opened {
+            Ok(Ok(db)) => db,
+            Ok(Err(sled::Error::Io(error))) if in_use(&error) => {
+                return Err(OpenError::InUse {
+                    path: path.to_owned(),
+                });
+            }
+            Ok(Err(error)) => return Err(unusable(error.to_string())),
+            Err(_) => {
+                return Err(OpenError::Damaged {
+                    path: path.to_owned(),
+                });
+            }
+        };
+        // The names of new files are durable only when their folder is.
+        for folder in [Some(path), path.parent()].into_iter().flatten() {
+            let folder = if folder.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                folder
+            };
+            std::fs::File::open(folder)
+                .and_then(|folder| folder.sync_all())
+                .map_err(|error| unusable(error.to_string()))?;
+        }
+        let tree = db
+            .open_tree(b"countersign")
+            .map_err(|error| unusable(error.to_string()))?;
+        let marker = path.join(MARKER);
+        let state = group::Committer::open(tree.clone(), path, marker.exists())?;
+        if !marker.exists() {
+            std::fs::write(&marker, MARKER_TEXT)
+                .and_then(|()| std::fs::File::open(&marker)?.sync_all())
+                .and_then(|()| std::fs::File::open(path)?.sync_all())
+                .map_err(|error| unusable(error.to_string()))?;
+        }
+        let shared = Arc::new(Shared {
+            tree,
+            gate: RwLock::new(()),
+            newest_instant: AtomicU64::new(state.newest_instant().0),
+        });
+        let (requests, inbox) = mpsc::channel(WAITING_COMMITS_MAX);
+        let (broken, failed) = watch::channel(None);
+        let thread = std::thread::Builder::new()
+            .name("countersign-store".to_owned())
+            .spawn({
+                let shared = shared.clone();
+                move || {
+                    state.run(&shared, inbox, &broken);
+                    // Closing the database here, after the last group, joins sled's own threads.
+                    drop(db);
+                }
+            })
+            .map_err(|error| unusable(error.to_string()))?;
+        Ok(Arc::new(SledStore {
+            shared,
+            requests,
+            failed,
+            thread: std::sync::Mutex::new(Some(thread)),
+        }))
+    }
+
+    /// Waits until the store has failed for good, and says why. The process should then end: a
+    /// supervisor starts it again and the store recovers.
+    pub async fn failure(&self) -> String {
+        let mut failed = self.failed.clone();
+        match failed.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            // The storage thread ended in peace.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    async fn ask<T, E: From<StoreError>>(
+        &self,
+        request: Request,
+        answer: oneshot::Receiver<Result<T, E>>,
+    ) -> Result<T, E> {
+        if self.requests.send(request).await.is_err() {
+            return Err(StoreError::Closed.into());
+        }
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl Drop for SledStore {
+    fn drop(&mut self) {
+        // The thread ends when the last sender is gone; what was acknowledged is durable already,
+        // this only makes a reopen in the same process find the lock free.
+        let (closed, _) = mpsc::channel(1);
+        self.requests = closed;
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            // A panic of the thread has been reported through `failure`.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn in_use(error: &std::io::Error) -> bool {
+    // sled 0.34.7 wraps the lock's error in one of kind `Other` with this text.
+    error.kind() == std::io::ErrorKind::WouldBlock
+        || error.to_string().contains("could not acquire lock")
+}
+
+fn failed(error: &sled::Error) -> StoreError {
+    StoreError::Failed(error.to_string())
+}
+
+#[async_trait]
+impl Store for SledStore {
+    async fn get(&self, key: &[u8]) -> Result<Option<Row>, StoreError> {
+        match self.shared.tree.get(key).map_err(|error| failed(&error))? {
+            None => Ok(None),
+            Some(bytes) => Row::from_bytes(key, &bytes).map(Some),
+        }
+    }
+
+    async fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Row)>, StoreError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        self.shared
+            .tree
+            .range(from..to)
+            .take(limit)
+            .map(|entry| {
+                let (key, bytes) = entry.map_err(|error| failed(&error))?;
+                let row = Row::from_bytes(&key, &bytes)?;
+                Ok((key.to_vec(), row))
+            })
+            .collect()
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        let (answer, result) = oneshot::channel();
+        self.ask(Request::Commit(Box::new(commit), answer), result)
+            .await
+    }
+
+    async fn hold(&self) -> Hold<'_> {
+        self.shared.gate.read().await
+    }
+
+    async fn settle(&self) -> Result<(), StoreError> {
+        let (answer, result) = oneshot::channel();
+        self.ask(Request::Settle(answer), result).await
+    }
+
+    fn newest_instant(&self) -> UnixMillis {
+        UnixMillis(self.shared.newest_instant.load(Ordering::Acquire))
+    }
+
+    fn step_back(&self, instant: UnixMillis) {
+        self.shared
+            .newest_instant
+            .store(instant.0, Ordering::Release);
+    }
+
+    async fn sweep(&self, now: UnixMillis) -> Result<bool, StoreError> {
+        let (answer, result) = oneshot::channel();
+        self.ask(Request::Sweep(now, answer), result).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! Serializable transactions over an embedded or a shared store.
+//!
+//! - [`Transaction`] is what a call works with: it remembers what was read and buffers what is
+//!   written. It knows nothing of disks.
+//! - [`Store`] is what a transaction reads from and is committed to. [`SledStore`] is the embedded
+//!   one; every implementation passes [`conformance`].
+//! - [`Keyring`] holds the host's secret keys.
+//!
+//! What never lives here: what rows mean. Challenges, messages and API keys belong to the crates
+//! above.
+
+mod commit;
+pub mod conformance;
+mod embedded;
+mod event;
+mod keyring;
+mod limit;
+mod row;
+mod transaction;
+
+pub use commit::{Commit, CommitError, Committed, Read, ScanRead, SumAdd, Take, Write};
+pub use embedded::{OpenError, SledStore};
+pub use event::{StoredEvent, read_events};
+pub use keyring::{Keyring, KeyringError};
+pub use limit::SUB_WINDOWS;
+pub use row::{Body, Row, Section, Sections};
+pub use transaction::{Ending, Rulings, Savepoint, Transaction, TransactionError};
+
+use async_trait::async_trait;
+use countersign_types::UnixMillis;
+
+/// The store cannot answer, now or until it is reopened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A read or write failed. The first failed write is final: what the disk holds is unknown, so
+    /// nothing is tried again until the store has been opened anew.
+    #[error("the store failed: {0}")]
+    Failed(String),
+    /// The store has been closed.
+    #[error("the store is closed")]
+    Closed,
+    /// A row that this version of the program cannot read.
+    #[error("the row `{key}` is damaged or of a newer format")]
+    Unreadable {
+        /// The row's key, as far as it is text.
+        key: String,
+    },
+}
+
+/// While it lives, no commit is applied.
+pub type Hold<'a> = tokio::sync::RwLockReadGuard<'a, ()>;
+
+/// Rows in byte order of their keys, changed only by validated commits.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The row under `key` in the applied state, expired or not.
+    async fn get(&self, key: &[u8]) -> Result<Option<Row>, StoreError>;
+
+    /// At most `limit` rows of the half-open interval `from..to`, in order, expired or not.
+    async fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Row)>, StoreError>;
+
+    /// Judges a commit in commit order and applies all of it or nothing. Returns when what was
+    /// applied, and everything that the commit has read, is durable.
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;
+
+    /// Keeps commits from being applied until the result is dropped.
+    async fn hold(&self) -> Hold<'_>;
+
+    /// Returns when everything applied up to now is durable.
+    async fn settle(&self) -> Result<(), StoreError>;
+
+    /// The instant of the newest commit.
+    fn newest_instant(&self) -> UnixMillis;
+
+    /// Lets the instant of the newest commit go back to `instant`: the machine's clock was set back.
+    fn step_back(&self, instant: UnixMillis);
+
+    /// Removes some of the rows that had expired at `now`; returns whether the pass over all rows is
+    /// complete. Expired rows are invisible without this; it only gives their room back.
+    async fn sweep(&self, now: UnixMillis) -> Result<bool, StoreError>;
+}

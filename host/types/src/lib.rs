@@ -1,0 +1,19 @@
+//! Words that several crates of countersign speak.
+//!
+//! Here lives what crosses crates: time and randomness with their one door each, names of messages,
+//! telephone numbers, and the outcome of handing a message to a provider. What only one crate needs
+//! is not here.
+
+mod entropy;
+mod id;
+mod message;
+mod secret;
+mod time;
+
+pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
+pub use id::{MessageId, hex};
+pub use message::{
+    Accepted, ErrorClass, Message, NumberKind, PhoneNumber, Price, Priority, SendError,
+};
+pub use secret::Secret;
+pub use time::{Clock, ManualClock, SystemClock, UnixMillis};

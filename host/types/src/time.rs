@@ -1,0 +1,136 @@
+//! Points in time, and the one door to the clock.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A point in time: milliseconds since 1970-01-01T00:00:00Z, without leap seconds.
+///
+/// Whole milliseconds, since that is what crosses to components and to disk. Text is RFC 3339 in
+/// UTC, rounded down to the second: `2026-01-31T12:00:00Z`.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct UnixMillis(pub u64);
+
+impl UnixMillis {
+    /// How long it is from `earlier` to `self`; zero where `earlier` is later.
+    pub fn since(self, earlier: UnixMillis) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Whole seconds from `earlier` to `self`, rounded up: what `Retry-After` needs (RFC 9110
+    /// section 10.2.3), since a client that comes a moment too early is refused again.
+    pub fn seconds_since_rounded_up(self, earlier: UnixMillis) -> u64 {
+        self.0.saturating_sub(earlier.0).div_ceil(1000)
+    }
+}
+
+impl Add<Duration> for UnixMillis {
+    type Output = UnixMillis;
+    fn add(self, span: Duration) -> UnixMillis {
+        UnixMillis(self.0.saturating_add(millis(span)))
+    }
+}
+
+impl Sub<Duration> for UnixMillis {
+    type Output = UnixMillis;
+    fn sub(self, span: Duration) -> UnixMillis {
+        UnixMillis(self.0.saturating_sub(millis(span)))
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl fmt::Display for UnixMillis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = i64::try_from(self.0 / 1000).unwrap_or(i64::MAX);
+        // Beyond the year 9999 there is no RFC 3339; such a time is only ever "never".
+        let time = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX);
+        write!(f, "{time:.0}")
+    }
+}
+
+/// Tells the time. Everything that needs "now" is given one of these, so that tests and simulations
+/// decide what time it is.
+pub trait Clock: Send + Sync + 'static {
+    /// The present time. It may step back when the machine's clock is set.
+    fn now(&self) -> UnixMillis;
+}
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> UnixMillis {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the one door to the machine's clock"
+        )]
+        let now = std::time::SystemTime::now();
+        let since_epoch = now
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        UnixMillis(millis(since_epoch))
+    }
+}
+
+/// A clock that stands still until it is told to move.
+#[derive(Debug)]
+pub struct ManualClock(AtomicU64);
+
+impl ManualClock {
+    /// A clock that shows `start`.
+    pub fn new(start: UnixMillis) -> ManualClock {
+        ManualClock(AtomicU64::new(start.0))
+    }
+
+    /// Moves the clock on.
+    pub fn advance(&self, span: Duration) {
+        self.0.fetch_add(millis(span), Ordering::SeqCst);
+    }
+
+    /// Sets the clock, back as well as on.
+    pub fn set(&self, time: UnixMillis) {
+        self.0.store(time.0, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> UnixMillis {
+        UnixMillis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_rfc_3339_in_utc_to_the_second() {
+        assert_eq!(UnixMillis(0).to_string(), "1970-01-01T00:00:00Z");
+        assert_eq!(
+            UnixMillis(1_769_860_800_999).to_string(),
+            "2026-01-31T12:00:00Z"
+        );
+    }
+
+    #[test]
+    fn a_time_beyond_the_calendar_is_still_text() {
+        assert!(UnixMillis(u64::MAX).to_string().starts_with("9999-12-3"));
+    }
+
+    #[test]
+    fn retry_after_is_never_too_early() {
+        let base = UnixMillis(10_000);
+        assert_eq!(UnixMillis(10_001).seconds_since_rounded_up(base), 1);
+        assert_eq!(UnixMillis(12_000).seconds_since_rounded_up(base), 2);
+        assert_eq!(UnixMillis(9_000).seconds_since_rounded_up(base), 0);
+    }
+}
