@@ -5,12 +5,14 @@
 //! is not here.
 
 mod entropy;
+mod event;
 mod id;
 mod message;
 mod secret;
 mod time;
 
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
+pub use event::Event;
 pub use id::{MessageId, hex};
 pub use message::{
     Accepted, ErrorClass, Message, NumberKind, PhoneNumber, Price, Priority, SendError,

@@ -1,0 +1,232 @@
+//! Status callbacks and their signatures.
+//!
+//! Source: `twilio/twilio-python` `twilio/request_validator.py` and `twilio/twilio-node`
+//! `src/webhooks/webhooks.ts`. What is signed is the URL as Twilio called it, followed for a form by
+//! every parameter in order of name; whatever else came is not covered, and not read.
+
+use std::collections::BTreeSet;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::api::{self, Word};
+use crate::host::{Host, StatusUpdate};
+
+const SIGNATURE_BYTES: usize = 20;
+
+/// `verify-hmac` takes so much; decoding can make a body longer than it came.
+const SIGNED_BYTES_MAX: usize = 1 << 20;
+
+/// A request to the callback address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Callback {
+    /// The HTTP method.
+    pub method: String,
+    /// As Twilio called it, with the query.
+    pub url: String,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// As it came.
+    pub body: Vec<u8>,
+}
+
+/// Why a callback was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallbackError {
+    /// No signature, or not the right one.
+    Unsigned,
+    /// Signed, but not understood.
+    Malformed,
+}
+
+/// Reads a status callback.
+///
+/// # Errors
+/// When it is not signed by Twilio, or cannot be understood.
+pub fn parse(host: &mut impl Host, request: &Callback) -> Result<Vec<StatusUpdate>, CallbackError> {
+    let signature = signature(request).ok_or(CallbackError::Unsigned)?;
+    let content = Content::of(request).ok_or(CallbackError::Unsigned)?;
+    let parameters = content.signed_parameters();
+    let is_signed = signed_urls(&request.url).iter().any(|url| {
+        let signed = format!("{url}{parameters}");
+        signed.len() <= SIGNED_BYTES_MAX && host.verify_hmac_sha1(signed.as_bytes(), &signature)
+    });
+    if !is_signed {
+        return Err(CallbackError::Unsigned);
+    }
+    content.update().ok_or(CallbackError::Malformed)
+}
+
+fn header<'a>(request: &'a Callback, name: &str) -> Option<&'a str> {
+    let (_, value) = request.headers.iter().find(|(given, _)| given == name)?;
+    Some(value.trim())
+}
+
+fn signature(request: &Callback) -> Option<Vec<u8>> {
+    let signature = STANDARD
+        .decode(header(request, "x-twilio-signature")?)
+        .ok()?;
+    (signature.len() == SIGNATURE_BYTES).then_some(signature)
+}
+
+/// What of a request is covered by its signature.
+enum Content {
+    /// A GET: the parameters of the query, which the URL covers.
+    Query(Vec<(String, String)>),
+    /// A form: its parameters.
+    Form(Vec<(String, String)>),
+    /// JSON: its hash is in the URL.
+    Json(Vec<u8>),
+}
+
+impl Content {
+    /// `None`: nothing ties the body to the signature.
+    fn of(request: &Callback) -> Option<Self> {
+        let query = query_of(&request.url);
+        match request.method.as_str() {
+            "GET" => return Some(Self::Query(form(query.as_bytes()))),
+            "POST" => {}
+            _ => return None,
+        }
+        let media_type = header(request, "content-type").unwrap_or_default();
+        let media_type = media_type.split(';').next().unwrap_or_default().trim();
+        let hash = form(query.as_bytes())
+            .into_iter()
+            .find_map(|(name, value)| (name == "bodySHA256").then_some(value));
+        match hash {
+            _ if media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") => {
+                Some(Self::Form(form(&request.body)))
+            }
+            Some(hash) => {
+                let is_body = hash.eq_ignore_ascii_case(&hex(&Sha256::digest(&request.body)));
+                is_body.then(|| Self::Json(request.body.clone()))
+            }
+            None if media_type.is_empty() => Some(Self::Form(form(&request.body))),
+            None => None,
+        }
+    }
+
+    /// What is signed after the URL: each name and value in order of name, by code point; of a name
+    /// that is there several times its different values in order, each after the name.
+    fn signed_parameters(&self) -> String {
+        let Self::Form(pairs) = self else {
+            return String::new();
+        };
+        let sorted: BTreeSet<_> = pairs.iter().collect();
+        let texts = sorted.into_iter().flat_map(|(name, value)| [name, value]);
+        texts.map(String::as_str).collect()
+    }
+
+    fn update(&self) -> Option<Vec<StatusUpdate>> {
+        match self {
+            Self::Query(pairs) | Self::Form(pairs) => update(|name| {
+                let (_, value) = pairs.iter().find(|(given, _)| given == name)?;
+                (!value.is_empty()).then(|| value.clone())
+            }),
+            Self::Json(body) => {
+                let body: Map<String, Value> = serde_json::from_slice(body).ok()?;
+                update(|name| match body.get(name)? {
+                    Value::String(text) if !text.is_empty() => Some(text.clone()),
+                    Value::Number(number) => Some(number.to_string()),
+                    _ => None,
+                })
+            }
+        }
+    }
+}
+
+/// The update that the fields of a callback make: none for a message that somebody sent to us.
+/// `RawDlrDoneDate` is not read: it names no time zone.
+fn update(field: impl Fn(&str) -> Option<String>) -> Option<Vec<StatusUpdate>> {
+    let one_of = |names: &[&str]| names.iter().find_map(|name| field(name));
+    let id = one_of(&["MessageSid", "SmsSid", "sid", "id"])?;
+    if !api::is_sid(&id) {
+        return None;
+    }
+    let word = one_of(&["MessageStatus", "SmsStatus", "status"])?;
+    let Word::Outbound(status) = api::status_of(&word)? else {
+        return Some(Vec::new());
+    };
+    let code = one_of(&["ErrorCode", "error_code"])
+        .and_then(|code| code.parse::<u32>().ok())
+        .filter(|&code| code != 0);
+    let message = one_of(&["ErrorMessage", "error_message"]);
+    Some(vec![StatusUpdate {
+        id,
+        status,
+        error: code.map(|code| api::delivery_error(code, message.as_deref())),
+        at: None,
+        price: None,
+        segments: None,
+    }])
+}
+
+fn form(encoded: &[u8]) -> Vec<(String, String)> {
+    form_urlencoded::parse(encoded).into_owned().collect()
+}
+
+fn query_of(url: &str) -> &str {
+    let url = url.split('#').next().unwrap_or_default();
+    url.split_once('?').map_or("", |(_, query)| query)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The spellings of `url` that Twilio may have signed: with a port and without, as its validators
+/// take them. The port is the one given, or that of the scheme.
+fn signed_urls(url: &str) -> Vec<String> {
+    let (scheme, default_port, rest) = if let Some(rest) = url.strip_prefix("https://") {
+        ("https://", "443", rest)
+    } else if let Some(rest) = url.strip_prefix("http://") {
+        ("http://", "80", rest)
+    } else {
+        return vec![url.into()];
+    };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    // The colons of an IPv6 address stand in brackets.
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (host, port),
+        _ => (authority, default_port),
+    };
+    vec![
+        format!("{scheme}{host}{path}"),
+        format!("{scheme}{host}:{port}{path}"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(url: &str, want: [&str; 2]) {
+        assert_eq!(signed_urls(url), want);
+    }
+
+    #[test]
+    fn a_url_is_signed_with_its_port_or_without_one() {
+        check(
+            "https://a.test/x?y=:1/",
+            ["https://a.test/x?y=:1/", "https://a.test:443/x?y=:1/"],
+        );
+        check("http://a.test", ["http://a.test", "http://a.test:80"]);
+        check(
+            "https://a.test:8443?q",
+            ["https://a.test?q", "https://a.test:8443?q"],
+        );
+        check(
+            "http://[::1]:8080/x",
+            ["http://[::1]/x", "http://[::1]:8080/x"],
+        );
+        check("http://[::1]/x", ["http://[::1]/x", "http://[::1]:80/x"]);
+    }
+
+    #[test]
+    fn what_is_no_http_url_is_signed_as_it_is() {
+        assert_eq!(signed_urls("nonsense"), ["nonsense"]);
+    }
+}

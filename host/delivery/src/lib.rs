@@ -1,0 +1,16 @@
+//! From a job to a provider: which text, which provider, and what to do when it fails.
+//!
+//! The digits of a code exist here twice, for a moment each: when its message is rendered, and when
+//! the `codes` capability above compares what a user typed ([`codes`]). A provider is anything that
+//! is a [`Sender`]; nothing here knows WebAssembly or HTTP.
+
+pub mod codes;
+mod deliver;
+mod retry;
+mod scrub;
+mod template;
+
+pub use deliver::{Delivery, DeliveryConfig, Route, Sender};
+pub use retry::retry_delay;
+pub use scrub::scrub;
+pub use template::{Template, TemplateError};

@@ -1,0 +1,15 @@
+//! The built-in components, as bytes.
+//!
+//! The build script builds them from `components/` for `wasm32-wasip2`, in a target folder of their
+//! own, whenever their sources or the WIT change.
+
+/// Sends and checks one-time passwords.
+pub const OTP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/otp.wasm"));
+
+/// Speaks Twilio's Messages API.
+pub const PROVIDER_TWILIO: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/provider_twilio.wasm"));
+
+/// Prints messages to the terminal.
+pub const PROVIDER_CONSOLE: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/provider_console.wasm"));

@@ -1,0 +1,66 @@
+//! `countersign:service/phone`: numbers, parsed once for a call and kept over its re-runs.
+
+use countersign_types::NumberKind;
+
+use super::Access;
+use crate::bindings::service::countersign::service::phone::{Host, Kind, Number, PhoneError};
+use crate::phone;
+
+impl Host for Access<'_> {
+    fn parse(
+        &mut self,
+        text: String,
+        region: Option<String>,
+    ) -> wasmtime::Result<Result<Number, PhoneError>> {
+        let view = self.view()?;
+        let region = region.or_else(|| view.run.host.default_region.clone());
+        let kept = view
+            .run
+            .kept
+            .phones
+            .iter()
+            .find(|(t, r, _)| *t == text && *r == region)
+            .map(|(_, _, parsed)| parsed.clone());
+        let parsed = kept.unwrap_or_else(|| {
+            let parsed = phone::parse(&text, region.as_deref());
+            // Bounded: a component that parses many numbers has them parsed again.
+            if view.run.kept.phones.len() < 8 {
+                view.run.kept.phones.push((text, region, parsed.clone()));
+            }
+            parsed
+        });
+        let keyring = &view.run.host.keyring;
+        Ok(parsed
+            .map(|number| Number {
+                index: keyring.phone_index(&number.e164),
+                e164: number.e164,
+                country: number.country,
+                kind: kind(number.kind),
+            })
+            .map_err(|error| match error {
+                phone::PhoneError::NotANumber => PhoneError::NotANumber,
+                phone::PhoneError::NoCountry => PhoneError::NoCountry,
+                phone::PhoneError::TooShort => PhoneError::TooShort,
+                phone::PhoneError::TooLong => PhoneError::TooLong,
+                phone::PhoneError::Invalid => PhoneError::Invalid,
+                phone::PhoneError::Extension => PhoneError::Extension,
+            }))
+    }
+}
+
+fn kind(kind: NumberKind) -> Kind {
+    match kind {
+        NumberKind::Mobile => Kind::Mobile,
+        NumberKind::FixedLine => Kind::FixedLine,
+        NumberKind::FixedLineOrMobile => Kind::FixedLineOrMobile,
+        NumberKind::TollFree => Kind::TollFree,
+        NumberKind::PremiumRate => Kind::PremiumRate,
+        NumberKind::SharedCost => Kind::SharedCost,
+        NumberKind::Personal => Kind::Personal,
+        NumberKind::Voip => Kind::Voip,
+        NumberKind::Pager => Kind::Pager,
+        NumberKind::Uan => Kind::Uan,
+        NumberKind::Voicemail => Kind::Voicemail,
+        NumberKind::Unknown => Kind::Unknown,
+    }
+}

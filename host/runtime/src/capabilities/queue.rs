@@ -1,0 +1,123 @@
+//! `countersign:service/queue`: messages in the call's transaction.
+
+use countersign_delivery::Template;
+use countersign_queue::{Job, job_row};
+use countersign_types::{Entropy, MessageId, Priority, SeededEntropy, UnixMillis};
+use rand::Rng;
+
+use super::{Access, bounded, codes, count};
+use crate::bindings::service::countersign::service::queue;
+use crate::call::{Enqueued, misuse};
+use crate::phone;
+
+const MESSAGES_MAX: u32 = 8;
+const VARIABLES_MAX: usize = 16;
+
+impl queue::Host for Access<'_> {
+    async fn enqueue(&mut self, job: queue::Job) -> wasmtime::Result<String> {
+        let view = self.view()?;
+        view.may_write()?;
+        count("messages", &mut view.run.used.messages, MESSAGES_MAX)?;
+        check_bounds(&job)?;
+        let Ok(to) = phone::parse(&job.to, None) else {
+            return misuse("a message to what is no number in E.164");
+        };
+        let challenge = match &job.challenge {
+            None => None,
+            Some(key) => {
+                let key = view.key(key)?;
+                match codes::newest(view.run, &key).await {
+                    Ok(Some(challenge)) => Some(challenge),
+                    Ok(None) => return misuse("a message for a challenge that is not live"),
+                    Err(error) => return Err(view.run.failed(error)),
+                }
+            }
+        };
+        check_placeholders(&job, challenge.is_some())?;
+        let now = view.run.transaction.instant();
+        let deadline = UnixMillis(job.deadline);
+        let job = Job {
+            channel: job.channel,
+            to: to.e164,
+            country: to.country,
+            template: job.template,
+            text: job.text,
+            variables: job.variables,
+            locale: job.locale,
+            service: view.run.context.service.clone(),
+            purpose: job.purpose,
+            deadline: challenge
+                .as_ref()
+                .map_or(deadline, |challenge| deadline.min(challenge.expires)),
+            challenge,
+            accepted: now,
+            due: job.not_before.map_or(now, |due| UnixMillis(due).max(now)),
+            priority: match job.priority {
+                queue::Priority::Urgent => Priority::Urgent,
+                queue::Priority::Normal => Priority::Normal,
+                queue::Priority::Bulk => Priority::Bulk,
+            },
+            attempts: Vec::new(),
+        };
+        if job.deadline <= now {
+            return misuse("a message whose deadline is over");
+        }
+        let Ok(place) = view.run.host.queue.reserve() else {
+            view.run.queue_full = true;
+            return misuse("the queue is full");
+        };
+        let mut seed = [0; 32];
+        view.run.random.fill_bytes(&mut seed);
+        let drawn: &dyn Entropy = &SeededEntropy::new(seed);
+        let id = MessageId::new(now, drawn);
+        let (key, section) = job_row(id, &job);
+        if let Err(error) = view.run.transaction.set_host(&key, Some(section)).await {
+            return Err(view.run.failed(error));
+        }
+        view.run.enqueued.push(Enqueued {
+            place,
+            id,
+            due: job.due,
+            priority: job.priority,
+        });
+        Ok(id.to_string())
+    }
+}
+
+fn check_bounds(job: &queue::Job) -> wasmtime::Result<()> {
+    if job.channel != "sms" {
+        return misuse(format!("the channel `{}` does not exist", job.channel));
+    }
+    bounded("a receiver", &job.to, 1, 16)?;
+    bounded("a template's name", &job.template, 1, 64)?;
+    bounded("a message's text", &job.text, 1, 1_600)?;
+    bounded("a purpose", &job.purpose, 1, 64)?;
+    if let Some(locale) = &job.locale {
+        bounded("a locale", locale, 1, 35)?;
+    }
+    if job.variables.len() > VARIABLES_MAX {
+        return misuse(format!("more than {VARIABLES_MAX} variables in a message"));
+    }
+    for (name, value) in &job.variables {
+        bounded("a variable's name", name, 1, 32)?;
+        bounded("a variable's value", value, 0, 512)?;
+    }
+    Ok(())
+}
+
+fn check_placeholders(job: &queue::Job, with_code: bool) -> wasmtime::Result<()> {
+    let template = match Template::parse(&job.text) {
+        Ok(template) => template,
+        Err(error) => return misuse(error.to_string()),
+    };
+    for name in template.places() {
+        let filled = match name {
+            "code" | "minutes" => with_code,
+            _ => job.variables.iter().any(|(variable, _)| variable == name),
+        };
+        if !filled {
+            return misuse(format!("nothing fills the placeholder `{{{name}}}`"));
+        }
+    }
+    Ok(())
+}

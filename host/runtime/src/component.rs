@@ -1,0 +1,67 @@
+//! From bytes to a component that can be linked.
+
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// Why a component was not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The bytes are no WebAssembly component, and no core module that can be made one.
+    #[error("`{name}` is no WebAssembly component: {reason}")]
+    Malformed {
+        /// The component's configured name.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It needs something that its world does not offer, or lacks something that it must export.
+    #[error("`{name}` does not fit the world `{world}`: {reason}")]
+    DoesNotFit {
+        /// The component's configured name.
+        name: String,
+        /// The world.
+        world: &'static str,
+        /// Which import or export it is.
+        reason: String,
+    },
+    /// It could not say what it is.
+    #[error("`{name}` failed when it was asked to describe itself: {reason}")]
+    Describe {
+        /// The component's configured name.
+        name: String,
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// Compiles `bytes`: a component, or a core module that carries its component type, as
+/// `wit-bindgen` leaves it in modules for plain `wasm32`.
+pub(crate) fn compile(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Component, LoadError> {
+    let malformed = |reason: String| LoadError::Malformed {
+        name: name.to_owned(),
+        reason,
+    };
+    let encoded;
+    let bytes = if wasmparser::Parser::is_core_wasm(bytes) {
+        encoded = wit_component::ComponentEncoder::default()
+            .module(bytes)
+            .and_then(|encoder| encoder.validate(true).encode())
+            .map_err(|error| malformed(format!("{error:#}")))?;
+        &encoded
+    } else {
+        bytes
+    };
+    Component::from_binary(engine, bytes).map_err(|error| malformed(format!("{error:#}")))
+}
+
+/// What went wrong, in one line, with its causes.
+pub(crate) fn reason(error: &wasmtime::Error) -> String {
+    // The back trace of a trap comes as context before its cause; the cause is what helps.
+    let mut texts: Vec<String> = error
+        .chain()
+        .map(|cause| cause.to_string())
+        .filter(|text| !text.starts_with("error while executing at wasm backtrace"))
+        .collect();
+    texts.dedup();
+    texts.join(": ")
+}

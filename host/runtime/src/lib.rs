@@ -1,0 +1,38 @@
+//! WebAssembly components: engine, calls, capabilities. The only crate that knows wasmtime.
+//!
+//! - [`Runtime`] is what the server talks to: typed calls of the services, and a
+//!   [`Sender`](countersign_delivery::Sender) for the delivery.
+//! - `call.rs` runs a call as a transaction; its rules are those of `ARCHITECTURE.md`.
+//! - `service.rs` holds loaded service components and their instances, `provider/` those that speak
+//!   to SMS providers.
+//! - `capabilities/` has a file for each interface that a service may import, `provider/` for those
+//!   of a provider. Nothing else of the host can be reached by a component.
+
+mod bindings;
+mod call;
+mod capabilities;
+mod component;
+mod engine;
+mod instant;
+mod limits;
+mod meter;
+mod otp;
+mod phone;
+mod provider;
+mod runtime;
+mod service;
+mod subject;
+mod wasi;
+
+pub use call::{CallContext, CallError, Caller};
+pub use component::LoadError;
+pub use limits::Limits;
+pub use otp::{Refusal, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict};
+pub use provider::{GrantError, ProviderConfig};
+pub use runtime::{Runtime, RuntimeConfig, StartError};
+
+/// What a further world of services is made of: see [`Runtime::load`].
+pub mod world {
+    pub use crate::bindings::{otp_import, service};
+    pub use crate::service::{Call, OtpComponent, Service, World, link_otp};
+}

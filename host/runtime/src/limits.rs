@@ -1,0 +1,73 @@
+//! Every limit of what components may use, by name.
+
+use std::time::Duration;
+
+/// What a call of a component may use. Crossing one ends that call and nothing else.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// A service's own time in one call: what its code runs for, not what it waits for. It may be
+    /// exceeded by one [`Limits::epoch`].
+    pub service_time: Duration,
+    /// As `service_time`, for providers.
+    pub provider_time: Duration,
+    /// From the start to the end of a service call, re-runs and waiting included.
+    pub service_wall: Duration,
+    /// From the start to the end of a provider call.
+    pub provider_wall: Duration,
+    /// How often running code is asked whether its time is over.
+    pub epoch: Duration,
+    /// Linear memory of one instance, in bytes.
+    pub memory_bytes: usize,
+    /// Elements of one table.
+    pub table_elements: usize,
+    /// How many instances there are at once, over all components.
+    pub instances: u32,
+    /// How many service calls run at once; further ones wait.
+    pub service_calls: usize,
+    /// How many calls about one subject wait for each other; further ones are turned away.
+    pub subject_waiting: usize,
+    /// After how many calls an instance of a service is replaced by a fresh one.
+    pub instance_calls: u32,
+    /// How often a call runs at most when what it read has changed.
+    pub runs: u32,
+    /// How long a function that only reads may keep commits out in its second run.
+    pub hold: Duration,
+    /// Lines of log in one call.
+    pub log_lines: usize,
+    /// Bytes of one line of log.
+    pub log_line_bytes: usize,
+    /// Outgoing requests of one provider call.
+    pub http_requests: usize,
+    /// From the start to the last byte of one outgoing request.
+    pub http_request: Duration,
+    /// For connecting, within `http_request`.
+    pub http_connect: Duration,
+    /// Bytes of a request's or an answer's body.
+    pub http_body_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            service_time: Duration::from_millis(250),
+            provider_time: Duration::from_millis(2_000),
+            service_wall: Duration::from_secs(10),
+            provider_wall: Duration::from_secs(20),
+            epoch: Duration::from_millis(5),
+            memory_bytes: 64 * 1024 * 1024,
+            table_elements: 20_000,
+            instances: 1_000,
+            service_calls: 256,
+            subject_waiting: 64,
+            instance_calls: 1_000,
+            runs: 8,
+            hold: Duration::from_millis(50),
+            log_lines: 32,
+            log_line_bytes: 1_024,
+            http_requests: 8,
+            http_request: Duration::from_secs(10),
+            http_connect: Duration::from_secs(3),
+            http_body_bytes: 1024 * 1024,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The otp service as the server calls it.
+
+use countersign_types::UnixMillis;
+
+use crate::bindings::service::countersign::service::otp_types as wit;
+use crate::call::{CallContext, CallError, Host};
+use crate::{Runtime, phone};
+
+/// Asks for a code to be sent.
+#[derive(Clone, Debug, Default)]
+pub struct SendRequest {
+    /// As the user typed it.
+    pub phone: String,
+    /// `None`: the first configured one.
+    pub purpose: Option<String>,
+    /// BCP 47.
+    pub locale: Option<String>,
+}
+
+/// Asks whether a code is right.
+#[derive(Clone, Debug, Default)]
+pub struct VerifyRequest {
+    /// As the user typed it.
+    pub phone: String,
+    /// As the user typed it.
+    pub code: String,
+    /// `None`: the first configured one.
+    pub purpose: Option<String>,
+}
+
+/// The component's no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// For the user, in English.
+    pub text: String,
+    /// The request's field that is to blame.
+    pub field: Option<String>,
+    /// When a repeat can succeed, where waiting helps.
+    pub retry_at: Option<UnixMillis>,
+}
+
+/// What became of a send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SendVerdict {
+    /// The message is in the queue, durably.
+    Sent {
+        /// Its name.
+        message_id: String,
+        /// When its code ends.
+        expires: UnixMillis,
+    },
+    /// No message was made.
+    Refused(Refusal),
+}
+
+/// What became of a check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VerifyVerdict {
+    /// The code was right, and is used up.
+    Accepted {
+        /// E.164.
+        phone: String,
+        /// ISO 3166-1 alpha-2.
+        country: String,
+    },
+    /// The code was not accepted.
+    Rejected(Refusal),
+    /// The request itself is wrong.
+    Refused(Refusal),
+}
+
+fn refusal(refusal: wit::Refusal) -> Refusal {
+    Refusal {
+        text: refusal.text,
+        field: refusal.field,
+        retry_at: refusal.retry_at.map(UnixMillis),
+    }
+}
+
+/// Whom a call is about: the number, however it is spelled.
+fn subject(host: &Host, text: &str) -> String {
+    match phone::parse(text, host.default_region.as_deref()) {
+        Ok(number) => host.keyring.phone_index(&number.e164),
+        // It will be refused; it waits for nobody but its like.
+        Err(_) => format!("no number: {text}"),
+    }
+}
+
+impl Runtime {
+    /// Sends a code. To be awaited to its end even where the client has gone: a call that is dropped
+    /// half-way may lose the count of a try.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`].
+    pub async fn otp_send(
+        &self,
+        context: &CallContext,
+        request: SendRequest,
+    ) -> Result<SendVerdict, CallError> {
+        let subject = subject(self.host(), &request.phone);
+        let request = wit::SendRequest {
+            phone: request.phone,
+            purpose: request.purpose,
+            locale: request.locale,
+            user: None,
+        };
+        let verdict = self
+            .call(
+                self.otp(),
+                &subject,
+                context,
+                "send",
+                async |exports, store, context| {
+                    let guest = exports.countersign_service_otp();
+                    guest.call_send(store, &context, &request).await
+                },
+            )
+            .await?;
+        Ok(match verdict {
+            wit::SendVerdict::Sent(sent) => SendVerdict::Sent {
+                message_id: sent.message_id,
+                expires: UnixMillis(sent.expires),
+            },
+            wit::SendVerdict::Refused(refused) => SendVerdict::Refused(refusal(refused)),
+        })
+    }
+
+    /// Checks a code. To be awaited to its end even where the client has gone.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`].
+    pub async fn otp_verify(
+        &self,
+        context: &CallContext,
+        request: VerifyRequest,
+    ) -> Result<VerifyVerdict, CallError> {
+        let subject = subject(self.host(), &request.phone);
+        let request = wit::VerifyRequest {
+            phone: request.phone,
+            code: request.code,
+            purpose: request.purpose,
+            user: None,
+        };
+        let verdict = self
+            .call(
+                self.otp(),
+                &subject,
+                context,
+                "verify",
+                async |exports, store, context| {
+                    let guest = exports.countersign_service_otp();
+                    guest.call_verify(store, &context, &request).await
+                },
+            )
+            .await?;
+        Ok(match verdict {
+            wit::VerifyVerdict::Accepted(accepted) => VerifyVerdict::Accepted {
+                phone: accepted.phone,
+                country: accepted.country,
+            },
+            wit::VerifyVerdict::Rejected(rejected) => VerifyVerdict::Rejected(refusal(rejected)),
+            wit::VerifyVerdict::Refused(refused) => VerifyVerdict::Refused(refusal(refused)),
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! Telephone numbers: parsed and judged by libphonenumber's metadata.
+
+use countersign_types::{NumberKind, PhoneNumber};
+use phonenumber::country;
+
+/// Why a text is no telephone number that a message can be sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PhoneError {
+    /// Empty, too much text, or no number at all.
+    NotANumber,
+    /// No leading `+` and no default region.
+    NoCountry,
+    /// Too few digits.
+    TooShort,
+    /// Too many digits.
+    TooLong,
+    /// Right in form, but no such number can exist.
+    Invalid,
+    /// It has an extension.
+    Extension,
+}
+
+/// How much text is looked at.
+const TEXT_BYTES_MAX: usize = 64;
+
+/// Parses what a person typed. `region` (ISO 3166-1 alpha-2) is that of a number without `+`.
+///
+/// # Errors
+///
+/// See [`PhoneError`].
+pub(crate) fn parse(text: &str, region: Option<&str>) -> Result<PhoneNumber, PhoneError> {
+    let text = text.trim();
+    if text.is_empty() || text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
+        return Err(PhoneError::NotANumber);
+    }
+    // The library takes a number out of any text around it; here the text must be the number.
+    let spelled = |c: char| {
+        c.is_numeric()
+            || c.is_whitespace()
+            || matches!(c, '+' | '＋' | '-' | '–' | '.' | '(' | ')' | '/')
+    };
+    if !text.chars().all(spelled) {
+        return Err(if has_extension(text) {
+            PhoneError::Extension
+        } else {
+            PhoneError::NotANumber
+        });
+    }
+    let region: Option<country::Id> = region.and_then(|region| region.parse().ok());
+    let international = text.starts_with(['+', '＋']);
+    if !international && region.is_none() {
+        return Err(PhoneError::NoCountry);
+    }
+    let number = phonenumber::parse(region, text).map_err(|error| match error {
+        phonenumber::ParseError::TooShortAfterIdd | phonenumber::ParseError::TooShortNsn => {
+            PhoneError::TooShort
+        }
+        phonenumber::ParseError::TooLong => PhoneError::TooLong,
+        phonenumber::ParseError::InvalidCountryCode => PhoneError::Invalid,
+        _ => PhoneError::NotANumber,
+    })?;
+    if number.extension().is_some() {
+        return Err(PhoneError::Extension);
+    }
+    if !number.is_valid() {
+        return Err(PhoneError::Invalid);
+    }
+    let e164 = number.format().mode(phonenumber::Mode::E164).to_string();
+    let digits = e164.len() - 1;
+    if !(7..=15).contains(&digits) {
+        return Err(PhoneError::Invalid);
+    }
+    let country = number
+        .country()
+        .id()
+        .map_or_else(|| "001".to_owned(), |id| id.as_ref().to_owned());
+    let kind = match number.number_type(&phonenumber::metadata::DATABASE) {
+        phonenumber::Type::Mobile => NumberKind::Mobile,
+        phonenumber::Type::FixedLine => NumberKind::FixedLine,
+        phonenumber::Type::FixedLineOrMobile => NumberKind::FixedLineOrMobile,
+        phonenumber::Type::TollFree => NumberKind::TollFree,
+        phonenumber::Type::PremiumRate => NumberKind::PremiumRate,
+        phonenumber::Type::SharedCost => NumberKind::SharedCost,
+        phonenumber::Type::PersonalNumber => NumberKind::Personal,
+        phonenumber::Type::Voip => NumberKind::Voip,
+        phonenumber::Type::Pager => NumberKind::Pager,
+        phonenumber::Type::Uan => NumberKind::Uan,
+        phonenumber::Type::Voicemail => NumberKind::Voicemail,
+        _ => NumberKind::Unknown,
+    };
+    Ok(PhoneNumber {
+        e164,
+        country,
+        kind,
+    })
+}
+
+/// Whether the rest of `text` after the digits looks like an extension: `x`, `ext`, `;ext=`, `#`, `,`.
+fn has_extension(text: &str) -> bool {
+    let Some(first) = text.find(|c: char| c.is_alphabetic() || matches!(c, ';' | ',' | '#')) else {
+        return false;
+    };
+    let (number, rest) = text.split_at(first);
+    let marks = ["x", "ext", ";ext", "#", ",", ";", "anexo", "durchwahl"];
+    number.chars().filter(char::is_ascii_digit).count() >= 5
+        && marks
+            .iter()
+            .any(|mark| rest.to_lowercase().starts_with(mark))
+        && rest.chars().any(|c| c.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, region: Option<&str>, want: Result<&str, PhoneError>) {
+        let found = parse(text, region).map(|number| number.e164);
+        assert_eq!(found.as_deref().map_err(|error| *error), want, "{text}");
+    }
+
+    #[test]
+    fn every_spelling_of_a_number_is_the_same_number() {
+        for text in [
+            "+12025550123",
+            "+1 (202) 555-0123",
+            " +1 202.555.0123 ",
+            "+1-202-555-0123",
+            "＋１２０２５５５０１２３",
+        ] {
+            check(text, None, Ok("+12025550123"));
+        }
+        check("0151 23456789", Some("DE"), Ok("+4915123456789"));
+        check("0049 151 23456789", Some("DE"), Ok("+4915123456789"));
+    }
+
+    #[test]
+    fn what_is_no_number_says_why() {
+        use PhoneError::*;
+        for (text, error) in [
+            ("", NotANumber),
+            ("hello", NotANumber),
+            ("+", NotANumber),
+            ("2025550123", NoCountry),
+            ("+1202555012345678901", TooLong),
+            ("+1999", Invalid),
+            ("+12025550123 ext. 5", Extension),
+            ("+12025550123x5", Extension),
+            ("+12025550123;ext=5", Extension),
+            ("+1202555\u{0}0123", NotANumber),
+            ("+12025550123, +12025550124", Extension),
+            ("call +12025550123", NotANumber),
+        ] {
+            let found = parse(text, None);
+            assert!(found.is_err(), "{text}: {found:?}");
+            if text != "+1999" && text != "+" {
+                assert_eq!(found, Err(error), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn twilios_test_number_is_a_personal_number() {
+        let number = parse("+15005550006", None).expect("valid");
+        assert_eq!(number.kind, NumberKind::Personal);
+    }
+
+    #[test]
+    fn the_country_is_that_of_the_number() {
+        assert_eq!(parse("+4915123456789", None).expect("valid").country, "DE");
+        assert_eq!(parse("+12025550123", None).expect("valid").country, "US");
+    }
+}

@@ -1,0 +1,69 @@
+//! `countersign:provider/log` and `settings`, and what a provider writes to its standard output.
+
+use countersign_delivery::scrub;
+
+use super::Call;
+use super::since_v0_1::wit::{log, settings, terminal};
+
+impl Call {
+    /// Writes a line to the operator's log, without numbers, codes and credentials.
+    fn line(&self, level: log::Level, text: &str) {
+        let provider = &self.grants.name;
+        let cut = text
+            .char_indices()
+            .map(|(at, _)| at)
+            .find(|at| *at >= self.limits.log_line_bytes)
+            .unwrap_or(text.len());
+        let text = scrub(&self.grants.credentials.scrub(&text[..cut]));
+        match level {
+            log::Level::Error => {
+                tracing::error!(target: "countersign::provider", provider, "{text}")
+            }
+            log::Level::Warn => tracing::warn!(target: "countersign::provider", provider, "{text}"),
+            log::Level::Info => tracing::info!(target: "countersign::provider", provider, "{text}"),
+            log::Level::Debug => {
+                tracing::debug!(target: "countersign::provider", provider, "{text}")
+            }
+        }
+    }
+}
+
+/// Logs what the guest has written to standard output and error.
+pub(super) fn write_output(call: &Call) {
+    for line in call.world.output().lines().take(call.limits.log_lines) {
+        call.line(log::Level::Info, line);
+    }
+}
+
+impl log::Host for Call {
+    fn log(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
+        self.lines += 1;
+        if self.lines <= self.limits.log_lines {
+            self.line(level, &message);
+        }
+        Ok(())
+    }
+}
+
+impl settings::Host for Call {
+    fn get(&mut self, name: String) -> wasmtime::Result<Option<String>> {
+        Ok(self.grants.settings.get(&name).cloned())
+    }
+}
+
+impl terminal::Host for Call {
+    fn print(&mut self, text: String) -> wasmtime::Result<()> {
+        use std::io::Write;
+
+        if text.len() > 8 * 1024 {
+            wasmtime::bail!("more than 8 KiB were to be printed");
+        }
+        // It is all that the console provider is for: the message has nowhere else to go.
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{text}")
+            .and_then(|()| out.flush())
+            .map_err(|error| {
+                wasmtime::Error::msg(format!("standard output cannot be written: {error}"))
+            })
+    }
+}

@@ -1,0 +1,184 @@
+//! What the server talks to.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use countersign_delivery::Sender;
+use countersign_queue::Queue;
+use countersign_store::{Keyring, Store};
+use countersign_types::{Accepted, Clock, Entropy, ErrorClass, Message, SendError, UnixMillis};
+use tokio::sync::Semaphore;
+
+use crate::bindings::service::countersign::service::types;
+use crate::call::{self, CallRequest, Host, Versions};
+use crate::instant::Instants;
+use crate::provider::{GrantError, Provider, ProviderConfig, Providers};
+use crate::service::{Call, OtpComponent, Service, World};
+use crate::subject::Subjects;
+use crate::{CallContext, CallError, Limits, LoadError, engine};
+
+/// All that a runtime is made of.
+pub struct RuntimeConfig {
+    /// Where calls commit to.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// The host's keys.
+    pub keyring: Arc<Keyring>,
+    /// Where messages wait.
+    pub queue: Queue,
+    /// What components may use.
+    pub limits: Limits,
+    /// ISO 3166-1 alpha-2 of numbers without `+`.
+    pub default_region: Option<String>,
+    /// The otp component.
+    pub otp: Vec<u8>,
+    /// Its settings, as far as they differ from its own defaults.
+    pub otp_settings: Vec<(String, String)>,
+    /// The providers.
+    pub providers: Vec<ProviderConfig>,
+}
+
+/// Why the runtime did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The engine cannot be had on this machine.
+    #[error("the WebAssembly engine does not start: {0}")]
+    Engine(String),
+    /// A component cannot be used.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A provider asks for what it cannot be given.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
+}
+
+/// The components of a process, ready to be called.
+#[derive(Clone)]
+pub struct Runtime {
+    engine: wasmtime::Engine,
+    host: Arc<Host>,
+    otp: Arc<Service<OtpComponent>>,
+    providers: Arc<Providers>,
+}
+
+impl Runtime {
+    /// Compiles all components, checks that they fit, and asks each what it is.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`].
+    pub async fn start(config: RuntimeConfig) -> Result<Runtime, StartError> {
+        let limits = config.limits;
+        let engine =
+            engine::start(&limits).map_err(|error| StartError::Engine(format!("{error:#}")))?;
+        let host = Arc::new(Host {
+            instants: Instants::new(config.clock.clone(), config.store.clone()),
+            store: config.store,
+            clock: config.clock.clone(),
+            entropy: config.entropy.clone(),
+            keyring: config.keyring,
+            queue: config.queue,
+            default_region: config.default_region,
+            settings: config.otp_settings,
+            subjects: Subjects::new(limits.subject_waiting),
+            calls: Semaphore::new(limits.service_calls),
+            limits: limits.clone(),
+        });
+        let otp = Service::load(&engine, &host, "otp", &config.otp).await?;
+        let mut providers = Providers::default();
+        for provider in config.providers {
+            let name = provider.name.clone();
+            let provider =
+                Provider::load(&engine, &limits, &config.clock, &config.entropy, provider).await?;
+            providers.insert(name, provider);
+        }
+        Ok(Runtime {
+            engine,
+            host,
+            otp,
+            providers: Arc::new(providers),
+        })
+    }
+
+    /// Loads a service component of any world. It can be called with [`Runtime::call`], and may call
+    /// the services that its world links.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoadError`].
+    pub async fn load<W: World>(
+        &self,
+        name: &str,
+        bytes: &[u8],
+    ) -> Result<Arc<Service<W>>, LoadError> {
+        Service::load(&self.engine, &self.host, name, bytes).await
+    }
+
+    /// Calls `function` of a service about `subject`, as a transaction. `export` makes the typed call
+    /// and may be run several times.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`].
+    pub async fn call<W: World, R>(
+        &self,
+        service: &Arc<Service<W>>,
+        subject: &str,
+        context: &CallContext,
+        function: &str,
+        export: impl AsyncFn(
+            &W,
+            &mut wasmtime::Store<Call>,
+            types::Context,
+        ) -> wasmtime::Result<Result<R, String>>,
+    ) -> Result<R, CallError> {
+        let request = CallRequest {
+            subject,
+            context,
+            read_only: service.read_only(function),
+            component: service.name(),
+            versions: Versions {
+                otp: self.otp.clone(),
+            },
+        };
+        let run = |run, wall| service.run(run, wall, &export);
+        call::call(&self.host, request, run, |instance| service.keep(instance)).await
+    }
+
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub(crate) fn otp(&self) -> &Arc<Service<OtpComponent>> {
+        &self.otp
+    }
+
+    /// The instant that a call would get now: what `Retry-After` counts from.
+    pub fn now(&self) -> UnixMillis {
+        self.host.instants.now()
+    }
+
+    /// Whether the machine's clock was set back and has not caught up yet.
+    pub fn clock_stepped_back(&self) -> bool {
+        self.host.instants.stepped_back()
+    }
+}
+
+#[async_trait]
+impl Sender for Runtime {
+    async fn send(&self, provider: &str, message: &Message) -> Result<Accepted, SendError> {
+        match self.providers.get(provider) {
+            Some(provider) => provider.send(message).await,
+            // Routes are checked at start; another version's job may name what is gone.
+            None => Err(SendError {
+                class: ErrorClass::Retryable,
+                retry_after_ms: None,
+                provider_code: None,
+                text: "no such provider is configured".to_owned(),
+            }),
+        }
+    }
+}

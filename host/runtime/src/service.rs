@@ -1,0 +1,421 @@
+//! Loaded service components and their instances.
+//!
+//! An instance serves one call at a time. After a call that counted it goes back to be used again;
+//! after a trap, a cut-off call, or a run that went stale it is thrown away, and after a number of
+//! calls it is replaced anyway, so that whatever a component leaks ends.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use wasmtime::component::{InstancePre, Linker, ResourceTable};
+use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::bindings::service::countersign::service::types;
+use crate::call::{Ended, Finished, Host, Rescue, Run, misuse, rescued};
+use crate::component::{LoadError, compile, reason};
+use crate::meter::{self, Meter};
+use crate::{Limits, capabilities, wasi};
+
+/// The otp component's typed exports.
+pub use crate::bindings::service::OtpService as OtpComponent;
+use crate::bindings::service::OtpServicePre;
+
+/// What a component has said of itself.
+pub(crate) struct Identity {
+    pub(crate) name: String,
+    pub(crate) manifest: types::Manifest,
+}
+
+/// The data of one instance's store: opaque to whoever calls.
+pub struct Call {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) run: Option<Box<Run>>,
+    world: Arc<wasi::World>,
+    wasi: WasiCtx,
+    table: ResourceTable,
+    limits: StoreLimits,
+}
+
+impl WasiView for Call {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        // A call that was cut off in a nested call: its tries are still to be counted.
+        if let Some(run) = self.run.take() {
+            let rescue: Rescue = run.rescue.clone();
+            *rescue.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
+        }
+    }
+}
+
+/// A world of services: what its components export, typed. Implemented for what `bindgen!` makes.
+#[async_trait]
+pub trait World: Send + Sync + Sized + 'static {
+    /// A component of this world, linked and type-checked.
+    type Pre: Send + Sync + 'static;
+    /// The world's name, for messages.
+    const NAME: &'static str;
+
+    /// Offers what this world has beyond what every service has: other services ([`link_otp`]).
+    ///
+    /// # Errors
+    ///
+    /// When something is offered twice.
+    fn link(linker: &mut Linker<Call>) -> wasmtime::Result<()>;
+
+    /// Checks the exports of a linked component.
+    ///
+    /// # Errors
+    ///
+    /// When one is missing or has another type.
+    fn pre(pre: InstancePre<Call>) -> wasmtime::Result<Self::Pre>;
+
+    /// Makes an instance.
+    ///
+    /// # Errors
+    ///
+    /// When the engine has no room, or the component's own start fails.
+    async fn instantiate(pre: &Self::Pre, store: &mut Store<Call>) -> wasmtime::Result<Self>;
+
+    /// Asks the component what it is.
+    ///
+    /// # Errors
+    ///
+    /// When it traps.
+    async fn describe(&self, store: &mut Store<Call>) -> wasmtime::Result<types::Manifest>;
+}
+
+#[async_trait]
+impl World for OtpComponent {
+    type Pre = OtpServicePre<Call>;
+    const NAME: &'static str = "countersign:service/otp-service@0.1.0";
+
+    fn link(_: &mut Linker<Call>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+
+    fn pre(pre: InstancePre<Call>) -> wasmtime::Result<Self::Pre> {
+        OtpServicePre::new(pre)
+    }
+
+    async fn instantiate(pre: &Self::Pre, store: &mut Store<Call>) -> wasmtime::Result<Self> {
+        pre.instantiate_async(store).await
+    }
+
+    async fn describe(&self, store: &mut Store<Call>) -> wasmtime::Result<types::Manifest> {
+        self.call_describe(store).await
+    }
+}
+
+/// Offers the otp component to the components of a world.
+///
+/// # Errors
+///
+/// When it is offered twice.
+pub fn link_otp(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
+    capabilities::link_otp(linker)
+}
+
+/// A loaded service component.
+pub struct Service<W: World> {
+    engine: Engine,
+    host: Arc<Host>,
+    pre: W::Pre,
+    identity: Arc<Identity>,
+    idle: Mutex<Vec<Instance<W>>>,
+}
+
+/// One instance, and how many calls it has served.
+pub(crate) struct Instance<W> {
+    store: Store<Call>,
+    exports: W,
+    calls: u32,
+}
+
+/// How many idle instances are kept.
+const IDLE_MAX: usize = 64;
+
+impl<W: World> Service<W> {
+    /// Compiles `bytes`, checks that they fit the world, and asks the component what it is.
+    pub(crate) async fn load(
+        engine: &Engine,
+        host: &Arc<Host>,
+        name: &str,
+        bytes: &[u8],
+    ) -> Result<Arc<Service<W>>, LoadError> {
+        let component = compile(engine, name, bytes)?;
+        let misfit = |error: wasmtime::Error| LoadError::DoesNotFit {
+            name: name.to_owned(),
+            world: W::NAME,
+            reason: reason(&error),
+        };
+        let mut linker = Linker::new(engine);
+        capabilities::link(&mut linker)
+            .and_then(|()| wasi::link(&mut linker))
+            .and_then(|()| W::link(&mut linker))
+            .map_err(misfit)?;
+        let pre = linker
+            .instantiate_pre(&component)
+            .and_then(W::pre)
+            .map_err(misfit)?;
+        let unknown = Identity {
+            name: name.to_owned(),
+            manifest: types::Manifest {
+                name: name.to_owned(),
+                version: String::new(),
+                state_writes: 0,
+                state_reads: Vec::new(),
+                read_only: Vec::new(),
+            },
+        };
+        let mut service = Service {
+            engine: engine.clone(),
+            host: host.clone(),
+            pre,
+            identity: Arc::new(unknown),
+            idle: Mutex::default(),
+        };
+        let manifest = service
+            .describe()
+            .await
+            .map_err(|reason| LoadError::Describe {
+                name: name.to_owned(),
+                reason,
+            })?;
+        service.identity = Arc::new(Identity {
+            name: name.to_owned(),
+            manifest,
+        });
+        Ok(Arc::new(service))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.identity.name
+    }
+
+    pub(crate) fn read_only(&self, function: &str) -> bool {
+        self.identity
+            .manifest
+            .read_only
+            .iter()
+            .any(|name| name == function)
+    }
+
+    async fn describe(&self) -> Result<types::Manifest, String> {
+        let meter = Meter::new(self.host.limits.service_time);
+        let asked = meter.run(async {
+            let mut instance = self.instantiate().await?;
+            instance.exports.describe(&mut instance.store).await
+        });
+        let manifest = match tokio::time::timeout(self.host.limits.service_wall, asked).await {
+            Ok(Ok(manifest)) => manifest,
+            Ok(Err(error)) => return Err(reason(&error)),
+            Err(_) => return Err("it took too long".to_owned()),
+        };
+        if manifest.state_writes == 0 || !manifest.state_reads.contains(&manifest.state_writes) {
+            return Err(
+                "`state-reads` must contain `state-writes`, which is at least 1".to_owned(),
+            );
+        }
+        if manifest.state_reads.len() > 16 || manifest.read_only.len() > 64 {
+            return Err("its manifest is too long".to_owned());
+        }
+        Ok(manifest)
+    }
+
+    async fn instantiate(&self) -> wasmtime::Result<Instance<W>> {
+        let limits = &self.host.limits;
+        let world = wasi::World::new(limits.log_line_bytes * limits.log_lines);
+        let call = Call {
+            identity: self.identity.clone(),
+            run: None,
+            wasi: wasi::context(&world, &self.host.clock, &*self.host.entropy),
+            world,
+            table: ResourceTable::new(),
+            limits: store_limits(limits),
+        };
+        let mut store = Store::new(&self.engine, call);
+        store.limiter(|call| &mut call.limits);
+        meter::watch(&mut store, |call: &Call| {
+            call.run.as_ref().map(|run| &run.meter)
+        });
+        let exports = W::instantiate(&self.pre, &mut store).await?;
+        Ok(Instance {
+            store,
+            exports,
+            calls: 0,
+        })
+    }
+
+    fn idle(&self) -> Option<Instance<W>> {
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
+    }
+
+    /// Keeps an instance for the next call.
+    pub(crate) fn keep(&self, mut instance: Instance<W>) {
+        instance.calls += 1;
+        if instance.calls >= self.host.limits.instance_calls {
+            return;
+        }
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_MAX {
+            idle.push(instance);
+        }
+    }
+
+    async fn instance(&self) -> wasmtime::Result<Instance<W>> {
+        match self.idle() {
+            Some(instance) => Ok(instance),
+            None => self.instantiate().await,
+        }
+    }
+
+    /// Makes one run: `function` calls an export.
+    pub(crate) async fn run<R>(
+        &self,
+        run: Box<Run>,
+        wall: Duration,
+        function: impl AsyncFnOnce(
+            &W,
+            &mut Store<Call>,
+            types::Context,
+        ) -> wasmtime::Result<Result<R, String>>,
+    ) -> Finished<R, Instance<W>> {
+        let mut instance = match self.instance().await {
+            Ok(instance) => instance,
+            Err(error) => {
+                return Finished {
+                    ended: Ended::NoInstance(error),
+                    run,
+                    instance: None,
+                };
+            }
+        };
+        let meter = run.meter.clone();
+        let rescue = run.rescue.clone();
+        let context = enter(&mut instance.store, run);
+        let call = function(&instance.exports, &mut instance.store, context);
+        let ended = match tokio::time::timeout(wall, meter.run(call)).await {
+            Ok(Ok(Ok(answer))) => Ended::Ok(answer),
+            Ok(Ok(Err(text))) => Ended::Err(text),
+            Ok(Err(error)) => Ended::Trap(error),
+            Err(_) => Ended::WallClock,
+        };
+        let counted = matches!(ended, Ended::Ok(_) | Ended::Err(_));
+        let run = match leave(&mut instance.store) {
+            Some(run) => run,
+            // It was in a nested call whose future has been dropped.
+            None => match rescued(&rescue) {
+                Some(run) => run,
+                None => unreachable!("a run is in an instance or in its rescue slot"),
+            },
+        };
+        Finished {
+            ended,
+            run,
+            instance: counted.then_some(instance),
+        }
+    }
+}
+
+/// Lets `run` enter an instance; returns what the guest is told.
+fn enter(store: &mut Store<Call>, run: Box<Run>) -> types::Context {
+    let mut seed = run.kept.seed;
+    // Each component of a call draws its own numbers.
+    if let Some(depth) = run.stack.len().checked_sub(1) {
+        seed[0] ^= u8::try_from(depth).unwrap_or(u8::MAX);
+    }
+    let context = run.guest_context();
+    let call = store.data_mut();
+    // The host draws from the seed itself.
+    seed[31] ^= 0x80;
+    call.world.set(Some(run.transaction.instant()), seed);
+    call.run = Some(run);
+    store.set_epoch_deadline(1);
+    context
+}
+
+/// Takes the run out of an instance again.
+fn leave(store: &mut Store<Call>) -> Option<Box<Run>> {
+    let call = store.data_mut();
+    let mut run = call.run.take()?;
+    for line in call.world.output().lines() {
+        run.say(tracing::Level::INFO, line);
+    }
+    Some(run)
+}
+
+fn store_limits(limits: &Limits) -> StoreLimits {
+    StoreLimitsBuilder::new()
+        .memory_size(limits.memory_bytes)
+        .table_elements(limits.table_elements)
+        .trap_on_grow_failure(true)
+        .build()
+}
+
+/// Calls `service` from inside `outer`'s call: in the same transaction, in its own key space.
+pub(crate) async fn nested<W: World, R>(
+    outer: &mut Call,
+    service: &Arc<Service<W>>,
+    function: impl AsyncFnOnce(
+        &W,
+        &mut Store<Call>,
+        types::Context,
+    ) -> wasmtime::Result<Result<R, String>>,
+) -> wasmtime::Result<Result<R, String>> {
+    let name = service.name();
+    match &outer.run {
+        None => return misuse("an import was used outside a call"),
+        Some(run) if run.stack.iter().any(|component| component == name) => {
+            return misuse(format!("`{name}` is already in this call"));
+        }
+        Some(run) if run.read_only => {
+            return misuse("a function that is declared read-only called another component");
+        }
+        Some(_) => {}
+    }
+    let mut instance = match service.instance().await {
+        Ok(instance) => instance,
+        Err(error) => {
+            if let Some(run) = &mut outer.run {
+                run.busy = true;
+            }
+            return Err(error);
+        }
+    };
+    let Some(mut run) = outer.run.take() else {
+        return misuse("an import was used outside a call");
+    };
+    let savepoint = run.savepoint();
+    run.stack.push(name.to_owned());
+    let context = enter(&mut instance.store, run);
+    let result = function(&instance.exports, &mut instance.store, context).await;
+    let Some(mut run) = leave(&mut instance.store) else {
+        return misuse("the run was lost in a nested call");
+    };
+    match &result {
+        Ok(Ok(_)) => {}
+        Ok(Err(_)) => run.roll_back(savepoint),
+        Err(_) => {
+            run.blame.get_or_insert_with(|| name.to_owned());
+        }
+    }
+    run.stack.pop();
+    outer.run = Some(run);
+    if result.is_ok() {
+        service.keep(instance);
+    }
+    result
+}
