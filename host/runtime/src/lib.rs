@@ -34,5 +34,5 @@ pub use runtime::{Runtime, RuntimeConfig, StartError};
 /// What a further world of services is made of: see [`Runtime::load`].
 pub mod world {
     pub use crate::bindings::{otp_import, service};
-    pub use crate::service::{Call, OtpComponent, Service, World, link_otp};
+    pub use crate::service::{Call, Export, OtpComponent, Service, World, link_otp};
 }

@@ -111,9 +111,12 @@ impl Runtime {
                 &subject,
                 context,
                 "send",
-                async |exports, store, context| {
-                    let guest = exports.countersign_service_otp();
-                    guest.call_send(store, &context, &request).await
+                |exports, store, context| {
+                    let request = request.clone();
+                    Box::pin(async move {
+                        let guest = exports.countersign_service_otp();
+                        guest.call_send(store, &context, &request).await
+                    })
                 },
             )
             .await?;
@@ -149,9 +152,12 @@ impl Runtime {
                 &subject,
                 context,
                 "verify",
-                async |exports, store, context| {
-                    let guest = exports.countersign_service_otp();
-                    guest.call_verify(store, &context, &request).await
+                |exports, store, context| {
+                    let request = request.clone();
+                    Box::pin(async move {
+                        let guest = exports.countersign_service_otp();
+                        guest.call_verify(store, &context, &request).await
+                    })
                 },
             )
             .await?;

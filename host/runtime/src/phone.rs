@@ -33,11 +33,10 @@ pub(crate) fn parse(text: &str, region: Option<&str>) -> Result<PhoneNumber, Pho
     if text.is_empty() || text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
         return Err(PhoneError::NotANumber);
     }
+    let text = &plain_digits(text);
     // The library takes a number out of any text around it; here the text must be the number.
     let spelled = |c: char| {
-        c.is_numeric()
-            || c.is_whitespace()
-            || matches!(c, '+' | '＋' | '-' | '–' | '.' | '(' | ')' | '/')
+        c.is_numeric() || c.is_whitespace() || matches!(c, '+' | '-' | '–' | '.' | '(' | ')' | '/')
     };
     if !text.chars().all(spelled) {
         return Err(if has_extension(text) {
@@ -47,7 +46,7 @@ pub(crate) fn parse(text: &str, region: Option<&str>) -> Result<PhoneNumber, Pho
         });
     }
     let region: Option<country::Id> = region.and_then(|region| region.parse().ok());
-    let international = text.starts_with(['+', '＋']);
+    let international = text.starts_with('+');
     if !international && region.is_none() {
         return Err(PhoneError::NoCountry);
     }
@@ -93,6 +92,24 @@ pub(crate) fn parse(text: &str, region: Option<&str>) -> Result<PhoneNumber, Pho
         country,
         kind,
     })
+}
+
+/// `text` with the digits of other scripts and full-width signs in plain ASCII: people type what their
+/// keyboard has (`＋１２０２…`, `+٩٦٦…`).
+fn plain_digits(text: &str) -> String {
+    // The first digit of each block of ten that keyboards produce: Arabic-Indic, extended
+    // Arabic-Indic, Devanagari, Bengali, Thai, full-width.
+    const ZEROS: [u32; 6] = [0x660, 0x6f0, 0x966, 0x9e6, 0xe50, 0xff10];
+    text.chars()
+        .map(|c| match c {
+            '＋' => '+',
+            _ => ZEROS
+                .iter()
+                .filter_map(|zero| (c as u32).checked_sub(*zero))
+                .find_map(|digit| char::from_digit(digit, 10))
+                .unwrap_or(c),
+        })
+        .collect()
 }
 
 /// Whether the rest of `text` after the digits looks like an extension: `x`, `ext`, `;ext=`, `#`, `,`.

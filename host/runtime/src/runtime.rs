@@ -13,7 +13,7 @@ use crate::bindings::service::countersign::service::types;
 use crate::call::{self, CallRequest, Host, Versions};
 use crate::instant::Instants;
 use crate::provider::{GrantError, Provider, ProviderConfig, Providers};
-use crate::service::{Call, OtpComponent, Service, World};
+use crate::service::{Call, Export, OtpComponent, Service, World};
 use crate::subject::Subjects;
 use crate::{CallContext, CallError, Limits, LoadError, engine};
 
@@ -129,11 +129,9 @@ impl Runtime {
         subject: &str,
         context: &CallContext,
         function: &str,
-        export: impl AsyncFn(
-            &W,
-            &mut wasmtime::Store<Call>,
-            types::Context,
-        ) -> wasmtime::Result<Result<R, String>>,
+        export: impl for<'a> Fn(&'a W, &'a mut wasmtime::Store<Call>, types::Context) -> Export<'a, R>
+        + Send
+        + Sync,
     ) -> Result<R, CallError> {
         let request = CallRequest {
             subject,

@@ -287,11 +287,7 @@ impl<W: World> Service<W> {
         &self,
         run: Box<Run>,
         wall: Duration,
-        function: impl AsyncFnOnce(
-            &W,
-            &mut Store<Call>,
-            types::Context,
-        ) -> wasmtime::Result<Result<R, String>>,
+        function: impl for<'a> FnOnce(&'a W, &'a mut Store<Call>, types::Context) -> Export<'a, R>,
     ) -> Finished<R, Instance<W>> {
         let mut instance = match self.instance().await {
             Ok(instance) => instance,
@@ -329,6 +325,11 @@ impl<W: World> Service<W> {
         }
     }
 }
+
+/// A typed call of an export. Boxed, since the compiler cannot prove an `AsyncFn`'s future to be `Send`
+/// for every lifetime, and a call must be able to run in a task of its own.
+pub type Export<'a, R> =
+    std::pin::Pin<Box<dyn Future<Output = wasmtime::Result<Result<R, String>>> + Send + 'a>>;
 
 /// Lets `run` enter an instance; returns what the guest is told.
 fn enter(store: &mut Store<Call>, run: Box<Run>) -> types::Context {

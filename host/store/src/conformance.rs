@@ -80,6 +80,7 @@ where
     a_hold_keeps_commits_out(&open().await).await;
     a_sweep_removes_only_what_has_expired(&open().await).await;
     one_row_added_to_by_many_at_once(&open().await).await;
+    whoever_reads_a_row_is_answered_after_its_writer(&open().await).await;
 }
 
 async fn what_was_written_is_read(store: &Arc<dyn Store>) {
@@ -495,6 +496,30 @@ async fn one_row_added_to_by_many_at_once(store: &Arc<dyn Store>) {
         Some(CALLS.to_string().as_str()),
         "no update was lost"
     );
+}
+
+async fn whoever_reads_a_row_is_answered_after_its_writer(store: &Arc<dyn Store>) {
+    use std::task::{Context, Poll, Waker};
+
+    let mut context = Context::from_waker(Waker::noop());
+    for n in 0..50 {
+        let mut write = run_at(store, at(0));
+        put(&mut write, "a", &n.to_string()).await;
+        let mut write = std::pin::pin!(finish(store, write));
+        // Handed in; whoever looks at once may see it before it is durable.
+        assert!(write.as_mut().poll(&mut context).is_pending());
+        let read = loop {
+            let mut read = run_at(store, at(0));
+            if get(&mut read, "a").await == Some(n.to_string()) {
+                break read;
+            }
+        };
+        finish(store, read).await.expect("valid");
+        assert!(
+            matches!(write.as_mut().poll(&mut context), Poll::Ready(Ok(_))),
+            "the reader was answered before the row was durable"
+        );
+    }
 }
 
 /// One step of an interleaving for [`interleaving_is_serial`].

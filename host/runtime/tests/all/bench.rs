@@ -1,0 +1,313 @@
+//! A runtime on a real store, with a clock that stands still and a store that can be meddled with.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use countersign_queue::Queue;
+use countersign_runtime::world::{
+    Call, Service, World, link_otp, otp_import, service as service_wit,
+};
+use countersign_runtime::{
+    CallContext, CallError, Caller, Limits, ProviderConfig, Runtime, RuntimeConfig,
+};
+use countersign_store::{
+    Commit, CommitError, Committed, Ending, Hold, Keyring, Row, Rulings, Section, SledStore, Store,
+    StoreError, Transaction,
+};
+use countersign_types::{ManualClock, SystemEntropy, UnixMillis};
+use wasmtime::component::{InstancePre, Linker};
+
+pub(crate) const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
+
+mod probe_wit {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/service", "../../tests/hostile/wit"],
+        world: "countersign:probe/probe-service",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: {
+            "countersign:service/storage": super::service_wit::countersign::service::storage,
+            "countersign:service/codes": super::service_wit::countersign::service::codes,
+            "countersign:service/queue": super::service_wit::countersign::service::queue,
+            "countersign:service/events": super::service_wit::countersign::service::events,
+            "countersign:service/phone": super::service_wit::countersign::service::phone,
+            "countersign:service/settings": super::service_wit::countersign::service::settings,
+            "countersign:service/log": super::service_wit::countersign::service::log,
+            "countersign:service/types": super::service_wit::countersign::service::types,
+            "countersign:service/otp-types": super::service_wit::countersign::service::otp_types,
+            "countersign:service/otp": super::otp_import::countersign::service::otp,
+        },
+        require_store_data_send: true,
+    });
+}
+
+pub(crate) use probe_wit::ProbeService as Probe;
+
+#[async_trait]
+impl World for Probe {
+    type Pre = probe_wit::ProbeServicePre<Call>;
+    const NAME: &'static str = "countersign:probe/probe-service";
+
+    fn link(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
+        link_otp(linker)
+    }
+
+    fn pre(pre: InstancePre<Call>) -> wasmtime::Result<Self::Pre> {
+        probe_wit::ProbeServicePre::new(pre)
+    }
+
+    async fn instantiate(
+        pre: &Self::Pre,
+        store: &mut wasmtime::Store<Call>,
+    ) -> wasmtime::Result<Self> {
+        pre.instantiate_async(store).await
+    }
+
+    async fn describe(
+        &self,
+        store: &mut wasmtime::Store<Call>,
+    ) -> wasmtime::Result<service_wit::countersign::service::types::Manifest> {
+        self.call_describe(store).await
+    }
+}
+
+/// What a test does when a certain key is read.
+type Meddling = Box<dyn Fn(usize) -> futures_util::future::BoxFuture<'static, ()> + Send + Sync>;
+
+/// The real store, with a place to put one's foot in the door: after a chosen key has been read,
+/// something else happens.
+pub(crate) struct Meddled {
+    pub(crate) inner: Arc<SledStore>,
+    on_read: Mutex<Option<(Vec<u8>, Arc<Meddling>, usize)>>,
+    pub(crate) commits: Mutex<Vec<Commit>>,
+}
+
+impl Meddled {
+    /// Runs `then` each time that `key` has been read, with the number of the read from 1.
+    pub(crate) fn after_read(
+        &self,
+        key: &str,
+        then: impl Fn(usize) -> futures_util::future::BoxFuture<'static, ()> + Send + Sync + 'static,
+    ) {
+        let key = [b"c/probe/", key.as_bytes()].concat();
+        *self.on_read.lock().unwrap() = Some((key, Arc::new(Box::new(then)), 0));
+    }
+
+    /// How many rows the last commit wrote, and how many events.
+    pub(crate) fn last_commit(&self) -> (usize, usize) {
+        let commits = self.commits.lock().unwrap();
+        let last = commits.last().unwrap();
+        (
+            last.writes.len() + last.sums.len() + last.takes.len(),
+            last.events.len(),
+        )
+    }
+}
+
+#[async_trait]
+impl Store for Meddled {
+    async fn get(&self, key: &[u8]) -> Result<Option<Row>, StoreError> {
+        let row = self.inner.get(key).await?;
+        let then = match &mut *self.on_read.lock().unwrap() {
+            Some((watched, then, reads)) if watched == key => {
+                *reads += 1;
+                Some((then.clone(), *reads))
+            }
+            _ => None,
+        };
+        if let Some((then, reads)) = then {
+            then(reads).await;
+        }
+        Ok(row)
+    }
+
+    async fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Row)>, StoreError> {
+        self.inner.scan(from, to, limit).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        self.commits.lock().unwrap().push(commit.clone());
+        self.inner.commit(commit).await
+    }
+
+    async fn hold(&self) -> Hold<'_> {
+        self.inner.hold().await
+    }
+
+    async fn settle(&self) -> Result<(), StoreError> {
+        self.inner.settle().await
+    }
+
+    fn newest_instant(&self) -> UnixMillis {
+        self.inner.newest_instant()
+    }
+
+    fn step_back(&self, instant: UnixMillis) {
+        self.inner.step_back(instant);
+    }
+
+    async fn sweep(&self, now: UnixMillis) -> Result<bool, StoreError> {
+        self.inner.sweep(now).await
+    }
+}
+
+/// Writes `value` under the probe's key, as another caller would.
+pub(crate) async fn write(store: &Arc<SledStore>, key: &str, value: &str) {
+    let mut run = Transaction::new(store.clone(), store.newest_instant(), Rulings::default());
+    let key = [b"c/probe/", key.as_bytes()].concat();
+    let section = Section {
+        state: 1,
+        expires: None,
+        value: value.as_bytes().to_vec(),
+    };
+    run.set_service(&key, Some(section)).await.unwrap();
+    store.commit(run.into_commit(Ending::Commit)).await.unwrap();
+}
+
+pub(crate) struct Bench {
+    _folder: tempfile::TempDir,
+    pub(crate) store: Arc<Meddled>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) queue: Queue,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) runtime: Runtime,
+    pub(crate) probe: Arc<Service<Probe>>,
+}
+
+impl Bench {
+    pub(crate) async fn new() -> Bench {
+        Bench::with(
+            Limits::default(),
+            countersign_hostile::PROBE_OTP,
+            Vec::new(),
+        )
+        .await
+    }
+
+    pub(crate) async fn with(limits: Limits, otp: &[u8], providers: Vec<ProviderConfig>) -> Bench {
+        Bench::with_capacity(limits, otp, providers, 100).await
+    }
+
+    pub(crate) async fn with_capacity(
+        limits: Limits,
+        otp: &[u8],
+        providers: Vec<ProviderConfig>,
+        capacity: usize,
+    ) -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Meddled {
+            inner: SledStore::open(&folder.path().join("store")).unwrap(),
+            on_read: Mutex::default(),
+            commits: Mutex::default(),
+        });
+        let keys = folder.path().join("keys");
+        let keyring = Arc::new(Keyring::load_or_create(&keys, true, &SystemEntropy).unwrap());
+        let clock = Arc::new(ManualClock::new(NOW));
+        let queue = Queue::open(store.clone(), capacity).await.unwrap();
+        let runtime = Runtime::start(RuntimeConfig {
+            store: store.clone(),
+            clock: clock.clone(),
+            entropy: Arc::new(SystemEntropy),
+            keyring: keyring.clone(),
+            queue: queue.clone(),
+            limits,
+            default_region: None,
+            otp: otp.to_vec(),
+            otp_settings: Vec::new(),
+            providers,
+        })
+        .await
+        .unwrap();
+        let probe = runtime
+            .load("probe", countersign_hostile::PROBE)
+            .await
+            .unwrap();
+        Bench {
+            _folder: folder,
+            store,
+            clock,
+            queue,
+            keyring,
+            runtime,
+            probe,
+        }
+    }
+
+    /// Runs a script about `subject`.
+    pub(crate) async fn run_about(&self, subject: &str, script: &str) -> Result<String, CallError> {
+        self.runtime
+            .call(
+                &self.probe,
+                subject,
+                &context(),
+                "run",
+                |probe, store, context| {
+                    let script = script.to_owned();
+                    Box::pin(async move {
+                        let guest = probe.countersign_probe_probe();
+                        guest.call_run(store, &context, &script).await
+                    })
+                },
+            )
+            .await
+    }
+
+    pub(crate) async fn run(&self, script: &str) -> Result<String, CallError> {
+        self.run_about("somebody", script).await
+    }
+
+    /// Runs a script in the function that is declared read-only.
+    pub(crate) async fn read(&self, script: &str) -> Result<String, CallError> {
+        self.runtime
+            .call(
+                &self.probe,
+                "somebody",
+                &context(),
+                "read",
+                |probe, store, context| {
+                    let script = script.to_owned();
+                    Box::pin(async move {
+                        let guest = probe.countersign_probe_probe();
+                        guest.call_read(store, &context, &script).await
+                    })
+                },
+            )
+            .await
+    }
+}
+
+pub(crate) fn context() -> CallContext {
+    CallContext {
+        service: "default".into(),
+        caller: Caller::Key("k1".into()),
+        client_address: None,
+    }
+}
+
+/// The component and the reason of a failed call.
+#[track_caller]
+pub(crate) fn failure(result: Result<String, CallError>) -> (String, String) {
+    match result {
+        Err(CallError::Component {
+            component, reason, ..
+        }) => (component, reason),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Short limits, so that what is cut off is cut off soon.
+pub(crate) fn short() -> Limits {
+    Limits {
+        service_time: Duration::from_millis(50),
+        provider_time: Duration::from_millis(50),
+        service_wall: Duration::from_millis(500),
+        provider_wall: Duration::from_millis(500),
+        ..Limits::default()
+    }
+}

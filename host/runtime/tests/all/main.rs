@@ -1,0 +1,13 @@
+//! The runtime with real components: scripted ones made for it, and the built-in ones.
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
+
+mod bench;
+mod hostile;
+mod providers;
+mod rows;
+mod rules;

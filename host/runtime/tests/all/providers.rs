@@ -1,0 +1,235 @@
+//! What a provider component can reach, and how the host judges when it fails.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use countersign_delivery::Sender;
+use countersign_runtime::{ProviderConfig, StartError};
+use countersign_types::{Accepted, ErrorClass, Message, MessageId, Secret, SendError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::bench::{Bench, short};
+
+const TOKEN: &str = "a-token-that-nobody-sees";
+
+fn config(base: &str) -> ProviderConfig {
+    ProviderConfig {
+        name: "probe".into(),
+        component: countersign_hostile::PROBE_PROVIDER.to_vec(),
+        settings: vec![
+            ("base-url".into(), base.into()),
+            ("colour".into(), "blue".into()),
+        ],
+        credentials: vec![("token".into(), Secret::new(TOKEN.into()))],
+        allow_hosts: None,
+        terminal: false,
+        concurrency: 1,
+    }
+}
+
+async fn send(address: SocketAddr, text: &str) -> Result<Accepted, SendError> {
+    let config = config(&format!("http://{address}"));
+    let otp = countersign_hostile::PROBE_OTP;
+    let bench = Bench::with(short(), otp, vec![config]).await;
+    let message = Message {
+        id: MessageId([1; 16]),
+        channel: "sms".into(),
+        to: "+12025550123".into(),
+        country: "US".into(),
+        text: text.into(),
+        template: "verification".into(),
+        variables: Vec::new(),
+        locale: None,
+        purpose: "verification".into(),
+        validity: Duration::from_secs(600),
+    };
+    bench.runtime.send("probe", &message).await
+}
+
+/// Answers each connection with `answer`, and hands back what was asked.
+async fn server(
+    answer: &'static [u8],
+) -> (SocketAddr, tokio::sync::mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (asked, requests) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let mut request = vec![0; 4096];
+            let n = connection.read(&mut request).await.unwrap_or(0);
+            let _ = asked.send(String::from_utf8_lossy(&request[..n]).into_owned());
+            let _ = connection.write_all(answer).await;
+            let _ = connection.shutdown().await;
+        }
+    });
+    (address, requests)
+}
+
+const OK: &[u8] = b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\nok";
+
+#[tokio::test]
+async fn credentials_are_put_in_by_the_host() {
+    let (address, mut requests) = server(OK).await;
+    let sent = send(
+        address,
+        &format!("post http://{address}/x\nsetting colour\nsetting token"),
+    )
+    .await;
+    assert_eq!(sent.unwrap().ids, ["201", "blue", "-"]);
+    let request = requests.recv().await.unwrap();
+    assert!(
+        request.contains(&format!("authorization: Bearer {TOKEN}")),
+        "{request}"
+    );
+}
+
+#[tokio::test]
+async fn only_what_was_granted_is_reached() {
+    let (address, mut requests) = server(OK).await;
+    for url in [
+        "https://api.twilio.com/".to_owned(),
+        format!("http://localhost:{}/", address.port()),
+        format!("http://127.0.0.1:{}/", address.port() ^ 1),
+        "file:///etc/passwd".to_owned(),
+        "nonsense".to_owned(),
+    ] {
+        let error = send(address, &format!("post {url}")).await.unwrap_err();
+        assert_eq!(
+            error.class,
+            ErrorClass::Retryable,
+            "{url}: nothing was sent"
+        );
+    }
+    assert_eq!(
+        send(address, "socket 127.0.0.1:80").await.unwrap().ids,
+        ["false"]
+    );
+    let refused = send(address, &format!("header http://{address}/"))
+        .await
+        .unwrap();
+    assert!(refused.ids[0].contains("host"), "{refused:?}");
+    assert!(requests.try_recv().is_err(), "nobody was called");
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    let (elsewhere, mut reached) = server(OK).await;
+    let answer =
+        format!("HTTP/1.1 302 Found\r\nlocation: http://{elsewhere}/\r\ncontent-length: 0\r\n\r\n");
+    let (address, _requests) = server(answer.leak().as_bytes()).await;
+    let sent = send(address, &format!("post http://{address}/")).await;
+    assert_eq!(sent.unwrap().ids, ["302"]);
+    assert!(reached.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_failure_before_the_first_byte_is_told_from_one_after_it() {
+    let closed = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap()
+    };
+    let error = send(closed, &format!("post http://{closed}/"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::Retryable, "{error:?}");
+    let (address, _requests) = server(b"").await;
+    let error = send(address, &format!("post http://{address}/"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::UnknownOutcome, "{error:?}");
+}
+
+#[tokio::test]
+async fn after_a_trap_the_host_judges_by_what_it_saw() {
+    let (address, _requests) = server(OK).await;
+    for end in ["trap oops", "spin"] {
+        let error = send(address, end).await.unwrap_err();
+        assert_eq!(
+            error.class,
+            ErrorClass::Retryable,
+            "{end}: nothing was written"
+        );
+        let sent = send(address, &format!("post http://{address}/\n{end}")).await;
+        assert_eq!(sent, Ok(Accepted::default()), "{end}: a 2xx was received");
+    }
+    let (failing, _requests) = server(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n").await;
+    let error = send(failing, &format!("post http://{failing}/\ntrap oops"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::UnknownOutcome);
+}
+
+#[tokio::test]
+async fn a_call_that_is_cut_off_in_a_request_has_an_unknown_outcome() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let error = send(address, &format!("post http://{address}/"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::UnknownOutcome, "{error:?}");
+}
+
+#[tokio::test]
+async fn too_long_an_answer_is_a_failure_after_the_first_byte() {
+    let mut answer = b"HTTP/1.1 200 OK\r\ncontent-length: 1048577\r\n\r\n".to_vec();
+    answer.resize(answer.len() + 1_048_577, b'x');
+    let (address, _requests) = server(answer.leak()).await;
+    let error = send(address, &format!("post http://{address}/"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::UnknownOutcome, "{error:?}");
+}
+
+#[tokio::test]
+async fn what_a_provider_says_is_freed_of_numbers_and_codes() {
+    let (address, _requests) = server(OK).await;
+    let error = send(address, "fail no such number +12025550123, code 123456")
+        .await
+        .unwrap_err();
+    assert!(
+        !error.text.contains("2025550123") && !error.text.contains("123456"),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_missing_credential_is_named_at_start() {
+    let mut config = config("http://127.0.0.1:9");
+    config.credentials.clear();
+    let error = start(config).await;
+    assert!(error.to_string().contains("credential `token`"), "{error}");
+}
+
+#[tokio::test]
+async fn the_terminal_is_for_the_console_provider_alone() {
+    let mut config = config("http://127.0.0.1:9");
+    config.component = countersign_embedded::PROVIDER_CONSOLE.to_vec();
+    let error = start(config).await;
+    assert!(error.to_string().contains("terminal"), "{error}");
+}
+
+async fn start(config: ProviderConfig) -> StartError {
+    use std::sync::Arc;
+
+    use countersign_runtime::{Limits, Runtime, RuntimeConfig};
+    use countersign_types::{SystemClock, SystemEntropy};
+
+    let folder = tempfile::tempdir().unwrap();
+    let store = countersign_store::SledStore::open(&folder.path().join("store")).unwrap();
+    let keys = folder.path().join("keys");
+    let keyring = countersign_store::Keyring::load_or_create(&keys, true, &SystemEntropy).unwrap();
+    let runtime = Runtime::start(RuntimeConfig {
+        store: store.clone(),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        keyring: Arc::new(keyring),
+        queue: countersign_queue::Queue::open(store, 10).await.unwrap(),
+        limits: Limits::default(),
+        default_region: None,
+        otp: countersign_embedded::OTP.to_vec(),
+        otp_settings: Vec::new(),
+        providers: vec![config],
+    });
+    runtime.await.err().unwrap()
+}

@@ -1,0 +1,164 @@
+//! What each step of the main job costs the store, by the row: the budget of `ARCHITECTURE.md`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use countersign_delivery::{Delivery, DeliveryConfig, Route, Sender};
+use countersign_queue::ChallengeRef;
+use countersign_runtime::{Limits, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict};
+use countersign_types::{Accepted, Message, SendError, SystemEntropy};
+
+use crate::bench::{Bench, context};
+
+/// Takes every message and keeps it.
+#[derive(Default)]
+struct Taken(Mutex<Vec<Message>>);
+
+#[async_trait]
+impl Sender for Taken {
+    async fn send(&self, _: &str, message: &Message) -> Result<Accepted, SendError> {
+        self.0.lock().unwrap().push(message.clone());
+        Ok(Accepted {
+            ids: vec!["SM1".into()],
+            ..Accepted::default()
+        })
+    }
+}
+
+impl Bench {
+    /// The code that is live at the probe's row `key`: what only a message would tell.
+    pub(crate) async fn code(&self, key: &str) -> String {
+        let taken = Arc::new(Taken::default());
+        self.run(&format!("send {key}")).await.unwrap();
+        self.deliver(&taken).await;
+        let text = taken.0.lock().unwrap()[0].text.clone();
+        text.strip_prefix("code ").unwrap().to_owned()
+    }
+
+    async fn deliver(&self, taken: &Arc<Taken>) {
+        let config = DeliveryConfig {
+            routes: vec![Route {
+                country: None,
+                providers: vec!["p".into()],
+            }],
+            concurrency: HashMap::new(),
+            in_hand: 8,
+            backoff_base: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(30),
+        };
+        let delivery = Delivery::new(
+            self.queue.clone(),
+            self.keyring.clone(),
+            self.clock.clone(),
+            Arc::new(SystemEntropy),
+            taken.clone(),
+            config,
+        );
+        let claim = self.queue.next(&*self.clock).await.unwrap();
+        delivery.deliver(claim).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_send_writes_two_rows_a_delivery_two_and_a_verification_one() {
+    let bench = Bench::with(Limits::default(), countersign_embedded::OTP, Vec::new()).await;
+    let phone = "+12025550123".to_owned();
+    let request = SendRequest {
+        phone: phone.clone(),
+        ..SendRequest::default()
+    };
+    let sent = bench.runtime.otp_send(&context(), request).await.unwrap();
+    assert!(matches!(sent, SendVerdict::Sent { .. }), "{sent:?}");
+    assert_eq!(
+        bench.store.last_commit(),
+        (2, 1),
+        "challenge with windows; message with job"
+    );
+    let taken = Arc::new(Taken::default());
+    bench.deliver(&taken).await;
+    assert_eq!(
+        bench.store.last_commit(),
+        (2, 1),
+        "the job goes, the message stays"
+    );
+    let text = taken.0.lock().unwrap()[0].text.clone();
+    let code = text
+        .lines()
+        .next()
+        .unwrap()
+        .rsplit(' ')
+        .next()
+        .unwrap()
+        .to_owned();
+    let check = |code: String| {
+        let request = VerifyRequest {
+            phone: phone.clone(),
+            code,
+            purpose: None,
+        };
+        let runtime = bench.runtime.clone();
+        async move { runtime.otp_verify(&context(), request).await.unwrap() }
+    };
+    let wrong = if code == "000000" { "000001" } else { "000000" };
+    assert!(matches!(
+        check(wrong.to_owned()).await,
+        VerifyVerdict::Rejected(_)
+    ));
+    assert_eq!(
+        bench.store.last_commit(),
+        (1, 1),
+        "tries and budget in one row"
+    );
+    assert!(matches!(
+        check(code.clone()).await,
+        VerifyVerdict::Accepted { .. }
+    ));
+    assert_eq!(bench.store.last_commit(), (1, 1));
+    assert!(matches!(check(code).await, VerifyVerdict::Rejected(_)));
+    assert_eq!(
+        bench.store.last_commit(),
+        (1, 1),
+        "what is refused costs the same"
+    );
+}
+
+#[tokio::test]
+async fn a_check_costs_the_same_commit_whether_or_not_there_is_a_challenge() {
+    let bench = Bench::with(Limits::default(), countersign_embedded::OTP, Vec::new()).await;
+    let request = VerifyRequest {
+        phone: "+4915123456789".into(),
+        code: "123456".into(),
+        purpose: None,
+    };
+    let verdict = bench.runtime.otp_verify(&context(), request).await.unwrap();
+    assert!(matches!(verdict, VerifyVerdict::Rejected(_)));
+    assert_eq!(bench.store.last_commit(), (1, 1));
+}
+
+#[test]
+fn a_challenge_reference_holds_no_digits() {
+    // What rests on disk of a code: everything it is derived from, but for the key.
+    let reference = ChallengeRef {
+        id: [1; 16],
+        key_id: 1,
+        service: String::new(),
+        purpose: String::new(),
+        subject: String::new(),
+        digits: 6,
+        expires: crate::bench::NOW,
+    };
+    let ChallengeRef {
+        id: _,
+        key_id: _,
+        service: _,
+        purpose: _,
+        subject: _,
+        digits: 6,
+        expires: _,
+    } = reference
+    else {
+        panic!("`digits` is how many, not which");
+    };
+}

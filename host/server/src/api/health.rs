@@ -1,0 +1,60 @@
+//! `/healthz`: the process answers. `/readyz`: it would serve a call now, or why not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::Api;
+
+/// What the server knows of its own condition, beside the runtime's.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    store_failed: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Health {
+    /// The store will not answer any more.
+    pub(crate) fn store_failed(&self) {
+        self.store_failed.store(true, Ordering::Release);
+    }
+
+    /// The server has begun to stop.
+    pub(crate) fn stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+}
+
+pub(super) async fn healthz() -> Response {
+    Json(json!({"status": "ok"})).into_response()
+}
+
+pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Response {
+    let runtime = api.runtime.get();
+    let reasons: Vec<&str> = [
+        (runtime.is_none(), "starting"),
+        (api.health.stopping.load(Ordering::Acquire), "stopping"),
+        (
+            api.health.store_failed.load(Ordering::Acquire),
+            "the store failed",
+        ),
+        (
+            runtime.is_some_and(super::Runtime::clock_stepped_back),
+            "the machine's clock was set back",
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(holds, reason)| holds.then_some(reason))
+    .collect();
+    if reasons.is_empty() {
+        Json(json!({"status": "ready"})).into_response()
+    } else {
+        let body = json!({"status": "not ready", "reasons": reasons});
+        (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+    }
+}

@@ -1,0 +1,201 @@
+//! The HTTP API: routes, who may use them, and what they answer.
+//!
+//! `gate` decides who may ask, `body` reads what is sent, `otp` is the seed's routes, `health` is for
+//! load balancers, and `problem` alone knows statuses.
+
+mod body;
+mod client_address;
+mod gate;
+mod health;
+mod otp;
+mod problem;
+
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, Uri};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::sync::mpsc;
+use tower_http::catch_panic::CatchPanicLayer;
+
+// The runtime's door for this folder.
+pub(crate) use countersign_runtime::{
+    CallContext, CallError, Caller, Refusal, Runtime, SendRequest, SendVerdict, VerifyRequest,
+    VerifyVerdict,
+};
+
+pub(crate) use gate::{Gate, Mode, NeedsKey, Situation};
+pub(crate) use health::Health;
+
+use crate::config::Http;
+use problem::{Kind, Problem};
+
+/// What the routes share.
+pub(crate) struct Api {
+    pub(crate) http: Http,
+    pub(crate) gate: Gate,
+    pub(crate) health: Health,
+    /// Empty while the components are compiled.
+    runtime: OnceLock<Runtime>,
+    /// A clone is held by every call that is still running.
+    running: mpsc::Sender<()>,
+}
+
+/// Resolves when no call is running any more and the [`Api`] is gone.
+pub(crate) struct Calls(mpsc::Receiver<()>);
+
+impl Calls {
+    /// Waits for the last call.
+    pub(crate) async fn ended(mut self) {
+        // Nothing is ever sent; the channel closes with its last sender.
+        let _ = self.0.recv().await;
+    }
+}
+
+impl Api {
+    /// An API that answers 503 to calls until it has a runtime.
+    pub(crate) fn new(http: Http, gate: Gate, health: Health) -> (Arc<Api>, Calls) {
+        let (running, ended) = mpsc::channel(1);
+        let api = Api {
+            http,
+            gate,
+            health,
+            runtime: OnceLock::new(),
+            running,
+        };
+        (Arc::new(api), Calls(ended))
+    }
+
+    /// From now on calls are served.
+    pub(crate) fn start(&self, runtime: Runtime) {
+        // Only the first counts; there is one start.
+        let _ = self.runtime.set(runtime);
+    }
+
+    fn runtime(&self) -> Option<Runtime> {
+        self.runtime.get().cloned()
+    }
+
+    /// Runs a call in a task of its own, so that it ends by itself and not with the connection: a
+    /// client that hangs up must not be able to undo a counted try.
+    async fn run_to_its_end<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let running = self.running.clone();
+        let task = tokio::spawn(async move {
+            let outcome = call.await;
+            drop(running);
+            outcome
+        });
+        // A panic is in the log already.
+        task.await.map_err(|_| Problem::internal())
+    }
+}
+
+/// All routes.
+pub(crate) fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/api/otp/send", post(otp::send))
+        .route("/api/otp/verify", post(otp::verify))
+        .fallback(not_found)
+        .layer(from_fn_with_state(api.clone(), admit))
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(from_fn(observe))
+        .with_state(api)
+}
+
+async fn not_found(request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let problem = Problem::new(Kind::NotFound, "The paths of the API begin with /api.");
+    body::refuse(&parts, body, problem).await
+}
+
+/// Lets a request in by the part of the API that its path lies in, and bounds its time.
+async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
+    let part = Part::of(request.uri());
+    let answer = async {
+        let admitted = match part {
+            Part::Public => Ok(()),
+            Part::Admin => api.gate.admin(request.headers()),
+            Part::Api => {
+                let caller = api.gate.caller(request.uri(), request.headers()).await;
+                caller.map(|caller| {
+                    request.extensions_mut().insert(caller);
+                })
+            }
+        };
+        match admitted {
+            Ok(()) => problem::explain(next.run(request).await),
+            Err(problem) => {
+                let (parts, body) = request.into_parts();
+                body::refuse(&parts, body, problem).await
+            }
+        }
+    };
+    let mut response = match tokio::time::timeout(api.http.request_time, answer).await {
+        Ok(response) => response,
+        Err(_) => Problem::took_too_long().into_response(),
+    };
+    let headers = response.headers_mut();
+    if part != Part::Public {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Whom a path is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Public,
+    Api,
+    Admin,
+}
+
+impl Part {
+    fn of(uri: &Uri) -> Part {
+        let inside = |folder: &str| {
+            let rest = uri.path().strip_prefix(folder);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if inside("/api") {
+            Part::Api
+        } else if inside("/admin") {
+            Part::Admin
+        } else {
+            Part::Public
+        }
+    }
+}
+
+/// One line a request, at debug: never the path as it came, which anybody can fill with anything.
+async fn observe(request: Request, next: Next) -> Response<Body> {
+    if !tracing::enabled!(target: "countersign::access", tracing::Level::DEBUG) {
+        return next.run(request).await;
+    }
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let start = tokio::time::Instant::now();
+    let response = next.run(request).await;
+    tracing::debug!(
+        target: "countersign::access",
+        %method,
+        route = route.as_ref().map_or("none", MatchedPath::as_str),
+        status = response.status().as_u16(),
+        micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
+        "answered"
+    );
+    response
+}
+
+#[cfg(test)]
+mod tests;

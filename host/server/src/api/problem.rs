@@ -1,0 +1,406 @@
+//! Errors as HTTP tells them: the only place that knows which status an error has.
+//!
+//! Causes go to the log. What a client reads is made here, from fixed texts and from names that the
+//! client itself sent; never from a component's, the store's or the operating system's words.
+
+use std::any::Any;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use countersign_store::StoreError;
+use countersign_types::UnixMillis;
+use serde::Serialize;
+
+use super::CallError;
+
+const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
+/// For troubles that pass by themselves within moments.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Everything that ends a request before or beside a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    BadRequest,
+    Unauthorized,
+    WrongToken,
+    AdminOff,
+    HostNotLoopback,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    TooLarge,
+    NotJson,
+    Internal,
+    Starting,
+    Busy,
+    QueueFull,
+    ComponentTimeout,
+    StoreFailed,
+    TookTooLong,
+}
+
+impl Kind {
+    fn status(self) -> StatusCode {
+        match self {
+            Kind::BadRequest => StatusCode::BAD_REQUEST,
+            Kind::Unauthorized | Kind::WrongToken => StatusCode::UNAUTHORIZED,
+            Kind::AdminOff | Kind::HostNotLoopback => StatusCode::FORBIDDEN,
+            Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Kind::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Kind::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Kind::Starting
+            | Kind::Busy
+            | Kind::QueueFull
+            | Kind::ComponentTimeout
+            | Kind::StoreFailed
+            | Kind::TookTooLong => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The last part of `type`, which clients may rely on.
+    fn code(self) -> &'static str {
+        match self {
+            Kind::BadRequest => "bad-request",
+            Kind::Unauthorized => "no-credentials",
+            Kind::WrongToken => "wrong-credentials",
+            Kind::AdminOff => "admin-off",
+            Kind::HostNotLoopback => "host-not-loopback",
+            Kind::NotFound => "not-found",
+            Kind::MethodNotAllowed => "method-not-allowed",
+            Kind::RequestTimeout => "request-timeout",
+            Kind::TooLarge => "too-large",
+            Kind::NotJson => "not-json",
+            Kind::Internal => "internal",
+            Kind::Starting => "starting",
+            Kind::Busy => "busy",
+            Kind::QueueFull => "queue-full",
+            Kind::ComponentTimeout => "component-timeout",
+            Kind::StoreFailed => "store-failed",
+            Kind::TookTooLong => "took-too-long",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Kind::BadRequest => "The request is malformed",
+            Kind::Unauthorized => "An API key is needed",
+            Kind::WrongToken => "The key or token is not accepted",
+            Kind::AdminOff => "Administration over HTTP is switched off",
+            Kind::HostNotLoopback => "The host is not a loopback name",
+            Kind::NotFound => "There is nothing at this path",
+            Kind::MethodNotAllowed => "This method is not allowed here",
+            Kind::RequestTimeout => "The request took too long to arrive",
+            Kind::TooLarge => "The body is too large",
+            Kind::NotJson => "The body must be JSON",
+            Kind::Internal => "The server failed at this request",
+            Kind::Starting => "The server is starting",
+            Kind::Busy => "Too many calls are waiting",
+            Kind::QueueFull => "Too many messages are waiting",
+            Kind::ComponentTimeout => "The call took too long",
+            Kind::StoreFailed => "The store is not available",
+            Kind::TookTooLong => "The answer took too long",
+        }
+    }
+}
+
+/// An answer as of RFC 9457.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    kind: Kind,
+    detail: String,
+    retry_after: Option<Duration>,
+}
+
+#[derive(Serialize)]
+struct Details<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+}
+
+impl Problem {
+    /// A problem, with what the client can do about it.
+    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Problem {
+        Problem {
+            kind,
+            detail: detail.into(),
+            retry_after: None,
+        }
+    }
+
+    fn after(self, retry_after: Duration) -> Problem {
+        Problem {
+            retry_after: Some(retry_after),
+            ..self
+        }
+    }
+
+    /// The server does not serve calls yet.
+    pub(crate) fn starting() -> Problem {
+        Problem::new(
+            Kind::Starting,
+            "Calls are served within seconds; see /readyz.",
+        )
+        .after(SOON)
+    }
+
+    /// The call goes on, but its answer is not waited for any longer.
+    pub(crate) fn took_too_long() -> Problem {
+        let detail = "The call may still come to its end; its outcome is unknown.";
+        Problem::new(Kind::TookTooLong, detail).after(SOON)
+    }
+
+    /// Something panicked.
+    pub(crate) fn internal() -> Problem {
+        Problem::new(Kind::Internal, "The server's log says more.")
+    }
+
+    #[cfg(test)]
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        tracing::error!(%error, "a request met a store that does not answer");
+        let detail = "Nothing can be read or written now; see /readyz.";
+        Problem::new(Kind::StoreFailed, detail).after(SOON)
+    }
+}
+
+impl From<CallError> for Problem {
+    fn from(error: CallError) -> Problem {
+        match error {
+            CallError::Busy { retry_after } => Problem::new(
+                Kind::Busy,
+                "Too many calls wait for the same number; try again.",
+            )
+            .after(retry_after),
+            CallError::QueueFull { retry_after } => Problem::new(
+                Kind::QueueFull,
+                "A code sent now would not arrive in time; try again.",
+            )
+            .after(retry_after),
+            CallError::Component {
+                component,
+                reason,
+                timed_out,
+            } => {
+                tracing::error!(component, reason, timed_out, "a component failed at a call");
+                if timed_out {
+                    let detail = "Nothing was changed; try again.";
+                    Problem::new(Kind::ComponentTimeout, detail).after(SOON)
+                } else {
+                    Problem::internal()
+                }
+            }
+            CallError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.kind.status();
+        let details = Details {
+            r#type: format!("urn:countersign:error:{}", self.kind.code()),
+            title: self.kind.title(),
+            status: status.as_u16(),
+            detail: &self.detail,
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, MEDIA_TYPE);
+        if let Some(span) = self.retry_after {
+            headers.insert(RETRY_AFTER, whole_seconds(span));
+        }
+        let challenge = match self.kind {
+            Kind::Unauthorized => Some("Bearer"),
+            Kind::WrongToken => Some("Bearer error=\"invalid_token\""),
+            _ => None,
+        };
+        if let Some(challenge) = challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        // Plain texts always become JSON.
+        let body = serde_json::to_vec(&details).unwrap_or_default();
+        (status, headers, Body::from(body)).into_response()
+    }
+}
+
+/// Rounded up and at least one (RFC 9110, 10.2.3): who comes a moment too early is refused again.
+pub(crate) fn whole_seconds(span: Duration) -> HeaderValue {
+    let seconds = span.as_millis().div_ceil(1000).max(1);
+    HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX))
+}
+
+/// The seed's own form of a refusal: `{error, field?}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Refused {
+    pub(crate) error: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) field: Option<String>,
+}
+
+impl Refused {
+    /// A refusal of the field `field`.
+    pub(crate) fn field(field: &str, error: impl Into<String>) -> Refused {
+        Refused {
+            error: error.into(),
+            field: Some(field.to_owned()),
+        }
+    }
+
+    /// A refusal of the body as a whole.
+    pub(crate) fn body(error: impl Into<String>) -> Refused {
+        Refused {
+            error: error.into(),
+            field: None,
+        }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        refusal(&self, None, UnixMillis(0))
+    }
+}
+
+/// A 400 in the seed's form, with `Retry-After` where waiting helps.
+pub(crate) fn refusal(
+    body: &impl Serialize,
+    retry_at: Option<UnixMillis>,
+    now: UnixMillis,
+) -> Response {
+    let mut response = (StatusCode::BAD_REQUEST, axum::Json(body)).into_response();
+    if let Some(retry_at) = retry_at {
+        let wait = whole_seconds(retry_at.since(now));
+        response.headers_mut().insert(RETRY_AFTER, wait);
+    }
+    response
+}
+
+/// The answer to a request whose handling panicked. The panic itself is in the log.
+pub(crate) fn panicked(_: Box<dyn Any + Send>) -> Response {
+    Problem::internal().into_response()
+}
+
+/// A problem in place of the router's own bare 405, to which the router adds `Allow`.
+pub(crate) fn explain(response: Response) -> Response {
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return response;
+    }
+    let detail = "The header `Allow` names the methods that are.";
+    Problem::new(Kind::MethodNotAllowed, detail).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    async fn body(response: Response) -> Value {
+        let bytes = axum::body::to_bytes(response.into_body(), 10_000).await;
+        serde_json::from_slice(&bytes.expect("read")).expect("JSON")
+    }
+
+    #[tokio::test]
+    async fn a_problem_has_the_fields_of_rfc_9457_and_its_media_type() {
+        let response = Problem::new(Kind::NotFound, "No.").into_response();
+        assert_eq!(response.status(), 404);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+        let want = json!({
+            "type": "urn:countersign:error:not-found",
+            "title": "There is nothing at this path",
+            "status": 404,
+            "detail": "No.",
+        });
+        assert_eq!(body(response).await, want);
+    }
+
+    #[track_caller]
+    fn check_call(error: CallError, status: u16, retry_after: Option<&str>) {
+        let response = Problem::from(error).into_response();
+        assert_eq!(response.status(), status);
+        let header = response.headers().get(RETRY_AFTER);
+        assert_eq!(
+            header.map(|value| value.to_str().expect("text")),
+            retry_after
+        );
+    }
+
+    #[test]
+    fn our_own_trouble_is_503_and_a_components_bug_is_500() {
+        let component = |timed_out| CallError::Component {
+            component: "otp".to_owned(),
+            reason: "unreachable".to_owned(),
+            timed_out,
+        };
+        let retry_after = Duration::from_millis(1_001);
+        check_call(CallError::Busy { retry_after }, 503, Some("2"));
+        check_call(CallError::QueueFull { retry_after }, 503, Some("2"));
+        check_call(component(true), 503, Some("1"));
+        check_call(component(false), 500, None);
+        check_call(CallError::Store(StoreError::Closed), 503, Some("1"));
+    }
+
+    #[tokio::test]
+    async fn a_components_words_do_not_reach_the_client() {
+        let error = CallError::Component {
+            component: "otp".to_owned(),
+            reason: "canary".to_owned(),
+            timed_out: false,
+        };
+        let text = body(Problem::from(error).into_response()).await.to_string();
+        assert!(!text.contains("canary") && !text.contains("otp"), "{text}");
+    }
+
+    #[test]
+    fn retry_after_is_whole_seconds_never_too_early_and_never_zero() {
+        for (millis, want) in [
+            (0, "1"),
+            (1, "1"),
+            (1_000, "1"),
+            (1_001, "2"),
+            (60_000, "60"),
+        ] {
+            assert_eq!(
+                whole_seconds(Duration::from_millis(millis)),
+                want,
+                "{millis}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_without_a_field_has_no_field() {
+        assert_eq!(
+            body(Refused::body("x").into_response()).await,
+            json!({"error": "x"})
+        );
+        let want = json!({"error": "x", "field": "code"});
+        assert_eq!(
+            body(Refused::field("code", "x").into_response()).await,
+            want
+        );
+    }
+
+    #[test]
+    fn one_who_is_not_known_is_told_how_to_be() {
+        for (kind, want) in [
+            (Kind::Unauthorized, "Bearer"),
+            (Kind::WrongToken, "Bearer error=\"invalid_token\""),
+        ] {
+            let response = Problem::new(kind, "").into_response();
+            assert_eq!(response.status(), 401);
+            assert_eq!(response.headers()[WWW_AUTHENTICATE], want);
+        }
+    }
+}

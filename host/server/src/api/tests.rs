@@ -1,0 +1,203 @@
+//! The routes as a client sees them, without a runtime: everything up to a call.
+
+use super::*;
+use crate::config::Flags;
+use crate::testing::store;
+use axum::http::Method;
+use countersign_types::Secret;
+use serde_json::Value;
+use tower::ServiceExt;
+
+const KEY: &str = "an-api-key-of-thirty-two-characters";
+
+fn limits() -> Http {
+    let environment = crate::config::Environment::from([]);
+    let merged = crate::config::Merged::load(&Flags::default(), &environment).expect("merged");
+    crate::config::Config::new(&merged, &environment)
+        .expect("configured")
+        .http
+}
+
+struct Server {
+    router: Router,
+    _folder: tempfile::TempDir,
+    _calls: Calls,
+}
+
+impl Server {
+    fn new(mode: Mode) -> Server {
+        let (folder, store) = store();
+        let key = Secret::new(KEY.to_owned());
+        let key = (mode == Mode::Keyed).then_some(&key);
+        let gate = Gate::new(store, mode, key, None);
+        let (api, calls) = Api::new(limits(), gate, Health::default());
+        Server {
+            router: router(api),
+            _folder: folder,
+            _calls: calls,
+        }
+    }
+
+    async fn ask(&self, request: axum::http::request::Builder, body: impl Into<Body>) -> Response {
+        let request = request.body(body.into()).expect("a request");
+        self.router
+            .clone()
+            .oneshot(request)
+            .await
+            .expect("infallible")
+    }
+}
+
+fn post_send() -> axum::http::request::Builder {
+    Request::builder()
+        .method(Method::POST)
+        .uri("/api/otp/send")
+        .header("host", "127.0.0.1:8080")
+        .header("content-type", "application/json")
+        .header("authorization", format!("Bearer {KEY}"))
+}
+
+#[track_caller]
+fn check_problem(response: &Response, status: u16) {
+    assert_eq!(response.status(), status);
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/problem+json"
+    );
+    assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+}
+
+async fn json_of(response: Response) -> Value {
+    let bytes = axum::body::to_bytes(response.into_body(), 10_000).await;
+    serde_json::from_slice(&bytes.expect("read")).expect("JSON")
+}
+
+#[tokio::test]
+async fn every_path_of_the_api_needs_a_key() {
+    let server = Server::new(Mode::Keyed);
+    for path in ["/api/otp/send", "/api/otp/verify", "/api/nothing", "/api"] {
+        let response = server.ask(Request::post(path), "{}").await;
+        check_problem(&response, 401);
+        assert_eq!(response.headers()["www-authenticate"], "Bearer", "{path}");
+        assert_eq!(response.headers()["cache-control"], "no-store");
+    }
+    let wrong = Request::post("/api/otp/send").header("authorization", "Bearer x");
+    check_problem(&server.ask(wrong, "{}").await, 401);
+}
+
+#[tokio::test]
+async fn an_unknown_path_is_404_and_a_wrong_method_405_that_names_the_right_one() {
+    let server = Server::new(Mode::Keyed);
+    check_problem(&server.ask(Request::get("/nothing"), "").await, 404);
+    let unknown = Request::get("/api/nothing").header("authorization", format!("Bearer {KEY}"));
+    check_problem(&server.ask(unknown, "").await, 404);
+    let response = server.ask(post_send().method(Method::GET), "").await;
+    check_problem(&response, 405);
+    assert_eq!(response.headers()["allow"], "POST");
+    let response = server.ask(Request::post("/healthz"), "").await;
+    check_problem(&response, 405);
+    assert_eq!(response.headers()["allow"], "GET,HEAD");
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_or_no_json_has_its_status() {
+    let server = Server::new(Mode::Keyed);
+    check_problem(&server.ask(post_send(), vec![b'x'; 5_000_000]).await, 413);
+    let text = Request::post("/api/otp/send")
+        .header("content-type", "text/plain")
+        .header("authorization", format!("Bearer {KEY}"));
+    check_problem(&server.ask(text, "{}").await, 415);
+    let address = post_send().header("x-countersign-client-address", "nowhere");
+    check_problem(&server.ask(address, "{}").await, 400);
+}
+
+#[tokio::test]
+async fn a_wrong_field_is_400_in_the_seeds_form() {
+    let server = Server::new(Mode::Keyed);
+    let response = server.ask(post_send(), r#"{"phoneNumber": 5}"#).await;
+    assert_eq!(response.status(), 400);
+    let body = json_of(response).await;
+    assert_eq!(body["field"], "phoneNumber");
+    assert_eq!(
+        body["error"],
+        "`phoneNumber` must be a string, not a number"
+    );
+    let response = server.ask(post_send(), "").await;
+    assert_eq!(response.status(), 400);
+    assert!(json_of(response).await.get("field").is_none());
+}
+
+#[tokio::test]
+async fn a_server_that_is_starting_says_so() {
+    let server = Server::new(Mode::Keyed);
+    let response = server
+        .ask(post_send(), r#"{"phoneNumber": "+12025550123"}"#)
+        .await;
+    check_problem(&response, 503);
+    assert_eq!(response.headers()["retry-after"], "1");
+    assert_eq!(server.ask(Request::get("/healthz"), "").await.status(), 200);
+    let response = server.ask(Request::get("/readyz"), "").await;
+    assert_eq!(response.status(), 503);
+    assert_eq!(json_of(response).await["reasons"][0], "starting");
+}
+
+#[tokio::test]
+async fn open_mode_answers_to_loopback_and_exact_json_only() {
+    let server = Server::new(Mode::Open {
+        loopback_only: true,
+    });
+    let request = |host: &str, media_type: &str| {
+        Request::post("/api/otp/send")
+            .header("host", host)
+            .header("content-type", media_type)
+    };
+    let good = server
+        .ask(request("localhost:8080", "application/json"), "{}")
+        .await;
+    assert_eq!(good.status(), 400);
+    let foreign = server
+        .ask(request("evil.example", "application/json"), "{}")
+        .await;
+    check_problem(&foreign, 403);
+    for media_type in ["text/plain", "application/x+json"] {
+        check_problem(
+            &server.ask(request("localhost", media_type), "{}").await,
+            415,
+        );
+    }
+}
+
+#[tokio::test]
+async fn administration_without_a_token_is_403() {
+    let server = Server::new(Mode::Keyed);
+    for path in ["/admin", "/admin/components", "/admin/"] {
+        check_problem(&server.ask(Request::get(path), "").await, 403);
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_a_500_for_that_request_alone() {
+    let router = Router::new()
+        .route("/", get(async || -> &'static str { panic!("canary") }))
+        .layer(CatchPanicLayer::custom(problem::panicked));
+    let request = Request::get("/").body(Body::empty()).expect("a request");
+    let response = router.oneshot(request).await.expect("infallible");
+    assert_eq!(response.status(), 500);
+    assert!(!json_of(response).await.to_string().contains("canary"));
+}
+
+#[test]
+fn the_gate_judges_by_whole_parts_of_the_path() {
+    for (path, want) in [
+        ("/api", Part::Api),
+        ("/api/", Part::Api),
+        ("/api/x", Part::Api),
+        ("/apix", Part::Public),
+        ("/admin", Part::Admin),
+        ("/admin/x", Part::Admin),
+        ("/", Part::Public),
+        ("/healthz", Part::Public),
+    ] {
+        assert_eq!(Part::of(&Uri::from_static(path)), want, "{path}");
+    }
+}

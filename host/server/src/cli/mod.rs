@@ -1,0 +1,186 @@
+//! The command line. What it prints for people and as JSON goes to standard output, errors and logs
+//! to standard error. It ends with 0 when all is well, 1 on failure, 2 when it was not understood.
+
+mod keys;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
+
+use crate::config::{Config, Environment, Flags, Merged};
+use crate::serve::serve;
+
+/// Self-hosted one-time codes by SMS. Without a command it serves.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeFlags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the HTTP API; also what no command at all does.
+    Serve(ServeFlags),
+    /// Make, list and revoke API keys.
+    Keys(keys::Keys),
+}
+
+/// A flag wins over its variable, the variable over the file.
+#[derive(Debug, Args)]
+struct ServeFlags {
+    #[command(flatten)]
+    place: Place,
+    /// Address and port; port 0 picks a free one [env: COUNTERSIGN_LISTEN] [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Which logs to write, as a tracing filter [env: COUNTERSIGN_LOG] [default: info].
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// Serve without any API key, whatever the address and the provider [env: COUNTERSIGN_OPEN].
+    #[arg(long)]
+    open: bool,
+}
+
+/// Where the configuration and the data are.
+#[derive(Debug, Args)]
+struct Place {
+    /// The configuration file [env: COUNTERSIGN_CONFIG].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The data folder [env: COUNTERSIGN_DATA] [default: data].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl From<Place> for Flags {
+    fn from(place: Place) -> Flags {
+        Flags {
+            config: place.config,
+            data: place.data,
+            ..Flags::default()
+        }
+    }
+}
+
+impl From<ServeFlags> for Flags {
+    fn from(flags: ServeFlags) -> Flags {
+        Flags {
+            listen: flags.listen,
+            log: flags.log,
+            open: flags.open,
+            ..flags.place.into()
+        }
+    }
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    // Prints help and mistakes by itself, and ends with 2 on a mistake.
+    let cli = Cli::parse();
+    let environment = Environment::of_process();
+    let colour = environment.colour();
+    let outcome = match cli.command {
+        None => run_serve(cli.serve.into(), environment),
+        Some(Command::Serve(flags)) => run_serve(flags.into(), environment),
+        Some(Command::Keys(command)) => command.run(&environment),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&*error, colour);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Failure = Box<dyn Diagnostic>;
+
+fn run_serve(flags: Flags, environment: Environment) -> Result<(), Failure> {
+    let merged = Merged::load(&flags, &environment)?;
+    let config = Config::new(&merged, &environment)?;
+    // It holds secrets that nobody needs any more.
+    drop((merged, environment));
+    Ok(serve(config)?)
+}
+
+fn report(error: &dyn Diagnostic, colour: bool) {
+    use std::io::IsTerminal;
+    let theme = if !std::io::stderr().is_terminal() {
+        GraphicalTheme::unicode_nocolor()
+    } else if colour {
+        GraphicalTheme::unicode()
+    } else {
+        GraphicalTheme::unicode_nocolor()
+    };
+    let mut text = String::new();
+    // Only the line itself is shown of a file: the next may hold a credential.
+    let written = GraphicalReportHandler::new_themed(theme)
+        .with_context_lines(0)
+        .with_links(false)
+        .render_report(&mut text, error);
+    if written.is_err() {
+        text = error.to_string();
+    }
+    // There is nowhere else to say it.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    fn parse(line: &str) -> Result<Cli, ErrorKind> {
+        Cli::try_parse_from(line.split(' ')).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_is_serve_with_the_same_flags() {
+        let bare = parse("countersign --listen 127.0.0.1:0 --data d --open").expect("good");
+        assert!(bare.command.is_none());
+        let flags = Flags::from(bare.serve);
+        let named = parse("countersign serve --listen 127.0.0.1:0 --data d --open").expect("good");
+        let Some(Command::Serve(named)) = named.command else {
+            panic!("not serve");
+        };
+        assert_eq!(format!("{flags:?}"), format!("{:?}", Flags::from(named)));
+        assert!(flags.open && flags.listen.as_deref() == Some("127.0.0.1:0"));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_a_usage_error() {
+        for line in [
+            "countersign nonsense",
+            "countersign --nonsense",
+            "countersign keys",
+            "countersign keys revoke",
+            "countersign --data d keys list",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn keys_take_their_flags_after_the_command() {
+        for line in [
+            "countersign keys create --name shop --json --data d",
+            "countersign keys list --json",
+            "countersign keys revoke AbCdEf1234 --config c.toml",
+            "countersign keys --data d list",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+}

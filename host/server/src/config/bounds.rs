@@ -1,0 +1,164 @@
+//! The bounds of settings that are numbers, lists and texts.
+
+use std::time::Duration;
+
+use super::{ConfigError, Delivery, Http, Limits, Merged, as_size};
+
+/// The bounds are those of the component, told at the start instead of at the first call.
+pub(super) fn otp(merged: &Merged) -> Result<Vec<(String, String)>, ConfigError> {
+    let otp = &merged.settings.otp;
+    let numbers = [
+        ("digits", otp.digits, 6..=10),
+        ("valid-seconds", otp.valid_seconds, 1..=600),
+        ("tries", otp.tries, 1..=5),
+        ("same-code-seconds", otp.same_code_seconds, 1..=600),
+        ("sends-per-minute", otp.sends_per_minute, 1..=1_000),
+        ("sends-per-hour", otp.sends_per_hour, 1..=1_000),
+        ("sends-per-day", otp.sends_per_day, 1..=1_000),
+        ("misses-per-hour", otp.misses_per_hour, 1..=1_000),
+        ("misses-per-day", otp.misses_per_day, 1..=1_000),
+        (
+            "sends-per-minute-per-address",
+            otp.sends_per_minute_per_address,
+            1..=1_000_000,
+        ),
+        (
+            "sends-per-hour-per-address",
+            otp.sends_per_hour_per_address,
+            1..=1_000_000,
+        ),
+    ];
+    let mut pairs = Vec::new();
+    for (name, value, range) in numbers {
+        if let Some(value) = value {
+            merged.whole(&format!("otp.{name}"), value, range)?;
+            pairs.push((name.to_owned(), value.to_string()));
+        }
+    }
+    if let Some(purposes) = &otp.purposes {
+        if let Err((must, word)) = check_purposes(purposes) {
+            return Err(merged.wrong("otp.purposes", must, word));
+        }
+        pairs.push(("purposes".to_owned(), purposes.join(",")));
+    }
+    if let Some(text) = &otp.text {
+        check_text(text).map_err(|must| merged.wrong("otp.text", must, None))?;
+        pairs.push(("text".to_owned(), text.clone()));
+    }
+    Ok(pairs)
+}
+
+fn check_purposes(purposes: &[String]) -> Result<(), (&'static str, Option<String>)> {
+    let is_purpose = |word: &&String| {
+        (1..=64).contains(&word.len())
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    if !(1..=16).contains(&purposes.len()) {
+        return Err(("must be 1 to 16 words", None));
+    }
+    if let Some(word) = purposes.iter().find(|word| !is_purpose(word)) {
+        let must = "must be words of 1 to 64 letters, digits, `-`, `_` or `.`";
+        return Err((must, Some(word.clone())));
+    }
+    let reserved = ["login", "enrolment", "enrollment"];
+    match purposes
+        .iter()
+        .find(|word| reserved.contains(&word.as_str()))
+    {
+        Some(word) => Err((
+            "must not name what only two-factor sends codes for",
+            Some(word.clone()),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn check_text(text: &str) -> Result<(), &'static str> {
+    let rest = text.replace("{code}", "").replace("{minutes}", "");
+    if !(1..=1_600).contains(&text.len()) {
+        Err("must have 1 to 1600 bytes")
+    } else if !text.contains("{code}") {
+        Err("must contain `{code}`")
+    } else if rest.contains(['{', '}']) {
+        Err("must contain no braces but `{code}` and `{minutes}`")
+    } else {
+        Ok(())
+    }
+}
+
+pub(super) fn delivery(merged: &Merged) -> Result<Delivery, ConfigError> {
+    let delivery = &merged.settings.delivery;
+    let span = |key, value| {
+        let value = merged.whole(key, value, 1..=600_000)?;
+        Ok::<_, ConfigError>(Duration::from_millis(value))
+    };
+    Ok(Delivery {
+        in_hand: as_size(merged.whole("delivery.in-hand", delivery.in_hand, 1..=100_000)?),
+        backoff_base: span("delivery.backoff-base-ms", delivery.backoff_base_ms)?,
+        backoff_max: span("delivery.backoff-max-ms", delivery.backoff_max_ms)?,
+    })
+}
+
+pub(super) fn limits(merged: &Merged) -> Result<Limits, ConfigError> {
+    let limits = merged.settings.limits;
+    let numbers = [
+        ("service-time-ms", limits.service_time_ms, 1..=60_000),
+        ("provider-time-ms", limits.provider_time_ms, 1..=60_000),
+        ("service-wall-ms", limits.service_wall_ms, 10..=600_000),
+        ("provider-wall-ms", limits.provider_wall_ms, 10..=600_000),
+        ("epoch-ms", limits.epoch_ms, 1..=1_000),
+        (
+            "memory-bytes",
+            limits.memory_bytes,
+            1_048_576..=4_294_967_296,
+        ),
+        ("table-elements", limits.table_elements, 1..=10_000_000),
+        ("instances", limits.instances, 10..=100_000),
+        ("service-calls", limits.service_calls, 1..=100_000),
+        ("subject-waiting", limits.subject_waiting, 1..=100_000),
+        ("instance-calls", limits.instance_calls, 1..=1_000_000),
+        ("runs", limits.runs, 1..=100),
+        ("hold-ms", limits.hold_ms, 1..=10_000),
+        ("log-lines", limits.log_lines, 0..=10_000),
+        ("log-line-bytes", limits.log_line_bytes, 16..=65_536),
+        ("http-requests", limits.http_requests, 1..=8),
+        ("http-request-ms", limits.http_request_ms, 1..=600_000),
+        ("http-connect-ms", limits.http_connect_ms, 1..=600_000),
+        ("http-body-bytes", limits.http_body_bytes, 1_024..=1_048_576),
+    ];
+    for (name, value, range) in numbers {
+        if let Some(value) = value {
+            merged.whole(&format!("limits.{name}"), value, range)?;
+        }
+    }
+    Ok(limits)
+}
+
+pub(super) fn http(merged: &Merged) -> Result<Http, ConfigError> {
+    let http = &merged.settings.http;
+    let seconds = |key, value| {
+        let value = merged.whole(key, value, 1..=3_600)?;
+        Ok::<_, ConfigError>(Duration::from_secs(value))
+    };
+    let size = |key, value, range| merged.whole(key, value, range).map(as_size);
+    Ok(Http {
+        connections_max: size("http.connections-max", http.connections_max, 1..=1_000_000)?,
+        header_time: seconds("http.header-seconds", http.header_seconds)?,
+        header_bytes_max: size(
+            "http.header-bytes-max",
+            http.header_bytes_max,
+            8_192..=1_048_576,
+        )?,
+        body_time: seconds("http.body-seconds", http.body_seconds)?,
+        body_bytes_max: size(
+            "http.body-bytes-max",
+            http.body_bytes_max,
+            1_024..=16_777_216,
+        )?,
+        request_time: seconds("http.request-seconds", http.request_seconds)?,
+        idle_time: seconds("http.idle-seconds", http.idle_seconds)?,
+        stop_time: seconds("http.stop-seconds", http.stop_seconds)?,
+    })
+}

@@ -1,0 +1,474 @@
+//! Configuration: a flag wins over a variable, a variable over the file, the file over the default.
+//!
+//! [`Merged::load`] puts the sources together, [`Config::new`] judges the result. Nothing else in the
+//! program reads the environment or the file.
+
+mod bounds;
+mod environment;
+mod provider;
+mod settings;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_types::Secret;
+use miette::{Diagnostic, NamedSource, SourceSpan};
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+pub(crate) use environment::Environment;
+pub(crate) use provider::{BUILT_IN_CONSOLE, BUILT_IN_TWILIO, ComponentSource, Provider, Route};
+pub(crate) use settings::Limits;
+
+use crate::telemetry;
+use settings::{Kind, Settings, VALUES, variable};
+
+const CONFIG: &str = "COUNTERSIGN_CONFIG";
+const API_KEY: &str = "COUNTERSIGN_API_KEY";
+const ADMIN_TOKEN: &str = "COUNTERSIGN_ADMIN_TOKEN";
+const API_KEY_CHARACTERS_MIN: usize = 32;
+/// Far above any real file, so that a wrong path does not fill the memory.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Why the server cannot be run as it is configured.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub(crate) enum ConfigError {
+    #[error("cannot read the configuration file `{}`", path.display())]
+    #[diagnostic(code(countersign::config::unreadable))]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the configuration file `{}` is wrong: {reason}", path.display())]
+    #[diagnostic(
+        code(countersign::config::file),
+        help("the README names every setting")
+    )]
+    File {
+        path: PathBuf,
+        reason: String,
+        #[source_code]
+        text: Arc<NamedSource<String>>,
+        #[label("here")]
+        place: Option<SourceSpan>,
+    },
+    #[error("the variable `{variable}` is not UTF-8 text")]
+    #[diagnostic(code(countersign::config::not_text))]
+    NotText { variable: String },
+    #[error("`{key}` {must}{}", given(value))]
+    #[diagnostic(code(countersign::config::value), help("it was set by {origin}"))]
+    Value {
+        key: String,
+        must: String,
+        /// Shown, so never that of a secret.
+        value: Option<String>,
+        origin: String,
+    },
+    #[error("`{variable}` {must}")]
+    #[diagnostic(
+        code(countersign::config::secret),
+        help("`openssl rand -base64 32` makes a good one")
+    )]
+    Secret {
+        variable: &'static str,
+        must: String,
+    },
+    #[error("Twilio is only half configured: {} missing", missing.join(" and "))]
+    #[diagnostic(
+        code(countersign::config::half_of_twilio),
+        help(
+            "set TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_PHONE_NUMBER (or TWILIO_MESSAGING_SERVICE_SID), or none of them"
+        )
+    )]
+    HalfOfTwilio { missing: Vec<String> },
+    #[error("the provider `{provider}` cannot be used: {reason}")]
+    #[diagnostic(code(countersign::config::provider))]
+    Provider {
+        provider: String,
+        reason: String,
+        #[help]
+        help: Option<String>,
+    },
+    #[error("the route {number} {reason}")]
+    #[diagnostic(code(countersign::config::route))]
+    Route { number: usize, reason: String },
+}
+
+fn given(value: &Option<String>) -> String {
+    value
+        .as_ref()
+        .map_or_else(String::new, |value| format!(", not `{value}`"))
+}
+
+/// What the command line can say; `None` where it says nothing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flags {
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) listen: Option<String>,
+    pub(crate) data: Option<PathBuf>,
+    pub(crate) log: Option<String>,
+    pub(crate) open: bool,
+}
+
+/// All sources put together, each value of the right type, none judged yet.
+pub(crate) struct Merged {
+    settings: Settings,
+    /// Which source had the last word, by key.
+    origins: BTreeMap<String, String>,
+    file: Option<PathBuf>,
+}
+
+impl Merged {
+    /// Reads the file that `flags` or the environment name, and puts variables and flags on top.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or has an unknown key, or a value is of the wrong type.
+    pub(crate) fn load(flags: &Flags, environment: &Environment) -> Result<Merged, ConfigError> {
+        let file = match &flags.config {
+            Some(path) => Some(path.clone()),
+            None => environment.get(CONFIG)?.map(PathBuf::from),
+        };
+        let mut origins = BTreeMap::new();
+        let mut table = match &file {
+            Some(path) => read_file(path)?,
+            None => toml::Table::new(),
+        };
+        if let Some(path) = &file {
+            for (key, _) in VALUES.iter().filter(|(key, _)| holds(&table, key)) {
+                origins.insert((*key).to_owned(), format!("the file {}", path.display()));
+            }
+            let folder = path.parent().unwrap_or(Path::new(""));
+            for key in ["data", "keys"] {
+                if let Some(toml::Value::String(path)) = table.get_mut(key) {
+                    *path = folder.join(&*path).to_string_lossy().into_owned();
+                }
+            }
+        }
+        for (key, kind) in VALUES {
+            let name = variable(key);
+            if let Some(text) = environment.get(&name)? {
+                put(&mut table, key, read_variable(&name, *kind, text)?);
+                origins.insert((*key).to_owned(), format!("the variable {name}"));
+            }
+        }
+        let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let given = [
+            ("listen", flags.listen.clone()),
+            ("data", flags.data.as_ref().map(path)),
+            ("log", flags.log.clone()),
+        ];
+        for (key, value) in given {
+            if let Some(value) = value {
+                put(&mut table, key, toml::Value::String(value));
+                origins.insert(key.to_owned(), format!("the flag --{key}"));
+            }
+        }
+        if flags.open {
+            put(&mut table, "open", toml::Value::Boolean(true));
+        }
+        // Each source was of the right type by itself, so their sum is.
+        let settings = table
+            .try_into()
+            .map_err(|error: toml::de::Error| ConfigError::Value {
+                key: "the configuration".to_owned(),
+                must: format!("must be well formed: {}", error.message()),
+                value: None,
+                origin: "all sources together".to_owned(),
+            })?;
+        Ok(Merged {
+            settings,
+            origins,
+            file,
+        })
+    }
+
+    /// The data folder and the folder of the keys, which is all that a command needs that does not
+    /// serve.
+    pub(crate) fn folders(&self) -> Folders {
+        let data = self.settings.data.clone();
+        let keys = self.settings.keys.clone();
+        Folders {
+            keys: keys.unwrap_or_else(|| data.join("keys")),
+            data,
+        }
+    }
+
+    fn wrong(&self, key: &str, must: impl Into<String>, value: Option<String>) -> ConfigError {
+        let origin = self.origins.get(key).cloned();
+        ConfigError::Value {
+            key: key.to_owned(),
+            must: must.into(),
+            value,
+            origin: origin.unwrap_or_else(|| "its default".to_owned()),
+        }
+    }
+
+    fn whole(&self, key: &str, value: u64, range: RangeInclusive<u64>) -> Result<u64, ConfigError> {
+        if range.contains(&value) {
+            return Ok(value);
+        }
+        let must = format!(
+            "must be a whole number from {} to {}",
+            range.start(),
+            range.end()
+        );
+        Err(self.wrong(key, must, Some(value.to_string())))
+    }
+}
+
+/// Where the server keeps what it must not lose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Folders {
+    pub(crate) data: PathBuf,
+    pub(crate) keys: PathBuf,
+}
+
+/// Limits of connections and requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Http {
+    pub(crate) connections_max: usize,
+    pub(crate) header_time: Duration,
+    pub(crate) header_bytes_max: usize,
+    pub(crate) body_time: Duration,
+    pub(crate) body_bytes_max: usize,
+    pub(crate) request_time: Duration,
+    pub(crate) idle_time: Duration,
+    pub(crate) stop_time: Duration,
+}
+
+/// How messages are handed to providers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Delivery {
+    pub(crate) in_hand: usize,
+    pub(crate) backoff_base: Duration,
+    pub(crate) backoff_max: Duration,
+}
+
+/// How the server is to run.
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) folders: Folders,
+    pub(crate) log: EnvFilter,
+    pub(crate) open: bool,
+    pub(crate) default_region: Option<String>,
+    #[expect(dead_code, reason = "callbacks of providers will be told this address")]
+    pub(crate) public_url: Option<Url>,
+    pub(crate) api_key: Option<Secret<String>>,
+    pub(crate) admin_token: Option<Secret<String>>,
+    /// For the component `otp`, as text.
+    pub(crate) otp: Vec<(String, String)>,
+    pub(crate) queue_capacity: usize,
+    pub(crate) delivery: Delivery,
+    pub(crate) limits: Limits,
+    pub(crate) http: Http,
+    pub(crate) providers: Vec<Provider>,
+    pub(crate) routes: Vec<Route>,
+    /// What is allowed and probably not meant.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Config {
+    /// Judges what was put together.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConfigError`]; the first thing wrong is reported.
+    pub(crate) fn new(merged: &Merged, environment: &Environment) -> Result<Config, ConfigError> {
+        let settings = &merged.settings;
+        let listen = settings.listen.parse().map_err(|_| {
+            let must = "must be an address and a port, such as 127.0.0.1:8080 or [::1]:8080";
+            merged.wrong("listen", must, Some(settings.listen.clone()))
+        })?;
+        let log = telemetry::parse(&settings.log).map_err(|error| {
+            let must =
+                format!("must be a filter such as `info` or `warn,countersign=debug` ({error})");
+            merged.wrong("log", must, Some(settings.log.clone()))
+        })?;
+        if let Some(region) = &settings.default_region
+            && !is_country(region)
+        {
+            let must = "must be two capital letters (ISO 3166-1 alpha-2), such as US";
+            return Err(merged.wrong("default-region", must, Some(region.clone())));
+        }
+        let public_url = settings.public_url.as_deref().map(|text| {
+            let url = Url::parse(text).ok();
+            url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+                .ok_or_else(|| {
+                    let must = "must be an address that begins with https:// or http://";
+                    merged.wrong("public-url", must, Some(text.to_owned()))
+                })
+        });
+        let mut warnings = Vec::new();
+        let concurrency = settings.delivery.concurrency;
+        let concurrency = merged.whole("delivery.concurrency", concurrency, 1..=10_000)?;
+        let folder = merged.file.as_deref().and_then(Path::parent);
+        let providers = provider::read(
+            &settings.provider,
+            folder.unwrap_or(Path::new("")),
+            as_size(concurrency),
+            environment,
+            &mut warnings,
+        )?;
+        let routes = provider::read_routes(&settings.route, &providers, &mut warnings)?;
+        warnings.extend(unknown_variables(environment, &settings.provider));
+        Ok(Config {
+            listen,
+            folders: merged.folders(),
+            log,
+            open: settings.open,
+            default_region: settings.default_region.clone(),
+            public_url: public_url.transpose()?,
+            api_key: api_key(environment)?,
+            admin_token: environment
+                .get(ADMIN_TOKEN)?
+                .map(|token| Secret::new(token.trim().to_owned()))
+                .filter(|token| !token.expose().is_empty()),
+            otp: bounds::otp(merged)?,
+            queue_capacity: as_size(merged.whole(
+                "queue.capacity",
+                settings.queue.capacity,
+                1..=10_000_000,
+            )?),
+            delivery: bounds::delivery(merged)?,
+            limits: bounds::limits(merged)?,
+            http: bounds::http(merged)?,
+            providers,
+            routes,
+            warnings,
+        })
+    }
+}
+
+fn as_size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// Whether `text` has the form of an ISO 3166-1 alpha-2 code.
+fn is_country(text: &str) -> bool {
+    text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase())
+}
+
+fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
+    if bytes > FILE_BYTES_MAX {
+        let reason = format!("it has {bytes} bytes, more than {FILE_BYTES_MAX}");
+        return Err(unreadable(std::io::Error::other(reason)));
+    }
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    // Read with types first, since that is where an error still knows its place in the file.
+    toml::from_str::<Settings>(&text)
+        .and_then(|_| text.parse::<toml::Table>())
+        .map_err(|error| ConfigError::File {
+            path: path.to_owned(),
+            reason: error.message().to_owned(),
+            place: error.span().map(SourceSpan::from),
+            text: Arc::new(NamedSource::new(path.display().to_string(), text)),
+        })
+}
+
+fn holds(table: &toml::Table, key: &str) -> bool {
+    match key.split_once('.') {
+        None => table.contains_key(key),
+        Some((section, key)) => table
+            .get(section)
+            .and_then(toml::Value::as_table)
+            .is_some_and(|section| section.contains_key(key)),
+    }
+}
+
+fn put(table: &mut toml::Table, key: &str, value: toml::Value) {
+    match key.split_once('.') {
+        None => {
+            table.insert(key.to_owned(), value);
+        }
+        Some((section, key)) => {
+            let section = table
+                .entry(section)
+                .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            if let toml::Value::Table(section) = section {
+                section.insert(key.to_owned(), value);
+            }
+        }
+    }
+}
+
+fn read_variable(name: &str, kind: Kind, text: &str) -> Result<toml::Value, ConfigError> {
+    let wrong = |must: &str| ConfigError::Value {
+        key: name.to_owned(),
+        must: must.to_owned(),
+        value: Some(text.to_owned()),
+        origin: "the environment".to_owned(),
+    };
+    Ok(match kind {
+        Kind::Text => toml::Value::String(text.to_owned()),
+        Kind::Whole => {
+            let number = text.trim().parse::<i64>();
+            match number {
+                Ok(number @ 0..) => toml::Value::Integer(number),
+                _ => return Err(wrong("must be a whole number")),
+            }
+        }
+        Kind::Flag => match text.trim() {
+            "1" | "true" => toml::Value::Boolean(true),
+            "0" | "false" => toml::Value::Boolean(false),
+            _ => return Err(wrong("must be `true` or `false`")),
+        },
+        Kind::Words => toml::Value::Array(
+            text.split(',')
+                .map(|word| toml::Value::String(word.trim().to_owned()))
+                .collect(),
+        ),
+    })
+}
+
+fn api_key(environment: &Environment) -> Result<Option<Secret<String>>, ConfigError> {
+    let Some(key) = environment.get_even_empty(API_KEY)? else {
+        return Ok(None);
+    };
+    let key = Secret::new(key.trim().to_owned());
+    let wrong = |must: String| ConfigError::Secret {
+        variable: API_KEY,
+        must,
+    };
+    let characters = key.expose().chars().count();
+    if characters < API_KEY_CHARACTERS_MIN {
+        return Err(wrong(format!(
+            "must have at least {API_KEY_CHARACTERS_MIN} characters, it has {characters}"
+        )));
+    }
+    if key.expose().contains(char::is_control) {
+        return Err(wrong("must not contain control characters".to_owned()));
+    }
+    Ok(Some(key))
+}
+
+/// A variable that nothing reads is most likely misspelt.
+fn unknown_variables(environment: &Environment, providers: &[settings::Provider]) -> Vec<String> {
+    let mut known: BTreeSet<String> = VALUES.iter().map(|(key, _)| variable(key)).collect();
+    known.extend([CONFIG, API_KEY, ADMIN_TOKEN].map(str::to_owned));
+    let credentials = providers
+        .iter()
+        .flat_map(|entry| entry.credentials.values());
+    known.extend(credentials.filter_map(|credential| match credential {
+        settings::Credential::Env(name) => Some(name.clone()),
+        _ => None,
+    }));
+    environment
+        .own_names()
+        .filter(|name| !known.contains(*name))
+        .map(|name| format!("the variable {name} is not known and was not used"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,344 @@
+//! Providers and routes: which components send, with what, to where.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use countersign_types::Secret;
+use url::{Host, Url};
+
+use super::settings::{self, Credential};
+use super::{ConfigError, Environment, as_size, is_country};
+
+/// The built-in component that prints messages to the terminal.
+pub(crate) const BUILT_IN_CONSOLE: &str = "provider-console";
+/// The built-in component that speaks Twilio's Messages API.
+pub(crate) const BUILT_IN_TWILIO: &str = "provider-twilio";
+const BUILT_IN: [&str; 2] = [BUILT_IN_CONSOLE, BUILT_IN_TWILIO];
+
+const PROVIDERS_MAX: usize = 64;
+const NAME_BYTES_MAX: usize = 64;
+
+/// Where the bytes of a component are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ComponentSource {
+    /// In the program itself.
+    BuiltIn(&'static str),
+    /// In a file.
+    File(PathBuf),
+}
+
+/// A provider that was judged.
+#[derive(Debug)]
+pub(crate) struct Provider {
+    pub(crate) name: String,
+    pub(crate) component: ComponentSource,
+    pub(crate) settings: Vec<(String, String)>,
+    pub(crate) credentials: Vec<(String, Secret<String>)>,
+    /// `None`: those that the component asks for. The host of a `base-url` comes on top.
+    pub(crate) allow_hosts: Option<Vec<String>>,
+    pub(crate) concurrency: usize,
+}
+
+impl Provider {
+    /// Whether it only prints, so that nothing is spent and nobody is written to.
+    pub(crate) fn is_console(&self) -> bool {
+        self.component == ComponentSource::BuiltIn(BUILT_IN_CONSOLE)
+    }
+}
+
+/// A route that was judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) country: Option<String>,
+    pub(crate) providers: Vec<String>,
+}
+
+/// The configured providers; else Twilio where its variables are set; else the console.
+pub(super) fn read(
+    entries: &[settings::Provider],
+    folder: &Path,
+    concurrency: usize,
+    environment: &Environment,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Provider>, ConfigError> {
+    if entries.is_empty() {
+        let provider = match twilio(concurrency, environment)? {
+            Some(twilio) => twilio,
+            None => Provider {
+                name: "console".to_owned(),
+                component: ComponentSource::BuiltIn(BUILT_IN_CONSOLE),
+                settings: Vec::new(),
+                credentials: Vec::new(),
+                allow_hosts: None,
+                concurrency,
+            },
+        };
+        return Ok(vec![provider]);
+    }
+    let mut providers: Vec<Provider> = Vec::new();
+    for entry in entries {
+        let wrong = |reason: &str| failed(&entry.name, reason, None);
+        if providers.len() == PROVIDERS_MAX {
+            return Err(wrong(&format!("there are more than {PROVIDERS_MAX}")));
+        }
+        if !is_name(&entry.name) {
+            return Err(wrong(
+                "its name must be 1 to 64 lower-case letters, digits and hyphens",
+            ));
+        }
+        if providers.iter().any(|other| other.name == entry.name) {
+            return Err(wrong("there are two of that name"));
+        }
+        providers.push(judge(entry, folder, concurrency, environment, warnings)?);
+    }
+    Ok(providers)
+}
+
+fn judge(
+    entry: &settings::Provider,
+    folder: &Path,
+    concurrency: usize,
+    environment: &Environment,
+    warnings: &mut Vec<String>,
+) -> Result<Provider, ConfigError> {
+    let settings = entry.settings.iter();
+    let settings = settings.map(|(name, value)| (name.clone(), value.to_string()));
+    let mut credentials = Vec::new();
+    for (name, source) in &entry.credentials {
+        let value = credential(&entry.name, name, source, folder, environment)?;
+        if matches!(source, Credential::Literal(_)) {
+            warnings.push(format!(
+                "the credential `{name}` of the provider `{}` stands in the configuration file; \
+                 better: {name} = {{ env = \"NAME\" }} or {{ file = \"path\" }}",
+                entry.name
+            ));
+        }
+        credentials.push((name.clone(), value));
+    }
+    let concurrency = match entry.concurrency {
+        None => concurrency,
+        Some(number @ 1..=10_000) => as_size(number),
+        Some(_) => {
+            return Err(failed(
+                &entry.name,
+                "its concurrency must be from 1 to 10000",
+                None,
+            ));
+        }
+    };
+    let settings: Vec<_> = settings.collect();
+    check_base_url(&entry.name, &settings)?;
+    Ok(Provider {
+        allow_hosts: entry.allow_hosts.clone(),
+        name: entry.name.clone(),
+        component: component(&entry.name, &entry.component, folder)?,
+        settings,
+        credentials,
+        concurrency,
+    })
+}
+
+fn failed(provider: &str, reason: &str, help: Option<&str>) -> ConfigError {
+    ConfigError::Provider {
+        provider: provider.to_owned(),
+        reason: reason.to_owned(),
+        help: help.map(str::to_owned),
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+}
+
+fn component(provider: &str, text: &str, folder: &Path) -> Result<ComponentSource, ConfigError> {
+    if let Some(name) = BUILT_IN.iter().find(|name| **name == text) {
+        return Ok(ComponentSource::BuiltIn(name));
+    }
+    let path = Path::new(text);
+    if path
+        .extension()
+        .is_some_and(|extension| extension == "wasm")
+    {
+        return Ok(ComponentSource::File(folder.join(path)));
+    }
+    let reason = format!("no component is called `{text}`");
+    let help = format!(
+        "built in are {}; anything else is a path that ends in .wasm",
+        BUILT_IN.join(" and ")
+    );
+    Err(failed(provider, &reason, Some(&help)))
+}
+
+fn credential(
+    provider: &str,
+    name: &str,
+    source: &Credential,
+    folder: &Path,
+    environment: &Environment,
+) -> Result<Secret<String>, ConfigError> {
+    let wrong = |reason: String| failed(provider, &reason, None);
+    let value = match source {
+        Credential::Literal(value) => value.clone(),
+        Credential::Env(variable) => {
+            let value = environment.get(variable)?.ok_or_else(|| {
+                wrong(format!(
+                    "its credential `{name}` is to come from the variable {variable}, which is not set"
+                ))
+            })?;
+            Secret::new(value.to_owned())
+        }
+        Credential::File(path) => {
+            let path = folder.join(path);
+            let text = std::fs::read_to_string(&path).map(Secret::new);
+            let text = text.map_err(|error| {
+                wrong(format!(
+                    "its credential `{name}` cannot be read from `{}`: {error}",
+                    path.display()
+                ))
+            })?;
+            Secret::new(text.expose().trim_end_matches(['\r', '\n']).to_owned())
+        }
+    };
+    if value.expose().is_empty() {
+        return Err(wrong(format!("its credential `{name}` is empty")));
+    }
+    Ok(value)
+}
+
+/// Whether requests may go to the `base-url` among `settings`, if there is one. The runtime grants its
+/// host and port, and checks again; here the mistake is told before anything is opened.
+fn check_base_url(provider: &str, settings: &[(String, String)]) -> Result<(), ConfigError> {
+    let Some((_, base)) = settings.iter().find(|(name, _)| name == "base-url") else {
+        return Ok(());
+    };
+    judge_base_url(base)
+        .map_err(|(reason, help)| failed(provider, &format!("its base-url {reason}"), Some(help)))
+}
+
+fn judge_base_url(text: &str) -> Result<(), (&'static str, &'static str)> {
+    const EXAMPLE: &str = "for example https://api.example.com or http://127.0.0.1:4010";
+    let url = Url::parse(text).map_err(|_| ("is not an address", EXAMPLE))?;
+    let plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if !plain {
+        return Err(("must have no user, `?` or `#` in it", EXAMPLE));
+    }
+    match (url.scheme(), url.host()) {
+        (_, None) => Err(("has no host", EXAMPLE)),
+        ("https", _) => Ok(()),
+        ("http", Some(Host::Ipv4(address))) if is_private(IpAddr::V4(address)) => Ok(()),
+        ("http", Some(Host::Ipv6(address))) if is_private(IpAddr::V6(address)) => Ok(()),
+        ("http", Some(Host::Domain("localhost"))) => Err((
+            "must name a literal address with http://",
+            "use http://127.0.0.1 in place of http://localhost: a name may lead anywhere",
+        )),
+        ("http", _) => Err((
+            "must be https:// unless it is a literal loopback or private address",
+            EXAMPLE,
+        )),
+        _ => Err(("must begin with https:// or http://", EXAMPLE)),
+    }
+}
+
+/// Loopback (RFC 1122, RFC 4291), private (RFC 1918) and unique local addresses (RFC 4193).
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_loopback() || address.is_private(),
+        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local(),
+    }
+}
+
+/// The provider that the variables of the seed switch on.
+fn twilio(concurrency: usize, environment: &Environment) -> Result<Option<Provider>, ConfigError> {
+    const SENDER: &str = "TWILIO_PHONE_NUMBER (or TWILIO_MESSAGING_SERVICE_SID)";
+    let account = environment.get("TWILIO_ACCOUNT_SID")?;
+    let token = environment.get("TWILIO_AUTH_TOKEN")?;
+    let from = environment.get("TWILIO_PHONE_NUMBER")?;
+    let service = environment.get("TWILIO_MESSAGING_SERVICE_SID")?;
+    let sender = from.or(service);
+    let (Some(account), Some(token), Some(_)) = (account, token, sender) else {
+        let wanted = [
+            ("TWILIO_ACCOUNT_SID", account),
+            ("TWILIO_AUTH_TOKEN", token),
+            (SENDER, sender),
+        ];
+        let missing = wanted.iter().filter(|(_, value)| value.is_none());
+        let missing: Vec<_> = missing.map(|(name, _)| (*name).to_owned()).collect();
+        return if missing.len() == wanted.len() {
+            Ok(None)
+        } else {
+            Err(ConfigError::HalfOfTwilio { missing })
+        };
+    };
+    let settings: BTreeMap<&str, Option<&str>> = BTreeMap::from([
+        ("account-sid", Some(account)),
+        ("from", from),
+        ("messaging-service-sid", service),
+        ("base-url", environment.get("TWILIO_BASE_URL")?),
+    ]);
+    let settings: Vec<_> = settings
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+        .collect();
+    check_base_url("twilio", &settings)?;
+    Ok(Some(Provider {
+        allow_hosts: None,
+        name: "twilio".to_owned(),
+        component: ComponentSource::BuiltIn(BUILT_IN_TWILIO),
+        settings,
+        credentials: vec![("auth-token".to_owned(), Secret::new(token.to_owned()))],
+        concurrency,
+    }))
+}
+
+/// The configured routes; else one that tries all providers in their order.
+pub(super) fn read_routes(
+    entries: &[settings::Route],
+    providers: &[Provider],
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Route>, ConfigError> {
+    if entries.is_empty() {
+        return Ok(vec![Route {
+            country: None,
+            providers: providers.iter().map(|one| one.name.clone()).collect(),
+        }]);
+    }
+    for (number, entry) in (1..).zip(entries) {
+        let wrong = |reason: String| ConfigError::Route { number, reason };
+        if let Some(country) = entry.country.as_ref().filter(|text| !is_country(text)) {
+            return Err(wrong(format!(
+                "has the country `{country}`, which is not two capital letters (ISO 3166-1 alpha-2)"
+            )));
+        }
+        if entry.providers.is_empty() {
+            return Err(wrong("names no provider".to_owned()));
+        }
+        for (index, name) in entry.providers.iter().enumerate() {
+            if !providers.iter().any(|provider| provider.name == *name) {
+                return Err(wrong(format!(
+                    "names the provider `{name}`, which no [[provider]] is called"
+                )));
+            }
+            if entry.providers[..index].contains(name) {
+                return Err(wrong(format!("names the provider `{name}` twice")));
+            }
+        }
+    }
+    if entries.iter().all(|entry| entry.country.is_some()) {
+        warnings.push(
+            "every [[route]] has a country: messages to all other countries cannot be sent"
+                .to_owned(),
+        );
+    }
+    let routes = entries.iter().map(|entry| Route {
+        country: entry.country.clone(),
+        providers: entry.providers.clone(),
+    });
+    Ok(routes.collect())
+}

@@ -1,0 +1,364 @@
+//! Every setting: its key in the file, its type, its default and its unit.
+//!
+//! The variable follows from the key: `otp.valid-seconds` is `COUNTERSIGN_OTP_VALID_SECONDS`. Bare
+//! numbers carry their unit in their name.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use countersign_types::Secret;
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+
+/// What the file can hold, with the defaults for what it leaves out.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// Address and port to serve on; port 0 picks a free one.
+    pub(crate) listen: String,
+    /// The data folder.
+    pub(crate) data: PathBuf,
+    /// The folder of the host's secret keys; `keys` in the data folder where it is not set.
+    pub(crate) keys: Option<PathBuf>,
+    /// ISO 3166-1 alpha-2: the country of numbers without `+`.
+    pub(crate) default_region: Option<String>,
+    /// The address by which providers reach this server.
+    pub(crate) public_url: Option<String>,
+    /// A filter of logs, for example `info` or `warn,countersign=debug`.
+    pub(crate) log: String,
+    /// Serve without any key, whatever the address and the provider.
+    pub(crate) open: bool,
+    pub(crate) otp: Otp,
+    pub(crate) queue: Queue,
+    pub(crate) delivery: Delivery,
+    pub(crate) http: Http,
+    pub(crate) limits: Limits,
+    pub(crate) provider: Vec<Provider>,
+    pub(crate) route: Vec<Route>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            listen: "127.0.0.1:8080".to_owned(),
+            data: PathBuf::from("data"),
+            keys: None,
+            default_region: None,
+            public_url: None,
+            log: "info".to_owned(),
+            open: false,
+            otp: Otp::default(),
+            queue: Queue::default(),
+            delivery: Delivery::default(),
+            http: Http::default(),
+            limits: Limits::default(),
+            provider: Vec::new(),
+            route: Vec::new(),
+        }
+    }
+}
+
+/// Settings of the service `otp`, handed on to its component, which has the defaults.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Otp {
+    pub(crate) digits: Option<u64>,
+    pub(crate) valid_seconds: Option<u64>,
+    pub(crate) tries: Option<u64>,
+    pub(crate) same_code_seconds: Option<u64>,
+    pub(crate) sends_per_minute: Option<u64>,
+    pub(crate) sends_per_hour: Option<u64>,
+    pub(crate) sends_per_day: Option<u64>,
+    pub(crate) misses_per_hour: Option<u64>,
+    pub(crate) misses_per_day: Option<u64>,
+    pub(crate) sends_per_minute_per_address: Option<u64>,
+    pub(crate) sends_per_hour_per_address: Option<u64>,
+    pub(crate) purposes: Option<Vec<String>>,
+    pub(crate) text: Option<String>,
+}
+
+/// Settings of the queue.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Queue {
+    /// How many jobs may wait before a send is turned away.
+    pub(crate) capacity: u64,
+}
+
+impl Default for Queue {
+    fn default() -> Queue {
+        Queue { capacity: 100_000 }
+    }
+}
+
+/// Settings of delivery.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Delivery {
+    /// How many messages may be on their way to one provider, where its entry says nothing.
+    pub(crate) concurrency: u64,
+    /// How many messages are in hand at once, those included that wait for their provider.
+    pub(crate) in_hand: u64,
+    /// Delay after the first failed try; doubles with each, times a random share.
+    pub(crate) backoff_base_ms: u64,
+    /// The longest delay.
+    pub(crate) backoff_max_ms: u64,
+}
+
+impl Default for Delivery {
+    fn default() -> Delivery {
+        Delivery {
+            concurrency: 64,
+            in_hand: 1_024,
+            backoff_base_ms: 1_000,
+            backoff_max_ms: 30_000,
+        }
+    }
+}
+
+/// Settings of connections and requests.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Http {
+    /// Connections at a time; further ones wait in the listen backlog.
+    pub(crate) connections_max: u64,
+    /// How long the head of a request may take to arrive.
+    pub(crate) header_seconds: u64,
+    /// How large the head of a request may be.
+    pub(crate) header_bytes_max: u64,
+    /// How long the body of a request may take to arrive.
+    pub(crate) body_seconds: u64,
+    /// How large the body of a request may be.
+    pub(crate) body_bytes_max: u64,
+    /// How long a request may take altogether.
+    pub(crate) request_seconds: u64,
+    /// How long a connection may be without a request.
+    pub(crate) idle_seconds: u64,
+    /// How long a stop waits for requests that have begun.
+    pub(crate) stop_seconds: u64,
+}
+
+impl Default for Http {
+    fn default() -> Http {
+        Http {
+            connections_max: 10_000,
+            header_seconds: 10,
+            header_bytes_max: 32 * 1024,
+            body_seconds: 10,
+            body_bytes_max: 64 * 1024,
+            request_seconds: 30,
+            idle_seconds: 60,
+            stop_seconds: 30,
+        }
+    }
+}
+
+/// What components may use, where it differs from the runtime's own defaults.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// A service's own time in one call, in milliseconds.
+    pub(crate) service_time_ms: Option<u64>,
+    /// A provider's own time in one call, in milliseconds.
+    pub(crate) provider_time_ms: Option<u64>,
+    /// From the start to the end of a service call, in milliseconds.
+    pub(crate) service_wall_ms: Option<u64>,
+    /// From the start to the end of a provider call, in milliseconds.
+    pub(crate) provider_wall_ms: Option<u64>,
+    /// How often running code is asked whether its time is over, in milliseconds.
+    pub(crate) epoch_ms: Option<u64>,
+    /// Linear memory of one instance.
+    pub(crate) memory_bytes: Option<u64>,
+    /// Elements of one table.
+    pub(crate) table_elements: Option<u64>,
+    /// Instances at once, over all components.
+    pub(crate) instances: Option<u64>,
+    /// Service calls that run at once; further ones wait.
+    pub(crate) service_calls: Option<u64>,
+    /// Calls about one subject that wait for each other.
+    pub(crate) subject_waiting: Option<u64>,
+    /// After how many calls an instance of a service is replaced.
+    pub(crate) instance_calls: Option<u64>,
+    /// How often a call runs at most.
+    pub(crate) runs: Option<u64>,
+    /// How long a reading function may keep commits out, in milliseconds.
+    pub(crate) hold_ms: Option<u64>,
+    /// Lines of log in one call.
+    pub(crate) log_lines: Option<u64>,
+    /// Bytes of one line of log.
+    pub(crate) log_line_bytes: Option<u64>,
+    /// Outgoing requests of one provider call.
+    pub(crate) http_requests: Option<u64>,
+    /// From the start to the last byte of one outgoing request, in milliseconds.
+    pub(crate) http_request_ms: Option<u64>,
+    /// For connecting, in milliseconds.
+    pub(crate) http_connect_ms: Option<u64>,
+    /// Bytes of a request's or an answer's body.
+    pub(crate) http_body_bytes: Option<u64>,
+}
+
+/// A `[[provider]]` entry.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Provider {
+    /// How routes, logs and reports call it.
+    pub(crate) name: String,
+    /// The name of a built-in component, or a path to a `.wasm` file, relative to the file.
+    pub(crate) component: String,
+    /// What the component may read.
+    #[serde(default)]
+    pub(crate) settings: BTreeMap<String, Scalar>,
+    /// What the host puts in for the component, which never sees it.
+    #[serde(default)]
+    pub(crate) credentials: BTreeMap<String, Credential>,
+    /// The hosts that the component may reach, in place of those that it asks for itself.
+    pub(crate) allow_hosts: Option<Vec<String>>,
+    /// How many messages may be on their way to it at a time.
+    pub(crate) concurrency: Option<u64>,
+}
+
+/// A `[[route]]` entry: the first that matches a number decides.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Route {
+    /// ISO 3166-1 alpha-2; all countries where it is left out.
+    pub(crate) country: Option<String>,
+    /// Names of providers, in the order in which they are tried.
+    pub(crate) providers: Vec<String>,
+}
+
+/// Text, a number, or yes or no; handed on as text.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Scalar {
+    Text(String),
+    Whole(i64),
+    Flag(bool),
+}
+
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Scalar::Text(text) => f.write_str(text),
+            Scalar::Whole(number) => write!(f, "{number}"),
+            Scalar::Flag(flag) => write!(f, "{flag}"),
+        }
+    }
+}
+
+/// Where a credential comes from.
+#[derive(Debug)]
+pub(crate) enum Credential {
+    /// A variable of the environment.
+    Env(String),
+    /// A file, relative to the configuration file; the end of the line is no part of it.
+    File(PathBuf),
+    /// It stands in the configuration file itself.
+    Literal(Secret<String>),
+}
+
+impl<'de> Deserialize<'de> for Credential {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Credential, D::Error> {
+        struct Source;
+        impl<'de> Visitor<'de> for Source {
+            type Value = Credential;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`{ env = \"NAME\" }`, `{ file = \"path\" }` or text")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Credential, E> {
+                Ok(Credential::Literal(Secret::new(text.to_owned())))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Credential, A::Error> {
+                let found = match map.next_key::<String>()?.as_deref() {
+                    Some("env") => Credential::Env(map.next_value()?),
+                    Some("file") => Credential::File(map.next_value()?),
+                    Some(other) => return Err(de::Error::unknown_field(other, &["env", "file"])),
+                    None => return Err(de::Error::invalid_length(0, &self)),
+                };
+                match map.next_key::<String>()? {
+                    None => Ok(found),
+                    Some(_) => Err(de::Error::custom("a credential has one source")),
+                }
+            }
+        }
+        deserializer.deserialize_any(Source)
+    }
+}
+
+/// How the text of a variable is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    Whole,
+    /// `true` or `1`, `false` or `0`.
+    Flag,
+    /// Words, separated by commas.
+    Words,
+}
+
+/// Every setting that is one value, and so has a variable. Providers and routes are lists and have
+/// none.
+pub(crate) const VALUES: &[(&str, Kind)] = &[
+    ("listen", Kind::Text),
+    ("data", Kind::Text),
+    ("keys", Kind::Text),
+    ("default-region", Kind::Text),
+    ("public-url", Kind::Text),
+    ("log", Kind::Text),
+    ("open", Kind::Flag),
+    ("otp.digits", Kind::Whole),
+    ("otp.valid-seconds", Kind::Whole),
+    ("otp.tries", Kind::Whole),
+    ("otp.same-code-seconds", Kind::Whole),
+    ("otp.sends-per-minute", Kind::Whole),
+    ("otp.sends-per-hour", Kind::Whole),
+    ("otp.sends-per-day", Kind::Whole),
+    ("otp.misses-per-hour", Kind::Whole),
+    ("otp.misses-per-day", Kind::Whole),
+    ("otp.sends-per-minute-per-address", Kind::Whole),
+    ("otp.sends-per-hour-per-address", Kind::Whole),
+    ("otp.purposes", Kind::Words),
+    ("otp.text", Kind::Text),
+    ("queue.capacity", Kind::Whole),
+    ("delivery.concurrency", Kind::Whole),
+    ("delivery.in-hand", Kind::Whole),
+    ("delivery.backoff-base-ms", Kind::Whole),
+    ("delivery.backoff-max-ms", Kind::Whole),
+    ("http.connections-max", Kind::Whole),
+    ("http.header-seconds", Kind::Whole),
+    ("http.header-bytes-max", Kind::Whole),
+    ("http.body-seconds", Kind::Whole),
+    ("http.body-bytes-max", Kind::Whole),
+    ("http.request-seconds", Kind::Whole),
+    ("http.idle-seconds", Kind::Whole),
+    ("http.stop-seconds", Kind::Whole),
+    ("limits.service-time-ms", Kind::Whole),
+    ("limits.provider-time-ms", Kind::Whole),
+    ("limits.service-wall-ms", Kind::Whole),
+    ("limits.provider-wall-ms", Kind::Whole),
+    ("limits.epoch-ms", Kind::Whole),
+    ("limits.memory-bytes", Kind::Whole),
+    ("limits.table-elements", Kind::Whole),
+    ("limits.instances", Kind::Whole),
+    ("limits.service-calls", Kind::Whole),
+    ("limits.subject-waiting", Kind::Whole),
+    ("limits.instance-calls", Kind::Whole),
+    ("limits.runs", Kind::Whole),
+    ("limits.hold-ms", Kind::Whole),
+    ("limits.log-lines", Kind::Whole),
+    ("limits.log-line-bytes", Kind::Whole),
+    ("limits.http-requests", Kind::Whole),
+    ("limits.http-request-ms", Kind::Whole),
+    ("limits.http-connect-ms", Kind::Whole),
+    ("limits.http-body-bytes", Kind::Whole),
+];
+
+/// The variable of the setting `key`.
+pub(crate) fn variable(key: &str) -> String {
+    let name = key.replace(['.', '-'], "_").to_ascii_uppercase();
+    format!("COUNTERSIGN_{name}")
+}

@@ -1,0 +1,405 @@
+use super::settings::Settings;
+use super::*;
+use std::io::Write as _;
+
+fn flags() -> Flags {
+    Flags::default()
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(text.as_bytes()).expect("written");
+    file
+}
+
+fn load(flags: &Flags, environment: &Environment) -> Result<Config, ConfigError> {
+    Config::new(&Merged::load(flags, environment)?, environment)
+}
+
+fn load_file(text: &str) -> Result<Config, ConfigError> {
+    load_file_with(text, Environment::from([]))
+}
+
+fn load_file_with(text: &str, environment: Environment) -> Result<Config, ConfigError> {
+    let file = file(text);
+    let flags = Flags {
+        config: Some(file.path().to_owned()),
+        ..flags()
+    };
+    load(&flags, &environment)
+}
+
+#[track_caller]
+fn check_error(outcome: Result<Config, ConfigError>, parts: &[&str]) {
+    let error = outcome.err().expect("refused");
+    let help = miette::Diagnostic::help(&error).map(|help| help.to_string());
+    let text = format!("{error} {}", help.unwrap_or_default());
+    for part in parts {
+        assert!(text.contains(part), "{part} is not in: {text}");
+    }
+}
+
+#[test]
+fn nothing_set_means_the_documented_defaults() {
+    let config = load(&flags(), &Environment::from([])).expect("good");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.folders.data, Path::new("data"));
+    assert_eq!(config.folders.keys, Path::new("data/keys"));
+    assert_eq!(config.queue_capacity, 100_000);
+    assert_eq!(config.providers[0].concurrency, 64);
+    assert_eq!(config.http.body_bytes_max, 65_536);
+    assert!(config.otp.is_empty() && config.warnings.is_empty() && !config.open);
+    assert!(config.providers.len() == 1 && config.providers[0].is_console());
+    assert_eq!(config.routes[0].providers, ["console"]);
+}
+
+#[test]
+fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
+    let file = file("listen = '127.0.0.1:1'\nlog = 'error'");
+    let from_file = Flags {
+        config: Some(file.path().to_owned()),
+        ..flags()
+    };
+    let listen = |flags: &Flags, environment: &Environment| {
+        load(flags, environment).expect("good").listen.port()
+    };
+    let variable = Environment::from([("COUNTERSIGN_LISTEN", "127.0.0.1:2")]);
+    let flag = Flags {
+        listen: Some("127.0.0.1:3".to_owned()),
+        ..from_file.clone()
+    };
+    assert_eq!(listen(&flags(), &Environment::from([])), 8080);
+    assert_eq!(listen(&from_file, &Environment::from([])), 1);
+    assert_eq!(listen(&from_file, &variable), 2);
+    assert_eq!(listen(&flag, &variable), 3);
+    let empty = Environment::from([("COUNTERSIGN_LISTEN", "")]);
+    assert_eq!(listen(&from_file, &empty), 1);
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_file() {
+    for text in [
+        "lissten = '127.0.0.1:1'",
+        "[otp]\nlissten = 6",
+        "[[provider]]\nname = 'a'\ncomponent = 'provider-console'\nlissten = 1",
+        "[[route]]\nproviders = []\nlissten = 1",
+    ] {
+        let error = load_file(text).err().expect("refused");
+        assert!(
+            matches!(&error, ConfigError::File { place: Some(_), .. }),
+            "{error}"
+        );
+        assert!(error.to_string().contains("`lissten`"), "{error}");
+    }
+    check_error(
+        load(
+            &Flags {
+                config: Some("/nowhere/c.toml".into()),
+                ..flags()
+            },
+            &Environment::from([]),
+        ),
+        &["/nowhere/c.toml"],
+    );
+}
+
+#[test]
+fn every_value_has_a_variable_of_its_name() {
+    for (key, kind) in VALUES {
+        let text = match kind {
+            Kind::Whole => "7",
+            Kind::Flag => "true",
+            Kind::Text | Kind::Words => "x",
+        };
+        let name = variable(key);
+        let environment = Environment::from([(name.as_str(), text)]);
+        assert!(Merged::load(&flags(), &environment).is_ok(), "{name}");
+    }
+    // And every key of the file is such a value, or one of the two lists.
+    let error = toml::from_str::<Settings>("x = 1")
+        .expect_err("unknown")
+        .to_string();
+    let keys = error.split('`').skip(3).step_by(2);
+    for key in keys.filter(|key| !["provider", "route"].contains(key)) {
+        let section = format!("{key}.");
+        let known = |(name, _): &(&str, Kind)| *name == key || name.starts_with(&section);
+        assert!(VALUES.iter().any(known), "{key}");
+    }
+}
+
+#[test]
+fn settings_of_the_service_are_judged_at_the_start_and_handed_on_as_text() {
+    let config = load_file("[otp]\ndigits = 8\npurposes = ['a', 'b']\ntext = '{code}'");
+    let want = [("digits", "8"), ("purposes", "a,b"), ("text", "{code}")];
+    let want = want.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(config.expect("good").otp, want);
+    let digits = |digits: &str| {
+        let environment = Environment::from([("COUNTERSIGN_OTP_DIGITS", digits)]);
+        load(&flags(), &environment)
+    };
+    assert!(digits("6").is_ok() && digits("10").is_ok());
+    check_error(
+        digits("5"),
+        &["otp.digits", "from 6 to 10", "COUNTERSIGN_OTP_DIGITS"],
+    );
+    check_error(digits("11"), &["from 6 to 10"]);
+    check_error(digits("six"), &["COUNTERSIGN_OTP_DIGITS", "whole number"]);
+    check_error(load_file("[otp]\ndigits = 5"), &["otp.digits", "the file"]);
+    check_error(load_file("[otp]\nvalid-seconds = 601"), &["from 1 to 600"]);
+    check_error(load_file("[otp]\npurposes = ['login']"), &["otp.purposes"]);
+    check_error(load_file("[otp]\npurposes = []"), &["otp.purposes"]);
+    check_error(
+        load_file("[otp]\ntext = 'no code'"),
+        &["otp.text", "{code}"],
+    );
+}
+
+#[test]
+fn a_value_that_cannot_be_used_is_named_with_its_source() {
+    let flag = Flags {
+        listen: Some("localhost".to_owned()),
+        ..flags()
+    };
+    check_error(
+        load(&flag, &Environment::from([])),
+        &["listen", "--listen", "127.0.0.1:8080"],
+    );
+    check_error(
+        load_file("default-region = 'us'"),
+        &["default-region", "`us`"],
+    );
+    check_error(load_file("public-url = 'example.com'"), &["public-url"]);
+    check_error(load_file("log = 'countersign=loud'"), &["log"]);
+    check_error(load_file("[queue]\ncapacity = 0"), &["queue.capacity"]);
+    check_error(
+        load_file("[http]\nbody-bytes-max = 1"),
+        &["http.body-bytes-max"],
+    );
+}
+
+#[test]
+fn twilio_is_switched_on_by_its_variables() {
+    let environment = Environment::from([
+        ("TWILIO_ACCOUNT_SID", "AC1"),
+        ("TWILIO_AUTH_TOKEN", "t"),
+        ("TWILIO_PHONE_NUMBER", "+15005550006"),
+        ("TWILIO_BASE_URL", "http://127.0.0.1:4010"),
+    ]);
+    let config = load(&flags(), &environment).expect("good");
+    let provider = &config.providers[0];
+    assert_eq!(provider.name, "twilio");
+    assert_eq!(
+        provider.component,
+        ComponentSource::BuiltIn(BUILT_IN_TWILIO)
+    );
+    let settings: Vec<_> = provider
+        .settings
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(settings, ["account-sid", "base-url", "from"]);
+    assert_eq!(provider.credentials[0].0, "auth-token");
+    assert!(!format!("{provider:?}").contains("\"t\""));
+}
+
+#[test]
+fn half_of_twilio_is_an_error_that_names_the_other_half() {
+    let some = |set: [(&str, &str); 2]| load(&flags(), &Environment::from(set));
+    let account = ("TWILIO_ACCOUNT_SID", "AC1");
+    let token = ("TWILIO_AUTH_TOKEN", "t");
+    let from = ("TWILIO_PHONE_NUMBER", "+1");
+    let service = ("TWILIO_MESSAGING_SERVICE_SID", "MG1");
+    check_error(some([account, token]), &["TWILIO_PHONE_NUMBER"]);
+    check_error(some([account, from]), &["TWILIO_AUTH_TOKEN missing"]);
+    check_error(some([token, service]), &["TWILIO_ACCOUNT_SID missing"]);
+    let whole = Environment::from([account, token, service]);
+    assert!(load(&flags(), &whole).is_ok());
+    let empty = Environment::from([("TWILIO_ACCOUNT_SID", "")]);
+    assert!(load(&flags(), &empty).expect("good").providers[0].is_console());
+}
+
+fn provider(lines: &str) -> String {
+    format!("[[provider]]\nname = 'main'\ncomponent = 'provider-twilio'\n{lines}")
+}
+
+#[test]
+fn credentials_come_from_variables_and_files_and_with_a_warning_from_the_text() {
+    let text = provider("credentials = { auth-token = { env = 'TOKEN' } }");
+    let found = load_file_with(&text, Environment::from([("TOKEN", "t1")])).expect("good");
+    assert_eq!(found.providers[0].credentials[0].1.expose(), "t1");
+    assert!(found.warnings.is_empty());
+    check_error(load_file(&text), &["`main`", "TOKEN", "not set"]);
+
+    let secret = file("t2\n");
+    let path = secret.path().display();
+    let text = provider(&format!(
+        "credentials = {{ auth-token = {{ file = '{path}' }} }}"
+    ));
+    let found = load_file(&text).expect("good");
+    assert_eq!(found.providers[0].credentials[0].1.expose(), "t2");
+
+    let found = load_file(&provider("credentials = { auth-token = 't3' }")).expect("good");
+    assert_eq!(found.providers[0].credentials[0].1.expose(), "t3");
+    assert!(found.warnings[0].contains("auth-token") && !found.warnings[0].contains("t3"));
+    for wrong in ["{ x = 'y' }", "{}", "{ env = 'A', file = 'b' }", "5"] {
+        let text = provider(&format!("credentials = {{ auth-token = {wrong} }}"));
+        assert!(load_file(&text).is_err(), "{wrong}");
+    }
+}
+
+#[track_caller]
+fn check_base_url(url: &str, good: bool) {
+    let found = load_file(&provider(&format!("settings = {{ base-url = '{url}' }}")));
+    if good {
+        found.unwrap_or_else(|error| panic!("{url}: {error}"));
+    } else {
+        check_error(found, &["`main`", "base-url"]);
+    }
+}
+
+#[test]
+fn plain_http_goes_to_literal_addresses_of_this_network_only() {
+    for url in [
+        "https://api.example.com",
+        "https://api.example.com:8443/v1",
+        "http://127.0.0.1:4010",
+        "http://10.1.2.3",
+        "http://[::1]:4010",
+        "http://[fd00::1]:1",
+    ] {
+        check_base_url(url, true);
+    }
+    for url in [
+        "http://localhost:4010",
+        "http://api.example.com",
+        "http://8.8.8.8",
+        "http://169.254.169.254",
+        "ftp://127.0.0.1",
+        "https://user:password@example.com",
+        "https://example.com/?a=b",
+        "example.com",
+        "",
+    ] {
+        check_base_url(url, false);
+    }
+    let text = provider("settings = { base-url = 'http://localhost:1' }");
+    check_error(load_file(&text), &["http://127.0.0.1"]);
+}
+
+#[test]
+fn hosts_are_handed_on_as_the_operator_grants_them() {
+    let hosts = |lines: &str| {
+        let config = load_file(&provider(lines)).expect("good");
+        config.providers[0].allow_hosts.clone()
+    };
+    assert_eq!(hosts(""), None);
+    let granted = hosts("allow-hosts = ['a.example', '127.0.0.1:1']");
+    assert_eq!(
+        granted,
+        Some(vec!["a.example".to_owned(), "127.0.0.1:1".to_owned()])
+    );
+}
+
+#[test]
+fn limits_are_handed_on_only_where_they_are_set() {
+    let config = load_file("[limits]\nservice-time-ms = 500").expect("good");
+    assert_eq!(config.limits.service_time_ms, Some(500));
+    assert_eq!(config.limits.runs, None);
+    check_error(load_file("[limits]\nruns = 0"), &["limits.runs", "from 1"]);
+    check_error(load_file("[limits]\nhttp-requests = 9"), &["from 1 to 8"]);
+    let variable = Environment::from([("COUNTERSIGN_LIMITS_RUNS", "3")]);
+    assert_eq!(
+        load(&flags(), &variable).expect("good").limits.runs,
+        Some(3)
+    );
+}
+
+#[test]
+fn names_of_components_and_providers_are_checked() {
+    let named = |name: &str, component: &str| {
+        load_file(&format!(
+            "[[provider]]\nname = '{name}'\ncomponent = '{component}'"
+        ))
+    };
+    assert!(named("a-1", "provider-console").is_ok());
+    check_error(
+        named("a", "provider-twillio"),
+        &["provider-twillio", "provider-twilio"],
+    );
+    check_error(named("A b", "provider-console"), &["lower-case"]);
+    let file = named("a", "my/own.wasm").expect("good");
+    let ComponentSource::File(path) = &file.providers[0].component else {
+        panic!("not a file");
+    };
+    assert!(path.is_absolute() && path.ends_with("my/own.wasm"));
+    let twice = provider("") + &provider("");
+    check_error(load_file(&twice), &["two of that name"]);
+    let number = load_file(&provider("settings = { port = 5, dry = true }")).expect("good");
+    assert_eq!(number.providers[0].settings[1].1, "5");
+}
+
+#[test]
+fn routes_name_providers_that_exist() {
+    let routed = |lines: &str| load_file(&(provider("") + "[[route]]\n" + lines));
+    let config = routed("country = 'IN'\nproviders = ['main']\n[[route]]\nproviders = ['main']");
+    let config = config.expect("good");
+    assert_eq!(config.routes.len(), 2);
+    assert!(config.warnings.is_empty());
+    check_error(routed("providers = ['other']"), &["route 1", "`other`"]);
+    check_error(routed("providers = []"), &["route 1"]);
+    check_error(routed("providers = ['main', 'main']"), &["twice"]);
+    check_error(
+        routed("country = 'India'\nproviders = ['main']"),
+        &["`India`"],
+    );
+    let narrow = routed("country = 'IN'\nproviders = ['main']").expect("good");
+    assert_eq!(narrow.warnings.len(), 1);
+}
+
+#[test]
+fn a_key_from_the_environment_must_be_long() {
+    let key = |text: &str| load(&flags(), &Environment::from([(API_KEY, text)]));
+    assert!(key(&"k".repeat(32)).expect("good").api_key.is_some());
+    assert!(key(&"ä".repeat(32)).is_ok());
+    check_error(key(&"k".repeat(31)), &[API_KEY, "32"]);
+    check_error(key(""), &[API_KEY]);
+    check_error(key(&format!("{}\n{}", "k".repeat(32), "k")), &[API_KEY]);
+}
+
+#[test]
+fn an_administrators_token_is_any_text_and_an_empty_one_is_none() {
+    let token = |text: &str| {
+        let config = load(&flags(), &Environment::from([(ADMIN_TOKEN, text)]));
+        config.expect("good").admin_token.is_some()
+    };
+    assert!(token("x"));
+    assert!(!token("") && !token("  "));
+}
+
+#[test]
+fn a_variable_that_nothing_reads_is_warned_of() {
+    let environment = Environment::from([("COUNTERSIGN_LISSTEN", "x"), ("OTHER", "y")]);
+    let config = load(&flags(), &environment).expect("good");
+    assert_eq!(config.warnings.len(), 1);
+    assert!(config.warnings[0].contains("COUNTERSIGN_LISSTEN"));
+}
+
+#[test]
+fn folders_in_the_file_are_relative_to_the_file() {
+    let file = file("data = 'd'\nkeys = '/k'");
+    let flags = Flags {
+        config: Some(file.path().to_owned()),
+        ..flags()
+    };
+    let folders = load(&flags, &Environment::from([])).expect("good").folders;
+    assert_eq!(
+        folders.data,
+        file.path().parent().expect("a folder").join("d")
+    );
+    assert_eq!(folders.keys, Path::new("/k"));
+    let variable = Environment::from([("COUNTERSIGN_DATA", "e")]);
+    assert_eq!(
+        load(&flags, &variable).expect("good").folders.data,
+        Path::new("e")
+    );
+}

@@ -1,0 +1,326 @@
+//! Accepts connections and keeps each within its bounds: how many, how long idle, how slow.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use tower::ServiceExt;
+
+use crate::config::Http;
+
+/// After an error of `accept`, most often that file descriptors ran out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a connection that was told to end may take.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
+/// Requests at a time on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 200;
+/// How often an HTTP/2 peer is asked whether it is still there.
+const PING_TIME: Duration = Duration::from_secs(20);
+/// hyper's smallest read buffer.
+const BUFFER_BYTES_MIN: usize = 8 * 1024;
+
+/// Serves `router` until `stop` turns true; then accepts nothing more, lets requests that have begun
+/// end within `limits.stop_time`, and returns.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Http,
+    mut stop: watch::Receiver<bool>,
+) {
+    let builder = Arc::new(builder(&limits));
+    let room = Arc::new(Semaphore::new(limits.connections_max));
+    loop {
+        // Room first: what finds none waits in the kernel's backlog.
+        let accept = async {
+            let permit = room.clone().acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            accepted = accept => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let Ok(permit) = permit else { break };
+        match accepted {
+            Ok((stream, _)) => {
+                let connection = Connection {
+                    builder: builder.clone(),
+                    router: router.clone(),
+                    idle_time: limits.idle_time,
+                    stop: stop.clone(),
+                };
+                tokio::spawn(async move {
+                    connection.serve(stream).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    drop(router);
+    // All permits are back when all connections have ended.
+    let all = u32::try_from(limits.connections_max).unwrap_or(u32::MAX);
+    let ended = room.acquire_many(all);
+    if tokio::time::timeout(limits.stop_time, ended).await.is_err() {
+        tracing::warn!("some requests did not end in time and were cut off");
+    }
+}
+
+fn builder(limits: &Http) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_time)
+        .max_buf_size(limits.header_bytes_max.max(BUFFER_BYTES_MIN));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
+        .keep_alive_interval(PING_TIME)
+        .keep_alive_timeout(CLOSE_TIME);
+    builder
+}
+
+struct Connection {
+    builder: Arc<Builder<TokioExecutor>>,
+    router: Router,
+    idle_time: Duration,
+    stop: watch::Receiver<bool>,
+}
+
+impl Connection {
+    async fn serve(mut self, stream: TcpStream) {
+        // An answer is one small write: waiting for more to send only delays it.
+        let _ = stream.set_nodelay(true);
+        let activity = Arc::new(Activity::new());
+        let service = service_fn(|request: Request<Incoming>| {
+            let busy = Busy::new(&activity);
+            respond(self.router.clone(), request, busy)
+        });
+        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        let closing = loop {
+            tokio::select! {
+                // What ends a connection early (reset, time-out, not HTTP) is the peer's affair.
+                _ = connection.as_mut() => return,
+                _ = self.stop.wait_for(|stop| *stop) => break Closing::Stop,
+                () = tokio::time::sleep_until(activity.idle_from() + self.idle_time) => {
+                    if activity.is_idle_for(self.idle_time) {
+                        break Closing::Idle;
+                    }
+                }
+            }
+        };
+        connection.as_mut().graceful_shutdown();
+        match closing {
+            // `serve` bounds the time of all of them together.
+            Closing::Stop => {
+                let _ = connection.await;
+            }
+            Closing::Idle => {
+                let _ = tokio::time::timeout(CLOSE_TIME, connection).await;
+            }
+        }
+    }
+}
+
+enum Closing {
+    Stop,
+    Idle,
+}
+
+async fn respond(
+    router: Router,
+    request: Request<Incoming>,
+    busy: Busy,
+) -> Result<Response, Infallible> {
+    let response = router.oneshot(request.map(Body::new)).await;
+    drop(busy);
+    response
+}
+
+/// When a connection was last busy.
+struct Activity {
+    start: Instant,
+    requests: AtomicUsize,
+    /// When the last request ended, in milliseconds from `start`.
+    ended_ms: AtomicU64,
+}
+
+impl Activity {
+    fn new() -> Activity {
+        Activity {
+            start: Instant::now(),
+            requests: AtomicUsize::new(0),
+            ended_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// From when on it has been idle; now, while a request is being answered.
+    fn idle_from(&self) -> Instant {
+        if self.requests.load(Ordering::Acquire) > 0 {
+            return Instant::now();
+        }
+        self.start + Duration::from_millis(self.ended_ms.load(Ordering::Acquire))
+    }
+
+    fn is_idle_for(&self, span: Duration) -> bool {
+        self.idle_from().elapsed() >= span
+    }
+}
+
+/// A request that is being answered.
+struct Busy(Arc<Activity>);
+
+impl Busy {
+    fn new(activity: &Arc<Activity>) -> Busy {
+        activity.requests.fetch_add(1, Ordering::AcqRel);
+        Busy(activity.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let elapsed = self.0.start.elapsed().as_millis();
+        let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
+        self.0.ended_ms.fetch_max(elapsed, Ordering::AcqRel);
+        self.0.requests.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use std::net::SocketAddr;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::task::JoinHandle;
+
+    const MOMENT: Duration = Duration::from_millis(200);
+
+    struct Server {
+        address: SocketAddr,
+        stop: watch::Sender<bool>,
+        task: JoinHandle<()>,
+    }
+
+    async fn start(connections_max: usize, idle_time: Duration) -> Server {
+        let second = Duration::from_secs(1);
+        let limits = Http {
+            connections_max,
+            header_time: second,
+            header_bytes_max: BUFFER_BYTES_MIN,
+            body_time: second,
+            body_bytes_max: 1024,
+            request_time: 5 * second,
+            idle_time,
+            stop_time: 5 * second,
+        };
+        let slow = async || {
+            tokio::time::sleep(2 * MOMENT).await;
+            "slow"
+        };
+        let router = Router::new()
+            .route("/", get(async || "hello"))
+            .route("/slow", get(slow));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("an address");
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(serve(listener, router, limits, stopped));
+        Server {
+            address,
+            stop,
+            task,
+        }
+    }
+
+    async fn connect(server: &Server, text: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(server.address).await.expect("connected");
+        stream.write_all(text.as_bytes()).await.expect("written");
+        stream
+    }
+
+    async fn rest(mut stream: TcpStream) -> String {
+        let mut text = String::new();
+        let _ = stream.read_to_string(&mut text).await;
+        text
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_says_nothing_is_closed() {
+        let server = start(10, MOMENT).await;
+        for text in ["", "PRI", "GET / HT"] {
+            let stream = connect(&server, text).await;
+            let closed = tokio::time::timeout(Duration::from_secs(8), rest(stream)).await;
+            assert!(closed.is_ok(), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_takes_longer_than_idle_time_is_not_cut_off() {
+        let server = start(10, MOMENT).await;
+        let stream = connect(&server, "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(rest(stream).await.ends_with("slow"));
+    }
+
+    #[tokio::test]
+    async fn a_connection_past_the_limit_waits_until_one_ends() {
+        let server = start(1, Duration::from_secs(60)).await;
+        let first = connect(&server, "").await;
+        let second = connect(
+            &server,
+            "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        )
+        .await;
+        let mut answer = tokio::spawn(rest(second));
+        assert!(tokio::time::timeout(MOMENT, &mut answer).await.is_err());
+        drop(first);
+        assert!(answer.await.expect("answered").ends_with("hello"));
+    }
+
+    #[tokio::test]
+    async fn a_stop_lets_requests_end_and_closes_what_is_idle() {
+        let server = start(10, Duration::from_secs(60)).await;
+        let idle = connect(&server, "").await;
+        let slow = connect(&server, "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        tokio::time::sleep(MOMENT / 4).await;
+        server.stop.send_replace(true);
+        assert!(rest(slow).await.ends_with("slow"));
+        assert_eq!(rest(idle).await, "");
+        server.task.await.expect("ended");
+        assert!(TcpStream::connect(server.address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_head_that_is_too_large_is_refused() {
+        let server = start(10, Duration::from_secs(60)).await;
+        let head = format!(
+            "GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n",
+            "x".repeat(20_000)
+        );
+        let mut stream = TcpStream::connect(server.address).await.expect("connected");
+        // The server may answer before it has read all.
+        let _ = stream.write_all(head.as_bytes()).await;
+        let mut status = [0; 12];
+        let read = stream.read_exact(&mut status).await;
+        assert!(read.is_err() || &status == b"HTTP/1.1 431", "{status:?}");
+    }
+}

@@ -1,0 +1,125 @@
+//! The data folder: who may use it, and what is opened in it.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use countersign_store::{Keyring, KeyringError, OpenError, SledStore};
+use countersign_types::Entropy;
+use miette::Diagnostic;
+
+use crate::config::Folders;
+
+/// Why the data folder cannot be used.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub(crate) enum DataError {
+    #[error("cannot make the data folder `{}`", path.display())]
+    #[diagnostic(
+        code(countersign::data::folder),
+        help("name another folder with --data or COUNTERSIGN_DATA")
+    )]
+    Folder {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    #[diagnostic(code(countersign::data::keys))]
+    Keys(#[from] KeyringError),
+    #[error(transparent)]
+    #[diagnostic(code(countersign::data::store))]
+    Store(#[from] OpenError),
+}
+
+/// An opened data folder. The store's lock keeps every other process out while this lives.
+pub(crate) struct Data {
+    pub(crate) store: Arc<SledStore>,
+    pub(crate) keyring: Arc<Keyring>,
+}
+
+impl Data {
+    /// Opens the folders and makes what is missing, for the owner's eyes only.
+    ///
+    /// The keys come before the store: were it the other way round, a start cut off in between would
+    /// leave a store that is not new and has no keys, and that nobody may open any more.
+    ///
+    /// # Errors
+    ///
+    /// See [`DataError`].
+    pub(crate) fn open(folders: &Folders, entropy: &dyn Entropy) -> Result<Data, DataError> {
+        let path = folders.data.join("store");
+        let new = !path.exists();
+        make_folder(&folders.data)?;
+        let keyring = Keyring::load_or_create(&folders.keys, new, entropy)?;
+        make_folder(&path)?;
+        let store = SledStore::open(&path)?;
+        Ok(Data {
+            store,
+            keyring: Arc::new(keyring),
+        })
+    }
+}
+
+/// Makes a folder that only its owner may enter. One that is there already stays as it is, since it
+/// may be somebody's home.
+fn make_folder(path: &Path) -> Result<(), DataError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| DataError::Folder {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+/// Whether others than its owner may look into `folder`.
+pub(crate) fn is_open_to_others(folder: &Path) -> bool {
+    fs::metadata(folder).is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use countersign_types::SystemEntropy;
+
+    fn folders(root: &Path) -> Folders {
+        Folders {
+            data: root.join("data"),
+            keys: root.join("data/keys"),
+        }
+    }
+
+    #[test]
+    fn only_the_owner_enters_what_was_made() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folders = folders(root.path());
+        let data = Data::open(&folders, &SystemEntropy).expect("made");
+        assert!(data.keyring.created());
+        for path in ["data", "data/store", "data/keys"] {
+            assert!(!is_open_to_others(&root.path().join(path)), "{path}");
+        }
+        drop(data);
+        let again = Data::open(&folders, &SystemEntropy).expect("opened");
+        assert!(!again.keyring.created());
+    }
+
+    #[test]
+    fn a_start_that_was_cut_off_after_the_keys_is_taken_up() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folders = folders(root.path());
+        Keyring::load_or_create(&folders.keys, true, &SystemEntropy).expect("made");
+        assert!(Data::open(&folders, &SystemEntropy).is_ok());
+    }
+
+    #[test]
+    fn a_store_without_its_keys_is_not_opened() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folders = folders(root.path());
+        drop(Data::open(&folders, &SystemEntropy).expect("made"));
+        fs::remove_dir_all(&folders.keys).expect("removed");
+        let opened = Data::open(&folders, &SystemEntropy);
+        assert!(matches!(opened, Err(DataError::Keys(_))));
+    }
+}

@@ -1,0 +1,23 @@
+//! The server: command line, configuration, HTTP, and the wiring of all that lies below.
+//!
+//! - [`cli`] is where the program starts.
+//! - `config` is the one home of every setting, and the one door to the environment.
+//! - `serve` wires store, queue, runtime and delivery together and stops them in order.
+//! - `connections` accepts connections; `api` answers requests.
+//! - `keys` are the API keys; `control` is the socket through which the command line reaches a
+//!   running server; `data` is the data folder.
+//!
+//! What never lives here: rules about codes (they are the components'), and anything of wasmtime.
+
+mod api;
+pub mod cli;
+mod config;
+mod connections;
+mod control;
+mod data;
+mod keys;
+mod serve;
+mod telemetry;
+
+#[cfg(test)]
+mod testing;

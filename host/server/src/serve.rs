@@ -1,0 +1,491 @@
+//! `countersign serve`: wires everything together, waits, and takes it apart in order.
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_delivery::{Delivery, DeliveryConfig, Route, Sender};
+use countersign_queue::Queue;
+use countersign_runtime::{Limits, ProviderConfig, Runtime, RuntimeConfig, StartError};
+use countersign_store::{SledStore, Store, StoreError};
+use countersign_types::{Clock, Entropy, SystemClock, SystemEntropy};
+use miette::Diagnostic;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::api::{self, Api, Calls, Gate, Health, Mode, NeedsKey, Situation};
+use crate::config::{
+    BUILT_IN_CONSOLE, BUILT_IN_TWILIO, ComponentSource, Config, Folders, Provider,
+};
+use crate::control::{self, ControlError, Office};
+use crate::data::{self, Data, DataError};
+use crate::{config, connections, keys, telemetry};
+
+/// Expired rows are removed in steps of so long, so that calls get in between.
+const SWEEP_STEP: Duration = Duration::from_millis(100);
+/// Pause between two passes over all rows.
+const SWEEP_PAUSE: Duration = Duration::from_secs(60);
+/// A component that is larger is a mistake.
+const COMPONENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// How long tasks that are left over may take to go.
+const LEFTOVER_TIME: Duration = Duration::from_secs(2);
+
+/// Why the server did not start, or ended by itself.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub(crate) enum ServeError {
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Data(#[from] DataError),
+    #[error("there is no API key yet, and {reason}")]
+    #[diagnostic(code(countersign::serve::needs_key))]
+    NeedsKey {
+        reason: String,
+        #[help]
+        help: String,
+    },
+    #[error("cannot listen on {address}")]
+    #[diagnostic(
+        code(countersign::serve::listen),
+        help("name another address with --listen, or port 0 for any free port")
+    )]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Control(#[from] ControlError),
+    #[error("cannot read the component `{}`", path.display())]
+    #[diagnostic(code(countersign::serve::component))]
+    Component {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the components cannot be started")]
+    #[diagnostic(code(countersign::serve::runtime))]
+    Runtime(#[source] StartError),
+    #[error("the store cannot be read")]
+    #[diagnostic(code(countersign::serve::store))]
+    Store(#[from] StoreError),
+    #[error("the worker that delivers messages has ended")]
+    #[diagnostic(
+        code(countersign::serve::delivery),
+        help("restart the server: nothing that was acknowledged is lost; the log says more")
+    )]
+    DeliveryEnded,
+    #[error("the store failed: {reason}")]
+    #[diagnostic(
+        code(countersign::serve::store_failed),
+        help(
+            "restart the server: nothing that was acknowledged is lost; check the disk and its free space"
+        )
+    )]
+    StoreFailed { reason: String },
+    #[error("the operating system refuses what the server needs")]
+    #[diagnostic(code(countersign::serve::system))]
+    System(#[source] std::io::Error),
+}
+
+/// Serves until a signal comes or the store fails.
+///
+/// # Errors
+///
+/// See [`ServeError`].
+pub(crate) fn serve(config: Config) -> Result<(), ServeError> {
+    telemetry::start(config.log.clone());
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let front = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("countersign")
+        .build()
+        .map_err(ServeError::System)?;
+    // Deliveries have a thread of their own, so that neither side can starve the other.
+    let back = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .thread_name("countersign-delivery")
+        .build()
+        .map_err(ServeError::System)?;
+    let outcome = front.block_on(run(config, back.handle()));
+    if outcome.is_err() {
+        // Nothing can be saved by waiting: what was acknowledged is durable.
+        front.shutdown_background();
+        back.shutdown_background();
+    } else {
+        front.shutdown_timeout(LEFTOVER_TIME);
+        back.shutdown_timeout(LEFTOVER_TIME);
+    }
+    outcome
+}
+
+async fn run(config: Config, back: &tokio::runtime::Handle) -> Result<(), ServeError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let mut signals = Signals::listen().map_err(ServeError::System)?;
+
+    let data = open_data(&config.folders, &*entropy)?;
+    let store: Arc<dyn Store> = data.store.clone();
+    let mode = decide_mode(&config, &store).await?;
+
+    // The port is taken before the components are compiled: a port in use is told at once, and a
+    // load balancer sees `/readyz` say why.
+    let listener = listen(config.listen).await?;
+    let address = listener.local_addr().map_err(ServeError::System)?;
+    let gate = Gate::new(
+        store.clone(),
+        mode,
+        config.api_key.as_ref(),
+        config.admin_token.as_ref(),
+    );
+    let (api, calls) = Api::new(config.http, gate, Health::default());
+    let (stop, stopped) = watch::channel(false);
+    let front = tokio::spawn(connections::serve(
+        listener,
+        api::router(api.clone()),
+        config.http,
+        stopped,
+    ));
+
+    let (data_folder, stop_time) = (config.folders.data.clone(), config.http.stop_time);
+    let queue = Queue::open(store.clone(), config.queue_capacity).await?;
+    let delivery_config = delivery_config(&config);
+    let runtime = tokio::select! {
+        runtime = start_runtime(config, &data, &queue, &clock, &entropy) => runtime?,
+        // Nothing has been promised to anybody yet.
+        () = signals.next() => return Ok(()),
+    };
+
+    let sender: Arc<dyn Sender> = Arc::new(runtime.clone());
+    let delivery = Delivery::new(
+        queue,
+        data.keyring.clone(),
+        clock.clone(),
+        entropy.clone(),
+        sender,
+        delivery_config,
+    );
+    let (stop_delivery, delivery_stopped) = watch::channel(false);
+    let mut delivery = back.spawn(async move { delivery.run(delivery_stopped).await });
+    let office = Office {
+        store: store.clone(),
+        clock: clock.clone(),
+        entropy,
+    };
+    let control = tokio::spawn(control::serve(control::bind(&data_folder)?, office));
+    let sweeper = tokio::spawn(sweep(store.clone(), clock));
+
+    api.start(runtime);
+    announce(address, mode);
+    tracing::info!(%address, "serving");
+
+    let ended = wait(&mut signals, &data.store, &mut delivery).await;
+    control.abort();
+    sweeper.abort();
+    control::remove(&data_folder);
+    if let Err(error) = ended {
+        api.health.store_failed();
+        return Err(error);
+    }
+    api.health.stopping();
+    drop(api);
+    // One span for all of it: a supervisor waits no longer for the last than for the first.
+    let deadline = Instant::now() + stop_time;
+    let stopping = async {
+        stop.send_replace(true);
+        // Requests first, then what they put into the queue and is on its way.
+        let _ = front.await;
+        end_calls(calls, deadline).await;
+        stop_delivery.send_replace(true);
+        if tokio::time::timeout_at(deadline, delivery).await.is_err() {
+            tracing::warn!("some deliveries did not end in time; they go out after the next start");
+        }
+    };
+    tokio::select! {
+        () = stopping => tracing::info!("stopped"),
+        () = signals.next() => tracing::warn!("stopped at once, at a second signal"),
+        reason = data.store.failure() => return Err(ServeError::StoreFailed { reason }),
+    }
+    Ok(())
+}
+
+fn open_data(folders: &Folders, entropy: &dyn Entropy) -> Result<Data, ServeError> {
+    let data = Data::open(folders, entropy)?;
+    if data.keyring.created() {
+        tracing::info!(
+            folder = %folders.keys.display(),
+            "made the host's secret keys; keep a copy apart from the data: losing them loses all live codes and enrolments"
+        );
+    }
+    if data::is_open_to_others(&folders.data) {
+        tracing::warn!(
+            folder = %folders.data.display(),
+            "other users of this machine can look into the data folder; type: chmod 700 {}",
+            folders.data.display()
+        );
+    }
+    Ok(data)
+}
+
+async fn decide_mode(config: &Config, store: &Arc<dyn Store>) -> Result<Mode, ServeError> {
+    let situation = Situation {
+        key: config.api_key.is_some() || keys::any(store).await?,
+        insists: config.open,
+        listen: config.listen,
+        console_only: config.providers.iter().all(Provider::is_console),
+    };
+    let mode = Mode::decide(situation).map_err(|needs| ServeError::NeedsKey {
+        reason: match needs {
+            NeedsKey::Address => {
+                format!("others than this machine could reach {}", config.listen)
+            }
+            NeedsKey::Provider => "a provider is configured that sends real messages".to_owned(),
+        },
+        help: format!(
+            "make one: countersign keys create --data {}\nor say that you know better: --open",
+            config.folders.data.display()
+        ),
+    })?;
+    match mode {
+        Mode::Keyed => {}
+        Mode::Open {
+            loopback_only: true,
+        } => tracing::warn!(
+            "open mode: there is no API key, so anybody on this machine may call; messages only go to the terminal; the first key ends it: countersign keys create"
+        ),
+        Mode::Open {
+            loopback_only: false,
+        } => tracing::warn!(
+            "open mode by --open: anybody who reaches this server may send messages; the first key ends it: countersign keys create"
+        ),
+    }
+    Ok(mode)
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Listen { address, source })
+}
+
+/// Reads and compiles the components, off the threads that answer.
+async fn start_runtime(
+    config: Config,
+    data: &Data,
+    queue: &Queue,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Runtime, ServeError> {
+    let providers = config.providers.into_iter().map(provider_config);
+    let config = RuntimeConfig {
+        store: data.store.clone(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        keyring: data.keyring.clone(),
+        queue: queue.clone(),
+        limits: limits(config.limits),
+        default_region: config.default_region,
+        otp: countersign_embedded::OTP.to_vec(),
+        otp_settings: config.otp,
+        providers: providers.collect::<Result<_, _>>()?,
+    };
+    tokio::spawn(Runtime::start(config))
+        .await
+        .map_err(|error| ServeError::System(std::io::Error::other(error)))?
+        .map_err(ServeError::Runtime)
+}
+
+fn provider_config(provider: Provider) -> Result<ProviderConfig, ServeError> {
+    Ok(ProviderConfig {
+        terminal: provider.is_console(),
+        component: component_bytes(&provider.component)?,
+        name: provider.name,
+        settings: provider.settings,
+        credentials: provider.credentials,
+        allow_hosts: provider.allow_hosts,
+        concurrency: provider.concurrency,
+    })
+}
+
+fn component_bytes(source: &ComponentSource) -> Result<Vec<u8>, ServeError> {
+    let path = match source {
+        ComponentSource::BuiltIn(BUILT_IN_CONSOLE) => {
+            return Ok(countersign_embedded::PROVIDER_CONSOLE.to_vec());
+        }
+        ComponentSource::BuiltIn(BUILT_IN_TWILIO) => {
+            return Ok(countersign_embedded::PROVIDER_TWILIO.to_vec());
+        }
+        ComponentSource::BuiltIn(other) => PathBuf::from(other),
+        ComponentSource::File(path) => path.clone(),
+    };
+    let read = std::fs::metadata(&path).and_then(|found| {
+        if found.len() > COMPONENT_BYTES_MAX {
+            let reason = format!("it has more than {COMPONENT_BYTES_MAX} bytes");
+            return Err(std::io::Error::other(reason));
+        }
+        std::fs::read(&path)
+    });
+    read.map_err(|source| ServeError::Component { path, source })
+}
+
+/// Says on standard output where calls are served, and how to try it where somebody is looking.
+fn announce(address: SocketAddr, mode: Mode) {
+    let mut out = std::io::stdout().lock();
+    let mut text = format!("listening on http://{address}\n");
+    if mode != Mode::Keyed && out.is_terminal() {
+        text.push_str(&try_it(address));
+    }
+    // Nobody may be reading; that is no reason not to serve.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+fn try_it(address: SocketAddr) -> String {
+    let line = |route: &str, body: &str| {
+        format!(
+            "  curl http://{address}/api/otp/{route} -H 'Content-Type: application/json' -d '{body}'\n"
+        )
+    };
+    [
+        "\nTo try it, in another terminal:\n".to_owned(),
+        line("send", r#"{"phoneNumber":"+12025550123"}"#),
+        line(
+            "verify",
+            r#"{"phoneNumber":"+12025550123","code":"THE CODE"}"#,
+        ),
+        "\n".to_owned(),
+    ]
+    .concat()
+}
+
+/// The worker that delivers. It ends when it is told to, or when the store fails.
+type Worker = JoinHandle<Result<(), StoreError>>;
+
+async fn wait(
+    signals: &mut Signals,
+    store: &SledStore,
+    delivery: &mut Worker,
+) -> Result<(), ServeError> {
+    tokio::select! {
+        () = signals.next() => {
+            tracing::info!("stopping: no new connections, requests and deliveries that have begun may end");
+            Ok(())
+        }
+        reason = store.failure() => {
+            tracing::error!(reason, "the store failed; ending, so that a restart can recover it");
+            Err(ServeError::StoreFailed { reason })
+        }
+        // A server that takes messages and sends none is worse than one that is restarted.
+        ended = delivery => Err(match ended {
+            Ok(Err(error)) => error.into(),
+            Ok(Ok(())) | Err(_) => ServeError::DeliveryEnded,
+        }),
+    }
+}
+
+fn delivery_config(config: &Config) -> DeliveryConfig {
+    let routes = config.routes.iter().map(|route| Route {
+        country: route.country.clone(),
+        providers: route.providers.clone(),
+    });
+    let concurrency = config.providers.iter();
+    DeliveryConfig {
+        routes: routes.collect(),
+        concurrency: concurrency
+            .map(|provider| (provider.name.clone(), provider.concurrency))
+            .collect(),
+        in_hand: config.delivery.in_hand,
+        backoff_base: config.delivery.backoff_base,
+        backoff_max: config.delivery.backoff_max,
+    }
+}
+
+/// The runtime's limits with what the operator has set.
+fn limits(given: config::Limits) -> Limits {
+    let mut limits = Limits::default();
+    let span = |limit: &mut Duration, ms: Option<u64>| {
+        *limit = ms.map_or(*limit, Duration::from_millis);
+    };
+    let size = |limit: &mut usize, number: Option<u64>| {
+        *limit = number.map_or(*limit, |number| {
+            usize::try_from(number).unwrap_or(usize::MAX)
+        });
+    };
+    let count = |limit: &mut u32, number: Option<u64>| {
+        *limit = number.map_or(*limit, |number| u32::try_from(number).unwrap_or(u32::MAX));
+    };
+    span(&mut limits.service_time, given.service_time_ms);
+    span(&mut limits.provider_time, given.provider_time_ms);
+    span(&mut limits.service_wall, given.service_wall_ms);
+    span(&mut limits.provider_wall, given.provider_wall_ms);
+    span(&mut limits.epoch, given.epoch_ms);
+    size(&mut limits.memory_bytes, given.memory_bytes);
+    size(&mut limits.table_elements, given.table_elements);
+    count(&mut limits.instances, given.instances);
+    size(&mut limits.service_calls, given.service_calls);
+    size(&mut limits.subject_waiting, given.subject_waiting);
+    count(&mut limits.instance_calls, given.instance_calls);
+    count(&mut limits.runs, given.runs);
+    span(&mut limits.hold, given.hold_ms);
+    size(&mut limits.log_lines, given.log_lines);
+    size(&mut limits.log_line_bytes, given.log_line_bytes);
+    size(&mut limits.http_requests, given.http_requests);
+    span(&mut limits.http_request, given.http_request_ms);
+    span(&mut limits.http_connect, given.http_connect_ms);
+    size(&mut limits.http_body_bytes, given.http_body_bytes);
+    limits
+}
+
+/// Waits for calls whose clients have gone.
+async fn end_calls(calls: Calls, deadline: Instant) {
+    if tokio::time::timeout_at(deadline, calls.ended())
+        .await
+        .is_err()
+    {
+        tracing::warn!("some calls did not end in time and were cut off");
+    }
+}
+
+/// Gives back the room of expired rows, little by little.
+async fn sweep(store: Arc<dyn Store>, clock: Arc<dyn Clock>) {
+    loop {
+        match store.sweep(clock.now()).await {
+            Ok(true) => tokio::time::sleep(SWEEP_PAUSE).await,
+            Ok(false) => tokio::time::sleep(SWEEP_STEP).await,
+            // The server ends by itself when the store has failed.
+            Err(error) => {
+                tracing::debug!(%error, "expired rows are no longer removed");
+                return;
+            }
+        }
+    }
+}
+
+/// The signals that ask a server to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The contract, from outside: one binary, one module per topic. The names of tests are the rules.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests report by panicking, and read the clock of the world they test in"
+)]
+
+mod bad_http;
+mod bad_input;
+mod config;
+mod console;
+mod crash;
+mod hang_up;
+mod keys;
+mod otp;
+mod providers;
+mod races;
+mod secrets;
+mod serving;

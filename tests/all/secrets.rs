@@ -1,0 +1,299 @@
+//! After a run with everything that can go wrong, no secret lies anywhere.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use countersign_tests::{
+    ACCOUNT_SID, AUTH_TOKEN, FakeTwilio, Find, Needle, Reply, Scan, Server, TEST_KEY, nearly, phone,
+};
+use serde_json::json;
+
+const ADMIN_TOKEN: &str = "admin-token-9f2c51d0a7b84e36";
+
+/// Every secret that the run has used. Phones count: their place is the provider.
+fn needles(twilio: &FakeTwilio, keys: &[String]) -> Vec<Needle> {
+    let mut all = Vec::new();
+    all.extend(Needle::secret("Twilio's auth token", AUTH_TOKEN));
+    let basic = STANDARD.encode(format!("{ACCOUNT_SID}:{AUTH_TOKEN}"));
+    all.extend(Needle::secret("the Basic header", &basic));
+    all.extend(Needle::secret("the API key of the environment", TEST_KEY));
+    all.extend(Needle::secret("the admin token", ADMIN_TOKEN));
+    for key in keys {
+        all.extend(Needle::secret("a created API key", key));
+    }
+    let requests = twilio.requests();
+    let codes: BTreeSet<String> = requests
+        .iter()
+        .filter_map(countersign_tests::Request::code)
+        .collect();
+    assert!(codes.len() >= 10, "the run has sent too little: {codes:?}");
+    all.extend(codes.iter().map(|code| Needle::digits("a code", code)));
+    let phones: BTreeSet<&str> = requests
+        .iter()
+        .map(countersign_tests::Request::to)
+        .collect();
+    let digits = phones.iter().filter_map(|phone| phone.strip_prefix('+'));
+    all.extend(digits.map(|digits| Needle::digits("a phone", digits)));
+    all
+}
+
+/// What was found, without chance: six digits that stand alone are now and then a number of
+/// something else, so one code alone proves nothing. The run sends at least two codes down every
+/// path, so a path that leaks shows two.
+fn proven(finds: &[Find]) -> Vec<&Find> {
+    let codes: BTreeSet<&Needle> = finds
+        .iter()
+        .map(|find| &find.needle)
+        .filter(|needle| needle.name == "a code")
+        .collect();
+    finds
+        .iter()
+        .filter(|find| find.needle.name != "a code" || codes.len() > 1)
+        .collect()
+}
+
+#[track_caller]
+fn search(twilio: &FakeTwilio, server: &Server, keys: &[String], least_files: usize) {
+    let mut scan = Scan::new(needles(twilio, keys));
+    let files = scan.folder(server.data());
+    assert!(
+        files >= least_files,
+        "only {files} files in the data folder"
+    );
+    for (name, bytes) in server.outputs() {
+        scan.bytes(&name, &bytes);
+    }
+    assert!(
+        scan.searched() > 10_000,
+        "only {} bytes to search: was anything logged?",
+        scan.searched()
+    );
+    let proven = proven(scan.finds());
+    assert!(proven.is_empty(), "{proven:#?}");
+}
+
+#[tokio::test]
+async fn no_file_and_no_log_has_a_code_a_number_or_a_credential() {
+    let twilio = FakeTwilio::start().await;
+    let builder = Server::builder()
+        .twilio(&twilio)
+        .env("COUNTERSIGN_LOG", "trace");
+    let mut server = builder
+        .env("COUNTERSIGN_ADMIN_TOKEN", ADMIN_TOKEN)
+        .start()
+        .await;
+
+    // Keys: made, used, revoked, wrong; the admin's too.
+    let created = server
+        .run(&["keys", "create", "--json"])
+        .await
+        .expect_success()
+        .json();
+    let key = created["key"].as_str().unwrap().to_owned();
+    server.with_key(&key).send(&phone(0)).await.expect_success();
+    server
+        .with_key(&key[1..])
+        .send(&phone(0))
+        .await
+        .expect_status(401);
+    server.with_key(ADMIN_TOKEN).get("/admin/x").await;
+    server.run(&["keys", "list"]).await.expect_success();
+
+    // Right, wrong and used codes, and a lock.
+    for n in [1, 2] {
+        server.send(&phone(n)).await.expect_success();
+        let code = twilio.message_to(&phone(n)).await.code();
+        server
+            .verify(&phone(n), &nearly(&code, 1))
+            .await
+            .expect_status(400);
+        server.verify(&phone(n), &code).await.expect_success();
+        server.verify(&phone(n), &code).await.expect_status(400);
+    }
+    for n in [3, 4] {
+        server.send(&phone(n)).await.expect_success();
+        let code = twilio.message_to(&phone(n)).await.code();
+        for wrong in 1..=6 {
+            server
+                .verify(&phone(n), &nearly(&code, wrong))
+                .await
+                .expect_status(400);
+        }
+        server.verify(&phone(n), &code).await.expect_status(400);
+    }
+
+    // A right code where something else is wrong with the request: error paths love to quote.
+    for n in [5, 6] {
+        server.send(&phone(n)).await.expect_success();
+        let code = twilio.message_to(&phone(n)).await.code();
+        let number = phone(n);
+        server
+            .post(
+                "/api/otp/verify",
+                &json!({ "phoneNumber": "+1202", "code": code }),
+            )
+            .await
+            .expect_status(400);
+        server
+            .post(
+                "/api/otp/verify",
+                &json!({ "phoneNumber": [number], "code": code }),
+            )
+            .await
+            .expect_status(400);
+        let purpose = json!({ "phoneNumber": number, "code": code, "purpose": "none" });
+        server
+            .post("/api/otp/verify", &purpose)
+            .await
+            .expect_status(400);
+        let broken = format!("{{\"phoneNumber\":\"{number}\",\"code\":\"{code}\",}}");
+        server
+            .post_bytes("/api/otp/verify", broken)
+            .await
+            .expect_status(400);
+        server
+            .without_key()
+            .verify(&number, &code)
+            .await
+            .expect_status(401);
+        let request = server.raw_post(
+            "/api/otp/verify",
+            &json!({ "phoneNumber": number, "code": code }),
+        );
+        server.raw(&request[..request.len() - 1]).await;
+        server.raw(&request).await;
+    }
+
+    // Everything that a provider can do.
+    let troubles = [
+        vec![Reply::error(400, 21211)],
+        vec![Reply::error(401, 20003)],
+        vec![Reply::error(500, 20500); 3],
+        vec![Reply::CloseAfterBody; 3],
+        vec![Reply::Garbage; 3],
+        vec![Reply::throttled(1)],
+    ];
+    for (n, replies) in troubles.into_iter().enumerate() {
+        for number in [phone(20 + 2 * n), phone(21 + 2 * n)] {
+            let all = replies.len();
+            twilio.next_to(&number, replies.clone());
+            server.send(&number).await.expect_success();
+            // Not all of them are asked again; those that are, to the end.
+            let certain = matches!(
+                replies[0],
+                Reply::Error { status: 500, .. } | Reply::CloseAfterBody
+            );
+            twilio
+                .wait_for_requests_to(&number, if certain { all } else { 1 })
+                .await;
+        }
+    }
+
+    // Killed with messages waiting, so that their rows rest on disk.
+    twilio.always(Reply::Hang);
+    for n in [40, 41] {
+        server.send(&phone(n)).await.expect_success();
+        twilio.wait_for_requests_to(&phone(n), 1).await;
+    }
+    server.kill().await;
+    let keys = [key];
+    search(&twilio, &server, &keys, 1);
+
+    twilio.always(Reply::Accept);
+    server.restart().await;
+    for n in [40, 41] {
+        let code = twilio.message_to(&phone(n)).await.code();
+        server.verify(&phone(n), &code).await.expect_success();
+    }
+    let id = created["id"].as_str().unwrap();
+    server.run(&["keys", "revoke", id]).await.expect_success();
+    assert!(server.terminate().await.success());
+    search(&twilio, &server, &keys, 1);
+}
+
+#[track_caller]
+fn closed_to_others(path: &Path) {
+    let mode = fs::metadata(path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        .permissions()
+        .mode();
+    assert_eq!(
+        mode & 0o077,
+        0,
+        "{} has mode {:o}",
+        path.display(),
+        mode & 0o7777
+    );
+}
+
+#[tokio::test]
+async fn data_and_keys_are_closed_to_other_users() {
+    let server = Server::builder().console().start().await;
+    server.send(&phone(1)).await.expect_success();
+    let mode = fs::metadata(server.data()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o700, "the data folder has mode {mode:o}");
+    let keys = server.data().join("keys");
+    let mode = fs::metadata(&keys).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o700, "DATA/keys has mode {mode:o}");
+    let mut files = 0;
+    for entry in fs::read_dir(&keys).unwrap() {
+        let path = entry.unwrap().path();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600, "{} has mode {mode:o}", path.display());
+        files += 1;
+    }
+    assert!(files > 0, "there are no keys in DATA/keys");
+    let mut sockets = 0;
+    for entry in fs::read_dir(server.data()).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_socket() {
+            closed_to_others(&entry.path());
+            sockets += 1;
+        }
+    }
+    assert!(sockets > 0, "there is no socket for the command line");
+}
+
+#[tokio::test]
+async fn keys_may_lie_in_another_folder() {
+    let builder = Server::builder().console();
+    let keys = builder.home().join("elsewhere");
+    let server = builder
+        .env("COUNTERSIGN_KEYS", keys.to_str().unwrap())
+        .start()
+        .await;
+    assert!(
+        fs::read_dir(&keys).unwrap().next().is_some(),
+        "COUNTERSIGN_KEYS is not where the keys are"
+    );
+    closed_to_others(&keys);
+    let inside = server.data().join("keys");
+    assert!(!inside.exists() || fs::read_dir(&inside).unwrap().next().is_none());
+}
+
+#[tokio::test]
+async fn codes_are_good_only_with_the_keys_that_made_them() {
+    let twilio = FakeTwilio::start().await;
+    let mut server = Server::start(&twilio).await;
+    server.send(&phone(1)).await.expect_success();
+    let code = twilio.next_message().await.code();
+    assert!(server.terminate().await.success());
+    // The store without its keys: either no start at all, or a code that nobody can check.
+    fs::rename(
+        server.data().join("keys"),
+        server.data().parent().unwrap().join("kept"),
+    )
+    .unwrap();
+    let without = Server::builder()
+        .twilio(&twilio)
+        .data(server.data())
+        .start_or_refuse()
+        .await;
+    if let Some(server) = without {
+        assert_ne!(server.verify(&phone(1), &code).await.status, 200);
+    }
+}

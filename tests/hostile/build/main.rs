@@ -1,0 +1,12 @@
+//! Builds the components that test the host.
+
+#[path = "../../../host/embedded/build/components.rs"]
+mod components;
+
+fn main() {
+    let root = components::workspace_root();
+    for folder in ["tests/hostile/guests", "tests/hostile/wit", "wit"] {
+        println!("cargo::rerun-if-changed={}", root.join(folder).display());
+    }
+    components::build(&["probe", "probe-otp", "probe-provider"]);
+}

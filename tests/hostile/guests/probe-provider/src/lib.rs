@@ -1,0 +1,121 @@
+//! A provider that does what the text of its message says.
+#![allow(
+    missing_docs,
+    unsafe_code,
+    clippy::allow_attributes_without_reason,
+    reason = "the bindings are generated; the documents are in the WIT"
+)]
+#![cfg(target_family = "wasm")]
+
+mod bindings {
+    wit_bindgen::generate!({
+        path: "../../../../wit/provider/0.1",
+        world: "countersign:provider/provider",
+    });
+    use super::Probe;
+    export!(Probe);
+}
+
+use bindings::countersign::provider::{http, log, settings, signatures};
+use bindings::exports::countersign::provider::sender;
+
+struct Probe;
+
+fn failed(class: sender::ErrorClass, text: String) -> sender::SendError {
+    sender::SendError {
+        class,
+        retry_after: None,
+        provider_code: None,
+        text,
+        attributes: Vec::new(),
+    }
+}
+
+fn request(url: &str) -> http::Request {
+    http::Request {
+        method: http::Method::Post,
+        url: url.to_owned(),
+        headers: Vec::new(),
+        body: http::Body::Bytes(b"x".to_vec()),
+        authorization: http::Authorization::Bearer("token".to_owned()),
+        timeout: None,
+    }
+}
+
+impl sender::Guest for Probe {
+    fn describe() -> sender::Manifest {
+        sender::Manifest {
+            name: "probe-provider".to_owned(),
+            version: "1".to_owned(),
+            settings: Vec::new(),
+            credentials: vec![sender::Setting {
+                name: "token".to_owned(),
+                description: "what it authenticates with".to_owned(),
+                required: true,
+            }],
+            hosts: Vec::new(),
+            attributes: Vec::new(),
+        }
+    }
+
+    fn send(message: sender::Message) -> Result<sender::Accepted, sender::SendError> {
+        let mut ids = Vec::new();
+        for line in message.text.lines() {
+            let (step, rest) = line.split_once(' ').unwrap_or((line, ""));
+            match step {
+                "post" => match http::send(&request(rest)) {
+                    Ok(response) => ids.push(response.status.to_string()),
+                    Err(failure) => {
+                        let class = if failure.maybe_sent {
+                            sender::ErrorClass::UnknownOutcome
+                        } else {
+                            sender::ErrorClass::Retryable
+                        };
+                        return Err(failed(class, failure.text));
+                    }
+                },
+                "header" => {
+                    let mut request = request(rest);
+                    request
+                        .headers
+                        .push(("Host".to_owned(), "elsewhere".to_owned()));
+                    let failure = http::send(&request).expect_err("refused");
+                    ids.push(failure.text);
+                }
+                "hmac" => {
+                    let right =
+                        signatures::verify_hmac(signatures::Hash::Sha256, "token", b"x", b"y");
+                    ids.push(right.to_string());
+                }
+                "setting" => ids.push(settings::get(rest).unwrap_or_else(|| "-".to_owned())),
+                "socket" => ids.push(std::net::TcpStream::connect(rest).is_ok().to_string()),
+                "log" => log::log(log::Level::Info, rest),
+                "trap" => panic!("{rest}"),
+                "spin" => {
+                    let mut n = 0u64;
+                    loop {
+                        n = std::hint::black_box(n.wrapping_add(1));
+                    }
+                }
+                "fail" => return Err(failed(sender::ErrorClass::Permanent, rest.to_owned())),
+                other => panic!("the step `{other}` does not exist"),
+            }
+        }
+        Ok(sender::Accepted {
+            ids,
+            segments: None,
+            price: None,
+            attributes: Vec::new(),
+        })
+    }
+
+    fn parse_callback(
+        _: sender::Callback,
+    ) -> Result<Vec<sender::StatusUpdate>, sender::CallbackError> {
+        Err(sender::CallbackError::Unsigned)
+    }
+
+    fn fetch_status(_: Vec<String>) -> Result<Vec<sender::StatusUpdate>, sender::SendError> {
+        Ok(Vec::new())
+    }
+}

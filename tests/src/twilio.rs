@@ -1,0 +1,512 @@
+//! A fake of Twilio: a real HTTP server that does what [`crate::messages_api`] says, or what a
+//! test tells it to.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::Response;
+use hyper::body::Incoming;
+use hyper::header::LOCATION;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::PATIENCE;
+use crate::messages_api::{Message, Request, error, json_response, objection, resource};
+
+/// What the fake does with a request that it would otherwise accept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// 201 with the message.
+    Accept,
+    /// An error in Twilio's shape.
+    Error {
+        /// The HTTP status.
+        status: u16,
+        /// Twilio's own code.
+        code: u32,
+        /// Seconds for a `Retry-After` header.
+        retry_after: Option<u32>,
+    },
+    /// No answer until [`FakeTwilio::release`], then 201.
+    Hang,
+    /// 201 after that time.
+    Delay(Duration),
+    /// Cuts the connection before the body is read. The receiver is in the body, so this cannot be
+    /// scripted for one phone.
+    CloseBeforeBody,
+    /// Reads the whole request and cuts the connection.
+    CloseAfterBody,
+    /// 201 whose body is no JSON.
+    Garbage,
+    /// 307 to another address.
+    Redirect(String),
+}
+
+impl Reply {
+    /// An error without `Retry-After`.
+    pub fn error(status: u16, code: u32) -> Self {
+        Self::Error {
+            status,
+            code,
+            retry_after: None,
+        }
+    }
+
+    /// 429 that asks to come back after `seconds`.
+    pub fn throttled(seconds: u32) -> Self {
+        Self::Error {
+            status: 429,
+            code: 20429,
+            retry_after: Some(seconds),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    requests: Vec<Request>,
+    messages: Vec<Message>,
+    /// How many messages `next_message` has handed out.
+    seen: usize,
+    always: Reply,
+    next: VecDeque<Reply>,
+    per_phone: HashMap<String, VecDeque<Reply>>,
+}
+
+impl State {
+    fn reply_to(&mut self, phone: &str) -> Reply {
+        let scripted = self.per_phone.get_mut(phone).and_then(VecDeque::pop_front);
+        scripted
+            .or_else(|| self.next.pop_front())
+            .unwrap_or_else(|| self.always.clone())
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Counts whatever happens, so that waiting needs no polling.
+    changes: watch::Sender<u64>,
+    /// Counts calls of `release`.
+    releases: watch::Sender<u64>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+}
+
+/// The fake. Its connections end when it goes.
+#[derive(Debug)]
+pub struct FakeTwilio {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    /// Bound, but not listening yet: connections are refused, and nobody else gets the port.
+    refusing: Option<TcpSocket>,
+    tasks: JoinSet<()>,
+}
+
+impl FakeTwilio {
+    /// A fake that accepts everything that Twilio would.
+    pub async fn start() -> Self {
+        let mut twilio = Self::start_refusing();
+        twilio.accept_connections();
+        twilio
+    }
+
+    /// A fake whose address is known and refuses connections until [`Self::accept_connections`].
+    pub fn start_refusing() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket
+            .bind((Ipv4Addr::LOCALHOST, 0).into())
+            .expect("loopback has a free port");
+        let address = socket.local_addr().unwrap();
+        let state = State {
+            requests: Vec::new(),
+            messages: Vec::new(),
+            seen: 0,
+            always: Reply::Accept,
+            next: VecDeque::new(),
+            per_phone: HashMap::new(),
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            changes: watch::Sender::new(0),
+            releases: watch::Sender::new(0),
+        });
+        Self {
+            shared,
+            address,
+            refusing: Some(socket),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Ends the refusing of [`Self::start_refusing`].
+    pub fn accept_connections(&mut self) {
+        if let Some(socket) = self.refusing.take() {
+            let listener = socket.listen(1024).unwrap();
+            self.tasks.spawn(accept(listener, Arc::clone(&self.shared)));
+        }
+    }
+
+    /// What `TWILIO_BASE_URL` has to be.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// From now on requests get `reply`, unless one is scripted.
+    pub fn always(&self, reply: Reply) {
+        self.shared.state().always = reply;
+    }
+
+    /// The next requests get these replies, one each.
+    pub fn next(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.shared.state().next.extend(replies);
+    }
+
+    /// The next requests for `phone` get these replies, one each.
+    pub fn next_to(&self, phone: &str, replies: impl IntoIterator<Item = Reply>) {
+        self.shared
+            .state()
+            .per_phone
+            .entry(phone.to_owned())
+            .or_default()
+            .extend(replies);
+    }
+
+    /// Answers what hangs, and hangs no more.
+    pub fn release(&self) {
+        self.always(Reply::Accept);
+        self.shared.releases.send_modify(|count| *count += 1);
+    }
+
+    /// Waits for a message that no earlier call has returned.
+    pub async fn next_message(&self) -> Message {
+        self.until("message", |state| {
+            let message = state.messages.get(state.seen)?.clone();
+            state.seen += 1;
+            Some(message)
+        })
+        .await
+    }
+
+    /// Waits until `phone` has got a message, and returns the newest.
+    pub async fn message_to(&self, phone: &str) -> Message {
+        self.until(&format!("message to {phone}"), |state| {
+            state
+                .messages
+                .iter()
+                .rev()
+                .find(|message| message.to == phone)
+                .cloned()
+        })
+        .await
+    }
+
+    /// Waits until at least `n` messages were accepted, and returns all.
+    pub async fn wait_for_count(&self, n: usize) -> Vec<Message> {
+        let what = format!("{n} messages");
+        self.until(&what, |state| {
+            (state.messages.len() >= n).then(|| state.messages.clone())
+        })
+        .await
+    }
+
+    /// Waits until at least `n` requests for `phone` have arrived, accepted or not.
+    pub async fn wait_for_requests_to(&self, phone: &str, n: usize) -> Vec<Request> {
+        let what = format!("{n} requests for {phone}");
+        self.until(&what, |state| {
+            let found: Vec<_> = state
+                .requests
+                .iter()
+                .filter(|request| request.to() == phone)
+                .cloned()
+                .collect();
+            (found.len() >= n).then_some(found)
+        })
+        .await
+    }
+
+    /// All messages accepted so far.
+    pub fn messages(&self) -> Vec<Message> {
+        self.shared.state().messages.clone()
+    }
+
+    /// All requests so far, accepted or not.
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.state().requests.clone()
+    }
+
+    /// All requests for `phone` so far, accepted or not.
+    pub fn requests_to(&self, phone: &str) -> Vec<Request> {
+        let state = self.shared.state();
+        state
+            .requests
+            .iter()
+            .filter(|request| request.to() == phone)
+            .cloned()
+            .collect()
+    }
+
+    async fn until<T>(&self, what: &str, mut find: impl FnMut(&mut State) -> Option<T>) -> T {
+        let mut changes = self.shared.changes.subscribe();
+        let search = async {
+            loop {
+                changes.borrow_and_update();
+                if let Some(found) = find(&mut self.shared.state()) {
+                    return found;
+                }
+                changes
+                    .changed()
+                    .await
+                    .expect("the fake lives as long as this call");
+            }
+        };
+        match tokio::time::timeout(PATIENCE, search).await {
+            Ok(found) => found,
+            Err(_) => panic!("no {what} within {PATIENCE:?}; {:#?}", self.shared.state()),
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        // An accept fails when the other side is already gone again, which is its business.
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            let service = service_fn(move |request| answer(Arc::clone(&shared), request));
+            // An error is a cut connection: by the server under test, or by the script.
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn answer(
+    shared: Arc<Shared>,
+    request: hyper::Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, io::Error> {
+    let (head, body) = request.into_parts();
+    let cut_early = shared.state().next.front() == Some(&Reply::CloseBeforeBody);
+    let body = if cut_early {
+        Bytes::new()
+    } else {
+        body.collect().await.map_err(io::Error::other)?.to_bytes()
+    };
+    let header = |name: &hyper::header::HeaderName, value: &hyper::header::HeaderValue| {
+        (
+            name.to_string(),
+            String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        )
+    };
+    let request = Request {
+        method: head.method.to_string(),
+        path: head
+            .uri
+            .path_and_query()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        headers: head
+            .headers
+            .iter()
+            .map(|(name, value)| header(name, value))
+            .collect(),
+        form: url::form_urlencoded::parse(&body).into_owned().collect(),
+        body,
+        at: Instant::now(),
+    };
+    let mut releases = shared.releases.subscribe();
+    let reply = {
+        let mut state = shared.state();
+        state.requests.push(request.clone());
+        if cut_early {
+            state.next.pop_front().unwrap_or(Reply::CloseBeforeBody)
+        } else if let Some((status, code, text)) = objection(&request) {
+            drop(state);
+            shared.changed();
+            return Ok(error(status, code, text, None));
+        } else {
+            state.reply_to(request.to())
+        }
+    };
+    shared.changed();
+    match reply {
+        Reply::CloseBeforeBody | Reply::CloseAfterBody => {
+            return Err(io::Error::other("cut by the script"));
+        }
+        Reply::Error {
+            status,
+            code,
+            retry_after,
+        } => {
+            return Ok(error(status, code, "Scripted by the test", retry_after));
+        }
+        Reply::Garbage => return Ok(json_response(201, Bytes::from_static(b"<html>Created"))),
+        Reply::Redirect(location) => {
+            let mut response = json_response(307, Bytes::new());
+            response
+                .headers_mut()
+                .insert(LOCATION, location.parse().unwrap());
+            return Ok(response);
+        }
+        Reply::Hang => {
+            let _ = releases.changed().await;
+        }
+        Reply::Delay(time) => tokio::time::sleep(time).await,
+        Reply::Accept => {}
+    }
+    let resource = {
+        let mut state = shared.state();
+        let message = Message {
+            to: request.to().to_owned(),
+            body: request.field("Body").unwrap_or_default().to_owned(),
+            sid: format!("SM{:032x}", state.messages.len() + 1),
+        };
+        state.messages.push(message.clone());
+        resource(&message)
+    };
+    shared.changed();
+    Ok(json_response(201, resource.to_string().into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use hyper::Method;
+    use serde_json::json;
+
+    use super::*;
+    use crate::Client;
+    use crate::messages_api::{ACCOUNT_SID, AUTH_TOKEN};
+
+    fn path(account: &str) -> String {
+        format!("/2010-04-01/Accounts/{account}/Messages.json")
+    }
+
+    async fn post(twilio: &FakeTwilio, path: &str, token: &str, form: &str) -> crate::Answer {
+        let basic = format!(
+            "Basic {}",
+            STANDARD.encode(format!("{ACCOUNT_SID}:{token}"))
+        );
+        let headers = [
+            ("authorization", basic.as_str()),
+            ("content-type", "application/x-www-form-urlencoded"),
+        ];
+        let client = Client::new(twilio.address, None);
+        client
+            .request(Method::POST, path, &headers, form.to_owned())
+            .await
+            .unwrap()
+    }
+
+    const FORM: &str = "To=%2B12025550123&From=%2B15005550006&Body=code+is%3A+123456%0A%0AValid";
+
+    #[tokio::test]
+    async fn a_right_request_gets_the_resource() {
+        let twilio = FakeTwilio::start().await;
+        let answer = post(&twilio, &path(ACCOUNT_SID), AUTH_TOKEN, FORM)
+            .await
+            .expect_status(201);
+        let message = twilio.next_message().await;
+        assert_eq!(
+            (message.to.as_str(), message.code().as_str()),
+            ("+12025550123", "123456")
+        );
+        assert_eq!(answer.json()["sid"], json!(message.sid));
+    }
+
+    #[tokio::test]
+    async fn a_wrong_request_gets_twilios_code() {
+        let twilio = FakeTwilio::start().await;
+        let code = async |path: &str, token: &str, form: &str| {
+            let answer = post(&twilio, path, token, form).await;
+            (answer.status, answer.json()["code"].as_u64().unwrap())
+        };
+        let right = path(ACCOUNT_SID);
+        assert_eq!(code(&right, "wrong", FORM).await, (401, 20003));
+        assert_eq!(code(&path("AC1"), AUTH_TOKEN, FORM).await, (404, 20404));
+        assert_eq!(
+            code(&right, AUTH_TOKEN, "From=%2B15005550006&Body=x").await,
+            (400, 21604)
+        );
+        assert_eq!(
+            code(&right, AUTH_TOKEN, "To=12&From=%2B15005550006&Body=x").await,
+            (400, 21211)
+        );
+        assert_eq!(
+            code(&right, AUTH_TOKEN, "To=%2B12025550123&From=%2B15005550006").await,
+            (400, 21602)
+        );
+        assert!(twilio.messages().is_empty());
+        assert_eq!(twilio.requests().len(), 5);
+    }
+
+    #[tokio::test]
+    async fn scripted_replies_come_in_order() {
+        let twilio = FakeTwilio::start().await;
+        twilio.next_to("+12025550123", [Reply::throttled(7)]);
+        twilio.next([Reply::error(500, 20500)]);
+        let right = path(ACCOUNT_SID);
+        let answer = post(&twilio, &right, AUTH_TOKEN, FORM)
+            .await
+            .expect_status(429);
+        assert_eq!(answer.retry_after(), Duration::from_secs(7));
+        post(&twilio, &right, AUTH_TOKEN, FORM)
+            .await
+            .expect_status(500);
+        post(&twilio, &right, AUTH_TOKEN, FORM)
+            .await
+            .expect_status(201);
+    }
+
+    #[tokio::test]
+    async fn a_hanging_request_is_answered_on_release() {
+        let twilio = FakeTwilio::start().await;
+        twilio.always(Reply::Hang);
+        let right = path(ACCOUNT_SID);
+        let hanging = post(&twilio, &right, AUTH_TOKEN, FORM);
+        let release = async {
+            twilio.wait_for_requests_to("+12025550123", 1).await;
+            assert!(twilio.messages().is_empty());
+            twilio.release();
+        };
+        let (answer, ()) = tokio::join!(hanging, release);
+        answer.expect_status(201);
+    }
+
+    #[tokio::test]
+    async fn connections_are_refused_until_they_are_accepted() {
+        let mut twilio = FakeTwilio::start_refusing();
+        let refused = tokio::net::TcpStream::connect(twilio.address).await;
+        assert_eq!(
+            refused.unwrap_err().kind(),
+            io::ErrorKind::ConnectionRefused
+        );
+        twilio.accept_connections();
+        post(&twilio, &path(ACCOUNT_SID), AUTH_TOKEN, FORM)
+            .await
+            .expect_status(201);
+    }
+}

@@ -1,0 +1,186 @@
+//! Development commands: `cargo xtask --help` lists them.
+//!
+//! Nothing but the standard library, so that the first run has nothing to build.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a command line tool of the developers: it prints, and reads what cargo tells it by environment"
+)]
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+mod tidy;
+
+const HELP: &str = "\
+Development commands of countersign.
+
+Usage: cargo xtask <COMMAND>
+
+Commands:
+  test [ARGS]   tidy, the release build, and all tests; ARGS go to `cargo test`
+  bench [ARGS]  the release build and the benchmark; ARGS go to the benchmark
+  tidy          the rules that a machine can check: documented WIT, no machine paths, nothing unfinished
+  --help        this text
+";
+
+/// What the components are compiled for.
+const WASM_TARGET: &str = "wasm32-wasip2";
+
+/// Why a command ended early: for people, on one line or a few.
+#[derive(Debug)]
+struct Failure(String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+fn main() -> ExitCode {
+    let mut args = env::args_os().skip(1);
+    let command = args.next();
+    let rest: Vec<OsString> = args.collect();
+    let started = Instant::now();
+    let done = match command.as_deref().and_then(OsStr::to_str) {
+        Some("test") => test(&rest),
+        Some("bench") => bench(&rest),
+        Some("tidy") if rest.is_empty() => tidy(),
+        Some("--help" | "-h" | "help") => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprint!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => {
+            println!("==> done in {:.1} s", started.elapsed().as_secs_f64());
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `cargo xtask test`.
+fn test(args: &[OsString]) -> Result<(), Failure> {
+    tidy()?;
+    wasm_target()?;
+    // The end-to-end tests start this binary, and do not build it themselves.
+    run("cargo", ["build", "--release"])?;
+    let words = ["test", "--release", "--workspace"].map(OsString::from);
+    run("cargo", words.iter().chain(args))
+}
+
+/// `cargo xtask bench`.
+fn bench(args: &[OsString]) -> Result<(), Failure> {
+    wasm_target()?;
+    run("cargo", ["build", "--release"])?;
+    let words = ["run", "--release", "--package", "countersign-bench", "--"].map(OsString::from);
+    run("cargo", words.iter().chain(args))
+}
+
+/// `cargo xtask tidy`.
+fn tidy() -> Result<(), Failure> {
+    println!("==> tidy");
+    let files = files()?;
+    let mut findings = Vec::new();
+    for file in &files {
+        // A file may be listed and already deleted, or be no text at all.
+        let Ok(text) = std::fs::read_to_string(root().join(file)) else {
+            continue;
+        };
+        findings.extend(tidy::check(file, &text));
+    }
+    if findings.is_empty() {
+        println!("    {} files", files.len());
+        return Ok(());
+    }
+    for finding in &findings {
+        eprintln!("{finding}");
+    }
+    Err(Failure(format!("tidy: {} findings", findings.len())))
+}
+
+/// The files that git tracks, and those that it would track with the next `git add`.
+fn files() -> Result<Vec<String>, Failure> {
+    let args = [
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ];
+    let output = Command::new("git").args(args).current_dir(root()).output();
+    let output = output.map_err(|error| Failure(format!("cannot run `git ls-files`: {error}")))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        return Err(Failure(format!("`git ls-files`: {}", text.trim())));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.split_terminator('\0').map(str::to_owned).collect())
+}
+
+/// Makes sure that components can be compiled.
+fn wasm_target() -> Result<(), Failure> {
+    let args = ["--print", "target-libdir", "--target", WASM_TARGET];
+    let output = Command::new("rustc")
+        .args(args)
+        .current_dir(root())
+        .output();
+    let output = output.map_err(|error| Failure(format!("cannot run `rustc`: {error}")))?;
+    let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    if output.status.success() && folder.is_dir() {
+        return Ok(());
+    }
+    run("rustup", ["target", "add", WASM_TARGET]).map_err(|failure| {
+        Failure(format!(
+            "the components need the target {WASM_TARGET}, and it could not be installed ({failure}); \
+             type: rustup target add {WASM_TARGET}"
+        ))
+    })
+}
+
+/// Runs a program in the workspace's root, and says so.
+fn run<A: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = A>) -> Result<(), Failure> {
+    // The cargo that runs this is the one of the pinned toolchain.
+    let path = match program {
+        "cargo" => env::var_os("CARGO").unwrap_or_else(|| program.into()),
+        _ => program.into(),
+    };
+    let mut command = Command::new(path);
+    let mut line = program.to_owned();
+    for arg in args {
+        line += " ";
+        line += &arg.as_ref().to_string_lossy();
+        command.arg(arg);
+    }
+    println!("==> {line}");
+    let started = Instant::now();
+    let status = command.current_dir(root()).status();
+    match status {
+        Ok(status) if status.success() => {
+            println!("    {:.1} s", started.elapsed().as_secs_f64());
+            Ok(())
+        }
+        Ok(status) => Err(Failure(format!("`{line}` ended with {status}"))),
+        Err(error) => Err(Failure(format!("cannot run `{line}`: {error}"))),
+    }
+}
+
+/// The workspace's folder.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
+}
