@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use countersign_store::{
-    Body, Commit, CommitError, Read, Section, Sections, Store, StoreError, Write,
+    Body, Commit, CommitError, Keyring, Read, Section, Sections, Store, StoreError, Write,
 };
-use countersign_types::{Accepted, Clock, Event, MessageId, Priority, SendError, UnixMillis};
+use countersign_types::{Accepted, Clock, Event, MessageId, Priority, SendError, UnixMillis, hex};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::job::key;
-use crate::{Attempt, Job, Outcome, Status};
+use crate::{Attempt, Job, MessageRow, Outcome, Status};
 
 /// Jobs that wait.
 const JOBS: &[u8] = b"j/";
@@ -49,6 +49,7 @@ pub struct Queue {
 
 struct Inner {
     store: Arc<dyn Store>,
+    keyring: Arc<Keyring>,
     state: Mutex<State>,
     places: Arc<Semaphore>,
     capacity: usize,
@@ -110,40 +111,74 @@ pub enum Finish {
     },
 }
 
-/// The row of a new job, for the commit that creates it.
-pub fn job_row(id: MessageId, job: &Job) -> (Vec<u8>, Section) {
-    (key(JOBS, id), section(job, None))
+/// The row of a new job, for the commit that creates it: sealed, since it holds a number and a text.
+///
+/// # Errors
+///
+/// When there is no key to seal it with.
+pub fn job_row(
+    keyring: &Keyring,
+    id: MessageId,
+    job: &Job,
+) -> Result<(Vec<u8>, Section), StoreError> {
+    let key = key(JOBS, id);
+    let section = sealed(keyring, &key, job, None)?;
+    Ok((key, section))
 }
 
-fn section<T: serde::Serialize>(value: &T, expires: Option<UnixMillis>) -> Section {
-    Section {
+/// A whole job as it rests under `key`.
+fn sealed(
+    keyring: &Keyring,
+    key: &[u8],
+    job: &Job,
+    expires: Option<UnixMillis>,
+) -> Result<Section, StoreError> {
+    let value = keyring
+        .seal(key, &bytes(job))
+        .map_err(|error| StoreError::Failed(error.to_string()))?;
+    Ok(Section {
         state: STATE,
         expires,
-        // Serialising plain data into a `Vec` cannot fail.
-        value: postcard::to_allocvec(value).unwrap_or_default(),
-    }
+        value,
+    })
 }
 
-fn write<T: serde::Serialize>(key: Vec<u8>, value: &T, expires: Option<UnixMillis>) -> Write {
+fn bytes<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    // Serialising plain data into a `Vec` cannot fail.
+    postcard::to_allocvec(value).unwrap_or_default()
+}
+
+fn write(key: Vec<u8>, host: Section) -> Write {
     Write {
         key,
         body: Some(Body::Sections(Sections {
             service: None,
-            host: Some(section(value, expires)),
+            host: Some(host),
         })),
     }
 }
 
-fn read<T: serde::de::DeserializeOwned>(key: &[u8], body: &Body) -> Result<T, StoreError> {
-    let unreadable = || StoreError::Unreadable {
-        key: String::from_utf8_lossy(key).into_owned(),
+fn read(keyring: &Keyring, key: &[u8], body: &Body) -> Result<Job, StoreError> {
+    let unreadable = || StoreError::Unreadable { key: key_text(key) };
+    let Body::Sections(Sections {
+        host: Some(host), ..
+    }) = body
+    else {
+        return Err(unreadable());
     };
-    match body {
-        Body::Sections(Sections {
-            host: Some(host), ..
-        }) if host.state == STATE => postcard::from_bytes(&host.value).map_err(|_| unreadable()),
-        _ => Err(unreadable()),
+    if host.state != STATE {
+        return Err(unreadable());
     }
+    let plain = keyring
+        .unseal(key, &host.value)
+        .map_err(|error| StoreError::Failed(format!("{}: {error}", key_text(key))))?;
+    postcard::from_bytes(&plain).map_err(|_| unreadable())
+}
+
+/// The key of a job's row, for people.
+fn key_text(key: &[u8]) -> String {
+    let (prefix, id) = key.split_at(key.len().min(JOBS.len()));
+    format!("{}{}", String::from_utf8_lossy(prefix), hex(id))
 }
 
 impl Queue {
@@ -153,7 +188,11 @@ impl Queue {
     /// # Errors
     ///
     /// When the store fails.
-    pub async fn open(store: Arc<dyn Store>, capacity: usize) -> Result<Queue, StoreError> {
+    pub async fn open(
+        store: Arc<dyn Store>,
+        keyring: Arc<Keyring>,
+        capacity: usize,
+    ) -> Result<Queue, StoreError> {
         let places = Arc::new(Semaphore::new(capacity));
         let mut state = State::default();
         let mut cursor = JOBS.to_vec();
@@ -162,7 +201,7 @@ impl Queue {
             let Some((last, _)) = page.last() else { break };
             cursor = [last.as_slice(), &[0]].concat();
             for (key, row) in page {
-                let job: Job = read(&key, &row.body)?;
+                let job = read(&keyring, &key, &row.body)?;
                 let id = key
                     .get(JOBS.len()..)
                     .and_then(|id| id.try_into().ok())
@@ -177,6 +216,7 @@ impl Queue {
         Ok(Queue {
             inner: Arc::new(Inner {
                 store,
+                keyring,
                 state: Mutex::new(state),
                 places,
                 capacity,
@@ -254,7 +294,7 @@ impl Queue {
             };
             return Ok(Claim {
                 id,
-                job: read(&key, &row.body)?,
+                job: read(&self.inner.keyring, &key, &row.body)?,
                 version: row.version,
             });
         }
@@ -303,7 +343,9 @@ impl Queue {
             provider: provider.to_owned(),
             outcome: Outcome::Started,
         });
-        let writes = vec![write(key(JOBS, claim.id), &claim.job, None)];
+        let key = key(JOBS, claim.id);
+        let job = sealed(&self.inner.keyring, &key, &claim.job, None)?;
+        let writes = vec![write(key, job)];
         let version = self.commit(claim, at, writes, None).await?;
         if let Some(version) = version {
             claim.version = version;
@@ -359,7 +401,7 @@ impl Queue {
                 };
                 record(&mut claim.job, attempt);
                 let message = claim.job.clone().into_message(Status::Sent, now);
-                let writes = vec![gone, write(key(MESSAGES, id), &message, kept)];
+                let writes = vec![gone, over(id, &message, kept)];
                 let held = self.commit(&claim, now, writes, Some(event)).await?;
                 self.forget(id);
                 Ok(held.is_some())
@@ -382,7 +424,8 @@ impl Queue {
                 };
                 record(&mut claim.job, attempt);
                 claim.job.due = due;
-                let writes = vec![write(jobs_key, &claim.job, None)];
+                let job = sealed(&self.inner.keyring, &jobs_key, &claim.job, None)?;
+                let writes = vec![write(jobs_key, job)];
                 let held = self.commit(&claim, now, writes, Some(event)).await?;
                 self.put_back((claim.job.priority, due, id));
                 Ok(held.is_some())
@@ -398,10 +441,12 @@ impl Queue {
                 };
                 let event = event(&claim, &kind, now, &[("class", class)]);
                 let last = if status == Status::Failed {
-                    write(key(DEAD, id), &claim.job, kept)
+                    let key = key(DEAD, id);
+                    let job = sealed(&self.inner.keyring, &key, &claim.job, kept)?;
+                    write(key, job)
                 } else {
                     let message = claim.job.clone().into_message(status, now);
-                    write(key(MESSAGES, id), &message, kept)
+                    over(id, &message, kept)
                 };
                 let held = self
                     .commit(&claim, now, vec![gone, last], Some(event))
@@ -451,6 +496,16 @@ impl Queue {
             Err(_) => Ok(None),
         }
     }
+}
+
+/// The row of a message that is over. It holds nothing that would have to be sealed.
+fn over(id: MessageId, message: &MessageRow, kept: Option<UnixMillis>) -> Write {
+    let section = Section {
+        state: STATE,
+        expires: kept,
+        value: bytes(message),
+    };
+    write(key(MESSAGES, id), section)
 }
 
 fn event(claim: &Claim, kind: &str, at: UnixMillis, facts: &[(&str, &str)]) -> Event {
@@ -529,11 +584,18 @@ mod tests {
         SledStore::open(&folder.path().join("store")).expect("opened")
     }
 
+    /// The same keys for every queue of a test.
+    fn keyring() -> Arc<Keyring> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let entropy = SeededEntropy::new([2; 32]);
+        Arc::new(Keyring::load_or_create(folder.path(), true, &entropy).expect("made"))
+    }
+
     async fn add(queue: &Queue, entropy: &SeededEntropy, job: Job) -> MessageId {
         let store = &queue.inner.store;
         let place = queue.reserve().expect("room");
         let id = MessageId::new(NOW, entropy);
-        let (key, section) = job_row(id, &job);
+        let (key, section) = job_row(&queue.inner.keyring, id, &job).expect("sealed");
         let mut run = Transaction::new(store.clone(), NOW, Rulings::default());
         run.set_host(&key, Some(section)).await.expect("written");
         store
@@ -547,7 +609,9 @@ mod tests {
     #[tokio::test]
     async fn the_urgent_goes_before_the_old_and_nothing_before_its_time() {
         let folder = tempfile::tempdir().expect("a folder");
-        let queue = Queue::open(store(&folder).await, 10).await.expect("opened");
+        let queue = Queue::open(store(&folder).await, keyring(), 10)
+            .await
+            .expect("opened");
         let entropy = SeededEntropy::new([1; 32]);
         let clock = ManualClock::new(NOW);
         let old = add(&queue, &entropy, job(Priority::Normal, NOW)).await;
@@ -564,7 +628,9 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_turns_away_and_a_finished_job_makes_room() {
         let folder = tempfile::tempdir().expect("a folder");
-        let queue = Queue::open(store(&folder).await, 1).await.expect("opened");
+        let queue = Queue::open(store(&folder).await, keyring(), 1)
+            .await
+            .expect("opened");
         let entropy = SeededEntropy::new([1; 32]);
         add(&queue, &entropy, job(Priority::Normal, NOW)).await;
         assert!(queue.reserve().is_err());
@@ -583,12 +649,16 @@ mod tests {
     async fn a_start_voids_claims_and_a_void_claim_changes_nothing() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = store(&folder).await;
-        let before = Queue::open(store.clone(), 10).await.expect("opened");
+        let before = Queue::open(store.clone(), keyring(), 10)
+            .await
+            .expect("opened");
         let entropy = SeededEntropy::new([1; 32]);
         let clock = ManualClock::new(NOW);
         let id = add(&before, &entropy, job(Priority::Normal, NOW)).await;
         let old_claim = before.next(&clock).await.expect("claimed");
-        let after = Queue::open(store.clone(), 10).await.expect("opened");
+        let after = Queue::open(store.clone(), keyring(), 10)
+            .await
+            .expect("opened");
         let claim = after.next(&clock).await.expect("claimed again");
         assert_eq!(claim.id, id);
         let retry = Finish::Retry {
@@ -620,7 +690,9 @@ mod tests {
     async fn what_no_provider_takes_is_kept_as_dead() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = store(&folder).await;
-        let queue = Queue::open(store.clone(), 10).await.expect("opened");
+        let queue = Queue::open(store.clone(), keyring(), 10)
+            .await
+            .expect("opened");
         let entropy = SeededEntropy::new([1; 32]);
         let id = add(&queue, &entropy, job(Priority::Normal, NOW)).await;
         let claim = queue.next(&ManualClock::new(NOW)).await.expect("claimed");
@@ -638,7 +710,7 @@ mod tests {
             .await
             .expect("read")
             .expect("kept");
-        let dead: Job = read(b"d", &dead.body).expect("readable");
+        let dead = read(&keyring(), &key(DEAD, id), &dead.body).expect("readable");
         assert_eq!(dead.to, "+12025550123");
         assert_eq!(dead.attempts.len(), 1);
         assert_eq!(store.get(&key(JOBS, id)).await.expect("read"), None);
@@ -648,7 +720,9 @@ mod tests {
     async fn a_sent_message_keeps_neither_text_nor_number() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = store(&folder).await;
-        let queue = Queue::open(store.clone(), 10).await.expect("opened");
+        let queue = Queue::open(store.clone(), keyring(), 10)
+            .await
+            .expect("opened");
         let entropy = SeededEntropy::new([1; 32]);
         let id = add(&queue, &entropy, job(Priority::Normal, NOW)).await;
         let mut claim = queue.next(&ManualClock::new(NOW)).await.expect("claimed");
@@ -667,7 +741,13 @@ mod tests {
             .await
             .expect("read")
             .expect("kept");
-        let message: crate::MessageRow = read(b"m", &row.body).expect("readable");
+        let Body::Sections(Sections {
+            host: Some(host), ..
+        }) = row.body
+        else {
+            panic!("a message's row");
+        };
+        let message: MessageRow = postcard::from_bytes(&host.value).expect("readable");
         assert_eq!(message.status, Status::Sent);
         assert_eq!(
             message.attempts.len(),

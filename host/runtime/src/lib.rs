@@ -28,7 +28,7 @@ pub use call::{CallContext, CallError, Caller};
 pub use component::LoadError;
 pub use limits::Limits;
 pub use otp::{Refusal, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict};
-pub use provider::{GrantError, ProviderConfig};
+pub use provider::{GrantError, ProviderConfig, is_private};
 pub use runtime::{Runtime, RuntimeConfig, StartError};
 
 /// What a further world of services is made of: see [`Runtime::load`].

@@ -87,6 +87,8 @@ fn builder(limits: &Http) -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
+        // A client may close its side right after its request and still wait for the answer.
+        .half_close(true)
         .header_read_timeout(limits.header_time)
         .max_buf_size(limits.header_bytes_max.max(BUFFER_BYTES_MIN));
     builder

@@ -156,7 +156,7 @@ async fn run(config: Config, back: &tokio::runtime::Handle) -> Result<(), ServeE
     ));
 
     let (data_folder, stop_time) = (config.folders.data.clone(), config.http.stop_time);
-    let queue = Queue::open(store.clone(), config.queue_capacity).await?;
+    let queue = Queue::open(store.clone(), data.keyring.clone(), config.queue_capacity).await?;
     let delivery_config = delivery_config(&config);
     let runtime = tokio::select! {
         runtime = start_runtime(config, &data, &queue, &clock, &entropy) => runtime?,

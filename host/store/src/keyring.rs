@@ -1,5 +1,10 @@
-//! The host's secret keys: one for codes, which can be rotated, and one for the index of telephone
-//! numbers.
+//! The host's secret keys: those that codes are derived under and rows are sealed under, which can be
+//! rotated, and the one for the index of telephone numbers, which cannot.
+//!
+//! Each lies in a file of its own, `NAME-ID.key`. The highest id is used for what is new, the others
+//! for what is there. A sealed row is AES-256-GCM-SIV (RFC 8452) with the row's key as associated
+//! data, so that a row cannot be put in another's place; its nonce is a keyed hash of what is sealed,
+//! so that no randomness is needed and equal nonces only ever meet equal rows.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,6 +12,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
 use countersign_types::{Entropy, hex};
 use zeroize::Zeroizing;
@@ -43,13 +49,42 @@ pub enum KeyringError {
     },
 }
 
+/// What was sealed cannot be opened: its key is gone, or it is not what was sealed in this place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a sealed row cannot be opened: its key is not in the key folder, or the row is damaged")]
+pub struct Unsealable;
+
 /// Keys that never leave the host.
 pub struct Keyring {
     /// By id; the highest is the one that new challenges use.
     codes: BTreeMap<u32, hmac::Key>,
-    current: u32,
+    rows: BTreeMap<u32, RowKey>,
     index: hmac::Key,
     created: bool,
+}
+
+/// What one key for rows becomes: one key to encrypt, one to make nonces.
+struct RowKey {
+    cipher: LessSafeKey,
+    nonce: hmac::Key,
+}
+
+impl RowKey {
+    fn new(key: &hmac::Key) -> Option<RowKey> {
+        let cipher = Zeroizing::new(keyed_hash(key, &[b"encrypt"]));
+        let nonce = Zeroizing::new(keyed_hash(key, &[b"nonce"]));
+        let cipher = UnboundKey::new(&AES_256_GCM_SIV, cipher.as_ref()).ok()?;
+        Some(RowKey {
+            cipher: LessSafeKey::new(cipher),
+            nonce: hmac::Key::new(hmac::HMAC_SHA256, nonce.as_ref()),
+        })
+    }
+}
+
+/// The newest of a kind of keys.
+fn newest<T>(keys: &BTreeMap<u32, T>) -> (u32, Option<&T>) {
+    keys.last_key_value()
+        .map_or((0, None), |(id, key)| (*id, Some(key)))
 }
 
 impl Keyring {
@@ -74,21 +109,29 @@ impl Keyring {
             .create(path)
             .map_err(io(path))?;
         let mut codes = BTreeMap::new();
+        let mut rows = BTreeMap::new();
         for entry in fs::read_dir(path).map_err(io(path))? {
             let file = entry.map_err(io(path))?.path();
-            let id = file
-                .file_name()
-                .and_then(|name| name.to_str())
-                .and_then(|name| name.strip_prefix("codes-")?.strip_suffix(".key"))
-                .and_then(|id| id.parse().ok());
-            if let Some(id) = id {
+            let id = |kind: &str| {
+                let name = file.file_name()?.to_str()?;
+                let id = name.strip_prefix(kind)?.strip_suffix(".key")?;
+                id.strip_prefix('-')?.parse().ok()
+            };
+            if let Some(id) = id("codes") {
                 codes.insert(id, read_key(&file)?);
+            } else if let Some(id) = id("rows") {
+                rows.insert(id, read_key(&file)?);
             }
         }
         let index = path.join("index.key");
-        let first = path.join("codes-1.key");
+        let first_code = path.join("codes-1.key");
+        let first_row = path.join("rows-1.key");
         let mut created = false;
-        for (file, missing) in [(&index, !index.exists()), (&first, codes.is_empty())] {
+        for (file, missing) in [
+            (&index, !index.exists()),
+            (&first_code, codes.is_empty()),
+            (&first_row, rows.is_empty()),
+        ] {
             if missing {
                 if !new_data {
                     return Err(KeyringError::Missing { path: file.clone() });
@@ -97,17 +140,21 @@ impl Keyring {
                 created = true;
             }
         }
-        if codes.is_empty() {
-            codes.insert(1, read_key(&first)?);
+        for (keys, first) in [(&mut codes, &first_code), (&mut rows, &first_row)] {
+            if keys.is_empty() {
+                keys.insert(1, read_key(first)?);
+            }
         }
         // A key that is lost in a power cut would take every live code with it.
         fs::File::open(path)
             .and_then(|folder| folder.sync_all())
             .map_err(io(path))?;
-        let current = codes.keys().next_back().copied().unwrap_or(1);
         Ok(Keyring {
             codes,
-            current,
+            rows: rows
+                .into_iter()
+                .filter_map(|(id, key)| Some((id, RowKey::new(&key)?)))
+                .collect(),
             index: read_key(&index)?,
             created,
         })
@@ -120,7 +167,52 @@ impl Keyring {
 
     /// The id of the key that new challenges use.
     pub fn current(&self) -> u32 {
-        self.current
+        newest(&self.codes).0
+    }
+
+    /// `plain` as it may rest in the row `row_key`: key id, nonce, ciphertext and tag.
+    ///
+    /// # Errors
+    ///
+    /// When there is no key, or the row is too long for one.
+    pub fn seal(&self, row_key: &[u8], plain: &[u8]) -> Result<Vec<u8>, Unsealable> {
+        let (id, key) = newest(&self.rows);
+        let key = key.ok_or(Unsealable)?;
+        let hash = keyed_hash(&key.nonce, &[row_key, plain]);
+        let mut nonce = [0; NONCE_LEN];
+        nonce.copy_from_slice(&hash[..NONCE_LEN]);
+        let mut sealed = plain.to_vec();
+        key.cipher
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(row_key),
+                &mut sealed,
+            )
+            .map_err(|_| Unsealable)?;
+        Ok([&id.to_be_bytes(), nonce.as_slice(), &sealed].concat())
+    }
+
+    /// What was sealed for the row `row_key`.
+    ///
+    /// # Errors
+    ///
+    /// When the key is gone, or `sealed` is not what was sealed for this row.
+    pub fn unseal(&self, row_key: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unsealable> {
+        let (id, rest) = sealed.split_first_chunk().ok_or(Unsealable)?;
+        let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>().ok_or(Unsealable)?;
+        let key = self.rows.get(&u32::from_be_bytes(*id)).ok_or(Unsealable)?;
+        let mut plain = Zeroizing::new(sealed.to_vec());
+        let opened = key
+            .cipher
+            .open_in_place(
+                Nonce::assume_unique_for_key(*nonce),
+                Aad::from(row_key),
+                &mut plain,
+            )
+            .map_err(|_| Unsealable)?
+            .len();
+        plain.truncate(opened);
+        Ok(plain)
     }
 
     /// HMAC-SHA-256 over `fields`, each with its length before it, under the code key `id`. `None`
@@ -201,7 +293,7 @@ mod tests {
         let keys = folder.path().join("keys");
         let first = load(&keys, true).expect("made");
         assert!(first.created());
-        for name in ["index.key", "codes-1.key"] {
+        for name in ["index.key", "codes-1.key", "rows-1.key"] {
             let mode = fs::metadata(keys.join(name))
                 .expect("there")
                 .permissions()
@@ -247,6 +339,46 @@ mod tests {
             keys.code_hmac(1, &[b"a", b"bc"])
         );
         assert_eq!(keys.code_hmac(9, &[b"ab"]), None);
+    }
+
+    #[test]
+    fn a_sealed_row_opens_in_its_own_place_only() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let keys = load(folder.path(), true).expect("made");
+        let sealed = keys.seal(b"j/1", b"+12025550123").expect("sealed");
+        let opened = keys.unseal(b"j/1", &sealed).expect("opened");
+        assert_eq!(opened.as_slice(), b"+12025550123");
+        assert_eq!(keys.unseal(b"j/2", &sealed), Err(Unsealable));
+        assert!(!sealed.windows(4).any(|window| window == b"5550"));
+        for at in 0..sealed.len() {
+            let mut damaged = sealed.clone();
+            damaged[at] ^= 1;
+            assert_eq!(keys.unseal(b"j/1", &damaged), Err(Unsealable), "byte {at}");
+            assert_eq!(
+                keys.unseal(b"j/1", &sealed[..at]),
+                Err(Unsealable),
+                "cut at {at}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_older_row_key_still_opens() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let old = load(folder.path(), true).expect("made");
+        let sealed = old.seal(b"j/1", b"x").expect("sealed");
+        create_key(&folder.path().join("rows-2.key"), &SystemEntropy).expect("made");
+        let both = load(folder.path(), false).expect("loaded");
+        assert_eq!(
+            both.unseal(b"j/1", &sealed).expect("opened").as_slice(),
+            b"x"
+        );
+        let sealed = both.seal(b"j/1", b"x").expect("sealed");
+        assert_eq!(
+            old.unseal(b"j/1", &sealed),
+            Err(Unsealable),
+            "the newer key seals"
+        );
     }
 
     #[test]

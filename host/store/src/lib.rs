@@ -21,7 +21,7 @@ mod transaction;
 pub use commit::{Commit, CommitError, Committed, Read, ScanRead, SumAdd, Take, Write};
 pub use embedded::{OpenError, SledStore};
 pub use event::{StoredEvent, read_events};
-pub use keyring::{Keyring, KeyringError};
+pub use keyring::{Keyring, KeyringError, Unsealable};
 pub use limit::SUB_WINDOWS;
 pub use row::{Body, Row, Section, Sections};
 pub use transaction::{Ending, Rulings, Savepoint, Transaction, TransactionError};

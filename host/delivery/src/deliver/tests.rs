@@ -35,6 +35,7 @@ struct Bench {
     clock: Arc<ManualClock>,
     entropy: Arc<SeededEntropy>,
     queue: Queue,
+    keyring: Arc<Keyring>,
     script: Arc<Script>,
     delivery: Delivery,
 }
@@ -45,9 +46,11 @@ impl Bench {
         let store: Arc<dyn Store> = SledStore::open(&folder.path().join("store")).expect("opened");
         let entropy = Arc::new(SeededEntropy::new([5; 32]));
         let keys = folder.path().join("keys");
-        let keyring = Keyring::load_or_create(&keys, true, &*entropy).expect("made");
+        let keyring = Arc::new(Keyring::load_or_create(&keys, true, &*entropy).expect("made"));
         let clock = Arc::new(ManualClock::new(NOW));
-        let queue = Queue::open(store.clone(), 100).await.expect("opened");
+        let queue = Queue::open(store.clone(), keyring.clone(), 100)
+            .await
+            .expect("opened");
         let script = Arc::new(Script {
             answers: Mutex::new(answers),
             sent: Mutex::default(),
@@ -64,7 +67,7 @@ impl Bench {
         };
         let delivery = Delivery::new(
             queue.clone(),
-            Arc::new(keyring),
+            keyring.clone(),
             clock.clone(),
             entropy.clone(),
             script.clone(),
@@ -76,6 +79,7 @@ impl Bench {
             clock,
             entropy,
             queue,
+            keyring,
             script,
             delivery,
         }
@@ -114,7 +118,7 @@ impl Bench {
             attempts: Vec::new(),
         };
         let place = self.queue.reserve().expect("room");
-        let (key, section) = job_row(id, &job);
+        let (key, section) = job_row(&self.keyring, id, &job).expect("sealed");
         let mut run = Transaction::new(self.store.clone(), NOW, Rulings::default());
         run.set_host(&key, Some(section)).await.expect("written");
         let commit = run.into_commit(Ending::Commit);
@@ -243,13 +247,13 @@ async fn a_message_without_a_code_that_was_begun_before_a_crash_is_not_sent_twic
             .expect("begun")
     );
     drop(claim);
-    let queue = Queue::open(bench.store.clone(), 100)
+    let queue = Queue::open(bench.store.clone(), bench.keyring.clone(), 100)
         .await
         .expect("opened again");
     let claim = queue.next(&*bench.clock).await.expect("claimed again");
     bench.delivery.deliver(claim).await.expect("stored");
     assert!(bench.tried().is_empty());
-    let queue = Queue::open(bench.store.clone(), 100)
+    let queue = Queue::open(bench.store.clone(), bench.keyring.clone(), 100)
         .await
         .expect("opened again");
     assert_eq!(queue.depth(), 0);

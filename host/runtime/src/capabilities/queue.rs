@@ -70,7 +70,10 @@ impl queue::Host for Access<'_> {
         view.run.random.fill_bytes(&mut seed);
         let drawn: &dyn Entropy = &SeededEntropy::new(seed);
         let id = MessageId::new(now, drawn);
-        let (key, section) = job_row(id, &job);
+        let (key, section) = match job_row(&view.run.host.keyring, id, &job) {
+            Ok(row) => row,
+            Err(error) => return Err(view.run.failed(error.into())),
+        };
         if let Err(error) = view.run.transaction.set_host(&key, Some(section)).await {
             return Err(view.run.failed(error));
         }

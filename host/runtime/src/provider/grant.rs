@@ -178,7 +178,7 @@ fn parse(entry: &str) -> Option<Allowed> {
 /// Whether `address` belongs to a network that is not the Internet: loopback, private, link-local,
 /// shared, documentation, multicast, and what maps or tunnels to them (IANA special-purpose
 /// registries, RFC 6890).
-pub(super) fn is_private(address: IpAddr) -> bool {
+pub fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_private_v4(address),
         IpAddr::V6(address) => is_private_v6(address),

@@ -23,7 +23,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use self::credentials::Credentials;
 use self::grant::Grant;
-pub use self::grant::GrantError;
+pub use self::grant::{GrantError, is_private};
 use crate::component::{LoadError, compile, reason};
 use crate::meter::{self, Meter};
 use crate::{Limits, StartError, wasi};

@@ -209,7 +209,9 @@ impl Bench {
         let keys = folder.path().join("keys");
         let keyring = Arc::new(Keyring::load_or_create(&keys, true, &SystemEntropy).unwrap());
         let clock = Arc::new(ManualClock::new(NOW));
-        let queue = Queue::open(store.clone(), capacity).await.unwrap();
+        let queue = Queue::open(store.clone(), keyring.clone(), capacity)
+            .await
+            .unwrap();
         let runtime = Runtime::start(RuntimeConfig {
             store: store.clone(),
             clock: clock.clone(),

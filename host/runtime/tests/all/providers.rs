@@ -219,12 +219,15 @@ async fn start(config: ProviderConfig) -> StartError {
     let store = countersign_store::SledStore::open(&folder.path().join("store")).unwrap();
     let keys = folder.path().join("keys");
     let keyring = countersign_store::Keyring::load_or_create(&keys, true, &SystemEntropy).unwrap();
+    let keyring = Arc::new(keyring);
     let runtime = Runtime::start(RuntimeConfig {
         store: store.clone(),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
-        keyring: Arc::new(keyring),
-        queue: countersign_queue::Queue::open(store, 10).await.unwrap(),
+        keyring: keyring.clone(),
+        queue: countersign_queue::Queue::open(store, keyring, 10)
+            .await
+            .unwrap(),
         limits: Limits::default(),
         default_region: None,
         otp: countersign_embedded::OTP.to_vec(),

@@ -160,17 +160,24 @@ impl Fields {
         if body.trim_ascii().is_empty() {
             return Err(Refused::body("The body is empty; it must be a JSON object"));
         }
+        let invalid = |error: &serde_json::Error| {
+            Refused::body(format!(
+                "The body is not valid JSON (line {}, column {})",
+                error.line(),
+                error.column()
+            ))
+        };
+        let error = match serde_json::from_slice(body) {
+            Ok(Unique(fields)) => return Ok(Fields(fields)),
+            Err(error) => error,
+        };
         match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => Ok(Fields(fields)),
+            Ok(Value::Object(_)) => Err(Refused::body("A field of the object comes twice")),
             Ok(other) => Err(Refused::body(format!(
                 "The body must be a JSON object, not {}",
                 kind(&other)
             ))),
-            Err(error) => Err(Refused::body(format!(
-                "The body is not valid JSON (line {}, column {})",
-                error.line(),
-                error.column()
-            ))),
+            Err(_) => Err(invalid(&error)),
         }
     }
 
@@ -215,6 +222,39 @@ impl Fields {
             return Err(Refused::field(name, error));
         }
         Ok(Some(text))
+    }
+}
+
+/// An object in which no field comes twice: two readers of one body might otherwise each believe
+/// another one (RFC 8259 section 4).
+struct Unique(Map<String, Value>);
+
+impl<'de> serde::Deserialize<'de> for Unique {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Unique, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Unique;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut access: A,
+            ) -> Result<Unique, A::Error> {
+                let mut fields = Map::new();
+                while let Some((name, value)) = access.next_entry()? {
+                    if fields.insert(name, value).is_some() {
+                        return Err(serde::de::Error::custom("a field comes twice"));
+                    }
+                }
+                Ok(Unique(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Visitor)
     }
 }
 

@@ -370,10 +370,25 @@ fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
         .and_then(|_| text.parse::<toml::Table>())
         .map_err(|error| ConfigError::File {
             path: path.to_owned(),
-            reason: error.message().to_owned(),
+            reason: match error.span().and_then(|span| key_before(&text, span.start)) {
+                Some(key) => format!("`{key}`: {}", error.message()),
+                None => error.message().to_owned(),
+            },
             place: error.span().map(SourceSpan::from),
             text: Arc::new(NamedSource::new(path.display().to_string(), text)),
         })
+}
+
+/// The key whose value begins at `at`: an error about a value should say which setting it is.
+fn key_before(text: &str, at: usize) -> Option<&str> {
+    let before = text.get(..at)?;
+    let line = before.rsplit('\n').next()?;
+    let key = line.trim_end().strip_suffix('=')?;
+    // Inside an inline table the nearest key counts.
+    key.rsplit(['{', ','])
+        .next()
+        .map(str::trim)
+        .filter(|key| !key.is_empty())
 }
 
 fn holds(table: &toml::Table, key: &str) -> bool {

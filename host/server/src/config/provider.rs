@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use countersign_runtime::is_private;
 use countersign_types::Secret;
 use url::{Host, Url};
 
@@ -128,7 +129,7 @@ fn judge(
         }
     };
     let settings: Vec<_> = settings.collect();
-    check_base_url(&entry.name, &settings)?;
+    check_base_url(&entry.name, "its base-url", &settings)?;
     Ok(Provider {
         allow_hosts: entry.allow_hosts.clone(),
         name: entry.name.clone(),
@@ -209,48 +210,45 @@ fn credential(
     Ok(value)
 }
 
-/// Whether requests may go to the `base-url` among `settings`, if there is one. The runtime grants its
-/// host and port, and checks again; here the mistake is told before anything is opened.
-fn check_base_url(provider: &str, settings: &[(String, String)]) -> Result<(), ConfigError> {
+/// Whether requests may go to the `base-url` among `settings`, if there is one; `origin` is what the
+/// operator has written. The runtime grants its host and port, and checks again; here the mistake is
+/// told before anything is opened.
+fn check_base_url(
+    provider: &str,
+    origin: &str,
+    settings: &[(String, String)],
+) -> Result<(), ConfigError> {
     let Some((_, base)) = settings.iter().find(|(name, _)| name == "base-url") else {
         return Ok(());
     };
     judge_base_url(base)
-        .map_err(|(reason, help)| failed(provider, &format!("its base-url {reason}"), Some(help)))
+        .map_err(|(reason, help)| failed(provider, &format!("{origin} {reason}"), Some(help)))
 }
 
-fn judge_base_url(text: &str) -> Result<(), (&'static str, &'static str)> {
+fn judge_base_url(text: &str) -> Result<(), (String, &'static str)> {
     const EXAMPLE: &str = "for example https://api.example.com or http://127.0.0.1:4010";
-    let url = Url::parse(text).map_err(|_| ("is not an address", EXAMPLE))?;
+    let wrong = |reason: &str| Err((reason.to_owned(), EXAMPLE));
+    let Ok(url) = Url::parse(text) else {
+        return wrong("is not an address");
+    };
     let plain = url.username().is_empty()
         && url.password().is_none()
         && url.query().is_none()
         && url.fragment().is_none();
     if !plain {
-        return Err(("must have no user, `?` or `#` in it", EXAMPLE));
+        return wrong("must have no user, `?` or `#` in it");
     }
     match (url.scheme(), url.host()) {
-        (_, None) => Err(("has no host", EXAMPLE)),
+        (_, None) => wrong("has no host"),
         ("https", _) => Ok(()),
         ("http", Some(Host::Ipv4(address))) if is_private(IpAddr::V4(address)) => Ok(()),
         ("http", Some(Host::Ipv6(address))) if is_private(IpAddr::V6(address)) => Ok(()),
-        ("http", Some(Host::Domain("localhost"))) => Err((
-            "must name a literal address with http://",
-            "use http://127.0.0.1 in place of http://localhost: a name may lead anywhere",
+        ("http", Some(host)) => Err((
+            format!("names `{host}` with http://, which would send credentials in the clear"),
+            "use https://, or a literal loopback address such as http://127.0.0.1:4010 (a name may \
+             lead anywhere)",
         )),
-        ("http", _) => Err((
-            "must be https:// unless it is a literal loopback or private address",
-            EXAMPLE,
-        )),
-        _ => Err(("must begin with https:// or http://", EXAMPLE)),
-    }
-}
-
-/// Loopback (RFC 1122, RFC 4291), private (RFC 1918) and unique local addresses (RFC 4193).
-fn is_private(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.is_loopback() || address.is_private(),
-        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local(),
+        _ => wrong("must begin with https:// or http://"),
     }
 }
 
@@ -286,7 +284,7 @@ fn twilio(concurrency: usize, environment: &Environment) -> Result<Option<Provid
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
         .collect();
-    check_base_url("twilio", &settings)?;
+    check_base_url("twilio", "TWILIO_BASE_URL", &settings)?;
     Ok(Some(Provider {
         allow_hosts: None,
         name: "twilio".to_owned(),

@@ -273,7 +273,6 @@ fn plain_http_goes_to_literal_addresses_of_this_network_only() {
         "http://localhost:4010",
         "http://api.example.com",
         "http://8.8.8.8",
-        "http://169.254.169.254",
         "ftp://127.0.0.1",
         "https://user:password@example.com",
         "https://example.com/?a=b",

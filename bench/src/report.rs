@@ -1,0 +1,416 @@
+//! From rounds to figures: medians, ratios, a table.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::component::CallCost;
+use crate::load::{Load, Measured};
+use crate::store::Disk;
+
+/// What is measured under load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Line {
+    /// hyper alone.
+    Bare,
+    /// The store alone.
+    Store,
+    /// Sends with deliveries running.
+    Send,
+    /// Wrong codes.
+    VerifyWrong,
+    /// Right codes.
+    VerifyRight,
+    /// Sends at half of the highest rate, with deliveries running.
+    SendHalf,
+    /// Sends with a provider that answers nothing.
+    SendHeld,
+}
+
+impl Line {
+    /// How the table calls it.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Line::Bare => "bare hyper POST",
+            Line::Store => "store alone, rows of a send",
+            Line::Send => "send, deliveries running",
+            Line::VerifyWrong => "verify, wrong code",
+            Line::VerifyRight => "verify, right code",
+            Line::SendHalf => "send at half of that rate",
+            Line::SendHeld => "send, deliveries held back",
+        }
+    }
+
+    /// How JSON calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Line::Bare => "bare",
+            Line::Store => "store",
+            Line::Send => "send",
+            Line::VerifyWrong => "verifyWrong",
+            Line::VerifyRight => "verifyRight",
+            Line::SendHalf => "sendHalf",
+            Line::SendHeld => "sendHeld",
+        }
+    }
+}
+
+/// What is known of one round's sends beyond their rate.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    /// From the server's start to its line.
+    pub(crate) started: Duration,
+    /// Resident memory before the sends.
+    pub(crate) idle_kib: u64,
+    /// Resident memory after them.
+    pub(crate) loaded_kib: u64,
+    /// Sends that were answered with 200.
+    pub(crate) accepted: u64,
+    /// How many of their messages had not reached the provider at the last answer.
+    pub(crate) behind: u64,
+    /// How long it took until all had.
+    pub(crate) drained: Duration,
+}
+
+/// All that was measured.
+#[derive(Debug)]
+pub(crate) struct Report {
+    load: Load,
+    rounds: u8,
+    disk: Disk,
+    machine: Machine,
+    lines: BTreeMap<Line, Vec<Measured>>,
+    /// One for each round with sends.
+    pub(crate) sent: Vec<Sent>,
+    /// The cost of calls.
+    pub(crate) calls: Vec<CallCost>,
+}
+
+/// The figures of one line.
+struct Figures {
+    per_second: f64,
+    of_bare: Option<f64>,
+    of_store: Option<f64>,
+    p50_ms: f64,
+    p99_ms: f64,
+    /// Processor time of the server for one answer, by what its threads do, the largest first.
+    cpu_us: Vec<(&'static str, f64)>,
+}
+
+impl Report {
+    /// A report of what is going to be measured.
+    pub(crate) fn new(load: Load, rounds: u8, disk: Disk) -> Report {
+        Report {
+            load,
+            rounds,
+            disk,
+            machine: Machine::ask(),
+            lines: BTreeMap::new(),
+            sent: Vec::new(),
+            calls: Vec::new(),
+        }
+    }
+
+    /// Adds one round's measurement.
+    pub(crate) fn add(&mut self, line: Line, measured: Measured) {
+        self.lines.entry(line).or_default().push(measured);
+    }
+
+    fn figures(&self, line: Line) -> Option<Figures> {
+        let rounds = self.lines.get(&line)?;
+        let rates = |line| {
+            let rounds: Option<&Vec<Measured>> = self.lines.get(&line);
+            rounds.map(|rounds| rounds.iter().map(Measured::per_second))
+        };
+        // Round by round: what slows a whole round down is in both.
+        let of = |baseline: Line| {
+            // The store is part of no bare server, and a rate that was chosen says nothing.
+            if line == Line::SendHalf || line <= baseline {
+                return None;
+            }
+            let ratios = rates(line)?.zip(rates(baseline)?);
+            Some(median(ratios.map(|(rate, base)| rate / base)))
+        };
+        let quantile = |quantile| {
+            let each = rounds
+                .iter()
+                .map(|round| round.latency.value_at_quantile(quantile));
+            median(each.map(milliseconds))
+        };
+        Some(Figures {
+            per_second: median(rounds.iter().map(Measured::per_second)),
+            of_bare: of(Line::Bare),
+            of_store: of(Line::Store),
+            p50_ms: quantile(0.5),
+            p99_ms: quantile(0.99),
+            cpu_us: cpu_us(rounds),
+        })
+    }
+
+    /// What commits wait for, in words.
+    fn fsync(&self) -> String {
+        format!(
+            "one fdatasync for each group of commits, before any of them is answered ({}; 4 KiB and an fdatasync alone: {} µs)",
+            self.disk.file_system,
+            self.disk.sync.as_micros()
+        )
+    }
+
+    /// The table.
+    pub(crate) fn table(&self) -> String {
+        let mut text = String::new();
+        // Writing to a `String` cannot fail.
+        let _ = self.write_table(&mut text);
+        text
+    }
+
+    fn write_table(&self, out: &mut String) -> std::fmt::Result {
+        let Load {
+            connections,
+            duration,
+            ..
+        } = self.load;
+        writeln!(out, "machine  {}", self.machine)?;
+        writeln!(out, "fsync    {}", self.fsync())?;
+        writeln!(
+            out,
+            "load     {connections} connections, {} s each, medians of {} round(s); generator, server and provider share the cores\n",
+            duration.as_secs(),
+            self.rounds,
+        )?;
+        if !self.lines.is_empty() {
+            writeln!(
+                out,
+                "{:<28}{:>12}{:>9}{:>9}{:>9}{:>9}  server's processor time, µs for one",
+                "", "per second", "of bare", "of store", "p50 ms", "p99 ms",
+            )?;
+        }
+        let ratio =
+            |ratio: Option<f64>| ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.3}"));
+        for line in self.lines.keys() {
+            let Some(figures) = self.figures(*line) else {
+                continue;
+            };
+            let total: f64 = figures.cpu_us.iter().map(|(_, us)| us).sum();
+            let parts = figures.cpu_us.iter();
+            let parts: Vec<_> = parts.map(|(work, us)| format!("{work} {us:.0}")).collect();
+            let cpu = match parts.as_slice() {
+                [] => "-".to_owned(),
+                [_] => format!("{total:.0}"),
+                _ => format!("{total:.0}: {}", parts.join(", ")),
+            };
+            writeln!(
+                out,
+                "{:<28}{:>12.0}{:>9}{:>9}{:>9.2}{:>9.2}  {cpu}",
+                line.title(),
+                figures.per_second,
+                ratio(figures.of_bare),
+                ratio(figures.of_store),
+                figures.p50_ms,
+                figures.p99_ms,
+            )?;
+        }
+        self.write_sent(out)?;
+        if !self.calls.is_empty() {
+            writeln!(
+                out,
+                "\n{:<50}{:>10}{:>10}",
+                "one call, one thread, no disk: µs", "fresh", "reused"
+            )?;
+        }
+        for call in &self.calls {
+            writeln!(
+                out,
+                "{:<50}{:>10.1}{:>10.1}",
+                call.name, call.fresh_us, call.reused_us
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_sent(&self, out: &mut String) -> std::fmt::Result {
+        if self.sent.is_empty() {
+            return Ok(());
+        }
+        let deliveries = self.deliveries();
+        writeln!(
+            out,
+            "\ndeliveries: {:.0} of {:.0} messages ({:.1} %) were behind at the last answer; all had reached the provider {:.2} s later: {:.0}/s accepted and delivered",
+            deliveries.behind,
+            deliveries.accepted,
+            deliveries.behind / deliveries.accepted.max(1.0) * 100.0,
+            deliveries.drained,
+            deliveries.per_second,
+        )?;
+        writeln!(
+            out,
+            "from the start of the server to its line: {:.2} s; resident memory: {:.0} MB idle, {:.0} MB after these sends",
+            self.median_of(|sent| sent.started.as_secs_f64()),
+            self.median_of(|sent| megabytes(sent.idle_kib)),
+            self.median_of(|sent| megabytes(sent.loaded_kib)),
+        )
+    }
+
+    fn deliveries(&self) -> Deliveries {
+        let elapsed = self.lines.get(&Line::Send).into_iter().flatten();
+        let whole = elapsed.zip(&self.sent).map(|(measured, sent)| {
+            count(sent.accepted) / (measured.elapsed + sent.drained).as_secs_f64()
+        });
+        Deliveries {
+            accepted: self.median_of(|sent| count(sent.accepted)),
+            behind: self.median_of(|sent| count(sent.behind)),
+            drained: self.median_of(|sent| sent.drained.as_secs_f64()),
+            per_second: median(whole),
+        }
+    }
+
+    fn median_of(&self, figure: impl Fn(&Sent) -> f64) -> f64 {
+        median(self.sent.iter().map(figure))
+    }
+
+    /// The same figures for programs.
+    pub(crate) fn json(&self) -> Value {
+        let lines = self.lines.keys().filter_map(|line| {
+            let figures = self.figures(*line)?;
+            let measured = self.lines.get(line)?;
+            let answers: u64 = measured.iter().map(|round| round.answers).sum();
+            let value = json!({
+                "perSecond": figures.per_second,
+                "ofBare": figures.of_bare,
+                "ofStore": figures.of_store,
+                "p50Ms": figures.p50_ms,
+                "p99Ms": figures.p99_ms,
+                "cpuUs": figures.cpu_us.iter().map(|(work, us)| ((*work).to_owned(), json!(us))).collect::<serde_json::Map<_, _>>(),
+                "answers": answers,
+                "rounds": measured.iter().map(Measured::per_second).collect::<Vec<_>>(),
+            });
+            Some((line.name().to_owned(), value))
+        });
+        let calls = self.calls.iter().map(
+            |call| json!({"name": call.name, "freshUs": call.fresh_us, "reusedUs": call.reused_us}),
+        );
+        let deliveries = (!self.sent.is_empty()).then(|| {
+            let deliveries = self.deliveries();
+            json!({
+                "accepted": deliveries.accepted,
+                "behind": deliveries.behind,
+                "drainedSeconds": deliveries.drained,
+                "perSecond": deliveries.per_second,
+                "startSeconds": self.median_of(|sent| sent.started.as_secs_f64()),
+                "idleMegabytes": self.median_of(|sent| megabytes(sent.idle_kib)),
+                "loadedMegabytes": self.median_of(|sent| megabytes(sent.loaded_kib)),
+            })
+        });
+        json!({
+            "machine": self.machine.to_string(),
+            "fsync": self.fsync(),
+            "connections": self.load.connections,
+            "seconds": self.load.duration.as_secs(),
+            "rounds": self.rounds,
+            "lines": lines.collect::<serde_json::Map<_, _>>(),
+            "deliveries": deliveries,
+            "calls": calls.collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Medians of what became of the messages.
+struct Deliveries {
+    accepted: f64,
+    behind: f64,
+    drained: f64,
+    per_second: f64,
+}
+
+/// Medians of the processor time for one answer, by what threads do, the largest first.
+fn cpu_us(rounds: &[Measured]) -> Vec<(&'static str, f64)> {
+    let mut groups: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
+    for round in rounds {
+        let mut this: BTreeMap<&'static str, f64> = BTreeMap::new();
+        for (thread, us) in &round.cpu_us {
+            *this.entry(work(thread)).or_default() += us;
+        }
+        for (group, us) in this {
+            groups.entry(group).or_default().push(us);
+        }
+    }
+    let mut medians: Vec<_> = groups
+        .into_iter()
+        .map(|(group, us)| (group, median(us.into_iter())))
+        .filter(|(_, us)| *us >= 0.5)
+        .collect();
+    medians.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    medians
+}
+
+/// What a thread of the server does, by its name as the kernel keeps it (15 bytes).
+fn work(thread: &str) -> &'static str {
+    match thread {
+        "countersign" => "requests",
+        "countersign-del" => "deliveries",
+        "countersign-sto" => "storage",
+        "tokio-rt-worker" => "all",
+        _ if thread.starts_with("sled-") || thread.contains("flusher") => "sled's own",
+        _ => "the rest",
+    }
+}
+
+/// The machine, as far as it says.
+#[derive(Clone, Debug)]
+struct Machine {
+    model: String,
+    cores: usize,
+    busy: f64,
+}
+
+impl Machine {
+    fn ask() -> Machine {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let model = read("/proc/cpuinfo")
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+            .map_or("unknown processor".to_owned(), |(_, name)| name.to_owned());
+        let busy = read("/proc/loadavg");
+        Machine {
+            model,
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            busy: busy
+                .split(' ')
+                .next()
+                .and_then(|load| load.parse().ok())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+impl std::fmt::Display for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Machine { model, cores, busy } = self;
+        write!(
+            f,
+            "{model}, {cores} cores, load average at the start {busy:.1}"
+        )
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn count(count: u64) -> f64 {
+    count as f64
+}
+
+fn milliseconds(us: u64) -> f64 {
+    count(us) / 1_000.0
+}
+
+fn megabytes(kib: u64) -> f64 {
+    count(kib) * 1_024.0 / 1e6
+}

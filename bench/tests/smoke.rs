@@ -1,0 +1,40 @@
+//! The benchmark works: every line has figures. How good they are depends on the machine.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+#[test]
+fn every_line_is_measured() {
+    let output = Command::new(env!("CARGO_BIN_EXE_countersign-bench"))
+        .args(["--quick", "--json"])
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    for line in [
+        "bare",
+        "store",
+        "send",
+        "verifyWrong",
+        "verifyRight",
+        "sendHalf",
+        "sendHeld",
+    ] {
+        let figures = &report["lines"][line];
+        assert!(
+            figures["perSecond"].as_f64() > Some(0.0),
+            "{line}: {report:#}"
+        );
+        // Neither the baseline itself nor a rate that was chosen has a ratio.
+        let compared = !["bare", "sendHalf"].contains(&line);
+        let ratio = figures["ofBare"].as_f64();
+        assert_eq!(ratio.is_some(), compared, "{line}: {report:#}");
+    }
+    let calls = report["calls"].as_array().expect("a list");
+    assert_eq!(calls.len(), 5, "{report:#}");
+    for call in calls {
+        assert!(call["reusedUs"].as_f64() > Some(0.0), "{report:#}");
+    }
+}
