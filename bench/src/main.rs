@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::load::{Load, Measured};
 use crate::report::{Line, Report};
@@ -147,9 +148,12 @@ fn bench(args: &Args) -> Result<(), Failure> {
     };
     // Dropped at an interrupt, so that children and folders go too.
     runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
         tokio::select! {
             done = rounds => done,
-            _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+            _ = terminate.recv() => Err("terminated".into()),
+            _ = interrupt.recv() => Err("interrupted".into()),
         }
     })?;
     if args.json {

@@ -173,13 +173,16 @@ impl Report {
             duration,
             ..
         } = self.load;
+        let rounds = match self.rounds {
+            1 => "one round".to_owned(),
+            rounds => format!("medians of {rounds} rounds"),
+        };
         writeln!(out, "machine  {}", self.machine)?;
         writeln!(out, "fsync    {}", self.fsync())?;
         writeln!(
             out,
-            "load     {connections} connections, {} s each, medians of {} round(s); generator, server and provider share the cores\n",
+            "load     {connections} connections, {} s each, {rounds}; generator, server and provider share the cores\n",
             duration.as_secs(),
-            self.rounds,
         )?;
         if !self.lines.is_empty() {
             writeln!(

@@ -121,9 +121,22 @@ impl Delivery {
             };
             let inner = self.inner.clone();
             tokio::spawn(async move {
-                let id = claim.id;
-                if let Err(error) = inner.deliver(claim).await {
-                    tracing::error!(message = %id, %error, "the outcome of a delivery could not be stored");
+                let (id, priority) = (claim.id, claim.job.priority);
+                let delivered = tokio::spawn({
+                    let inner = inner.clone();
+                    async move { inner.deliver(claim).await }
+                });
+                match delivered.await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        tracing::error!(message = %id, %error, "the outcome of a delivery could not be stored");
+                    }
+                    // A bug, but the message must not wait for the next start because of it.
+                    Err(_) => {
+                        tracing::error!(message = %id, "a delivery panicked");
+                        let due = inner.clock.now() + inner.config.backoff_max;
+                        inner.queue.put_back(id, priority, due);
+                    }
                 }
                 drop(hand);
             });
@@ -346,6 +359,9 @@ impl Inner {
             }
         };
         match error.class {
+            ErrorClass::Permanent | ErrorClass::Blocked if error.failover && another => {
+                Next::Again(now)
+            }
             ErrorClass::Permanent | ErrorClass::Blocked => Next::Over(Status::Failed),
             ErrorClass::UnknownOutcome => {
                 let unknown = job.unknown_outcomes() + 1;

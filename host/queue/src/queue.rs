@@ -18,7 +18,7 @@ const JOBS: &[u8] = b"j/";
 const JOBS_END: &[u8] = b"j0";
 /// Messages that are over.
 const MESSAGES: &[u8] = b"m/";
-/// Messages that no provider could take, whole, so that they can be replayed.
+/// Messages that no provider could take, whole: nothing is lost.
 const DEAD: &[u8] = b"d/";
 
 /// The format of the rows' contents.
@@ -201,7 +201,14 @@ impl Queue {
             let Some((last, _)) = page.last() else { break };
             cursor = [last.as_slice(), &[0]].concat();
             for (key, row) in page {
-                let job = read(&keyring, &key, &row.body)?;
+                let job = match read(&keyring, &key, &row.body) {
+                    Ok(job) => job,
+                    Err(error) => {
+                        // It stays where it is; the others must not wait for it.
+                        tracing::error!(%error, "a waiting message cannot be read and is left out");
+                        continue;
+                    }
+                };
                 let id = key
                     .get(JOBS.len()..)
                     .and_then(|id| id.try_into().ok())
@@ -292,11 +299,19 @@ impl Queue {
                 self.forget(id);
                 continue;
             };
-            return Ok(Claim {
-                id,
-                job: read(&self.inner.keyring, &key, &row.body)?,
-                version: row.version,
-            });
+            match read(&self.inner.keyring, &key, &row.body) {
+                Ok(job) => {
+                    return Ok(Claim {
+                        id,
+                        job,
+                        version: row.version,
+                    });
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a waiting message cannot be read and is left out");
+                    self.forget(id);
+                }
+            }
         }
     }
 
@@ -427,7 +442,7 @@ impl Queue {
                 let job = sealed(&self.inner.keyring, &jobs_key, &claim.job, None)?;
                 let writes = vec![write(jobs_key, job)];
                 let held = self.commit(&claim, now, writes, Some(event)).await?;
-                self.put_back((claim.job.priority, due, id));
+                self.put_back(id, claim.job.priority, due);
                 Ok(held.is_some())
             }
             Finish::Over { status, attempt } => {
@@ -457,14 +472,10 @@ impl Queue {
         }
     }
 
-    fn put_back(&self, (priority, due, id): (Priority, UnixMillis, MessageId)) {
+    /// Lets a claimed job wait again, until `due`, as it stands in its row.
+    pub fn put_back(&self, id: MessageId, priority: Priority, due: UnixMillis) {
         self.state().later.insert((due, priority, id));
         self.inner.bell.notify_one();
-    }
-
-    /// Returns a claim without having tried: the job waits again.
-    pub fn release(&self, claim: Claim) {
-        self.put_back((claim.job.priority, claim.job.due, claim.id));
     }
 
     /// Commits `writes` if the claimed row is still what it was; the new version, or `None`.
@@ -538,7 +549,8 @@ impl PutBack<'_> {
 impl Drop for PutBack<'_> {
     fn drop(&mut self) {
         if let Some(entry) = self.entry.take() {
-            self.queue.put_back(entry);
+            let (priority, due, id) = entry;
+            self.queue.put_back(id, priority, due);
         }
     }
 }
@@ -577,6 +589,7 @@ mod tests {
             retry_after_ms: None,
             provider_code: None,
             text: "no".into(),
+            failover: false,
         }
     }
 

@@ -12,9 +12,9 @@ use countersign_delivery::scrub;
 use countersign_queue::{Queue, Reservation};
 use countersign_store::{
     CommitError, Ending, Keyring, Rulings, Savepoint, Store, StoreError, Transaction,
-    TransactionError,
+    TransactionError, settle_counts,
 };
-use countersign_types::{Clock, Entropy, MessageId, PhoneNumber, Priority, UnixMillis};
+use countersign_types::{Clock, Entropy, MessageId, Priority, UnixMillis};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::Semaphore;
@@ -24,7 +24,7 @@ use crate::bindings::service::countersign::service::types;
 use crate::component::reason;
 use crate::instant::Instants;
 use crate::meter::{Meter, TimeOver};
-use crate::phone::PhoneError;
+use crate::phone::Parsed;
 use crate::service::{OtpComponent, Service};
 use crate::subject::Subjects;
 
@@ -103,7 +103,7 @@ pub(crate) struct Versions {
 #[derive(Default)]
 pub(crate) struct Kept {
     pub(crate) seed: [u8; 32],
-    pub(crate) phones: Vec<(String, Option<String>, Result<PhoneNumber, PhoneError>)>,
+    pub(crate) phones: Parsed,
 }
 
 /// A message that the run has added to its transaction.
@@ -271,6 +271,8 @@ pub(crate) struct CallRequest<'a> {
     pub(crate) read_only: bool,
     pub(crate) component: &'a str,
     pub(crate) versions: Versions,
+    /// Numbers that have been parsed already.
+    pub(crate) phones: Parsed,
 }
 
 /// Runs a call until its outcome is one that counts.
@@ -287,24 +289,28 @@ where
 {
     let limits = &host.limits;
     let began = std::time::Instant::now();
-    let _turn = match tokio::time::timeout(limits.service_wall, host.subjects.turn(request.subject))
-        .await
-    {
-        Ok(Ok(turn)) => turn,
-        Ok(Err(_)) | Err(_) => return Err(busy()),
+    let admitted = async {
+        let turn = host.subjects.turn(request.subject).await.ok()?;
+        let place = host.calls.acquire().await.ok()?;
+        Some((turn, place))
     };
-    let _place = match tokio::time::timeout(limits.service_wall, host.calls.acquire()).await {
-        Ok(Ok(place)) => place,
-        Ok(Err(_)) | Err(_) => return Err(busy()),
+    let _admitted = match tokio::time::timeout(limits.service_wall, admitted).await {
+        Ok(Some(admitted)) => admitted,
+        Ok(None) | Err(_) => return Err(busy()),
     };
-    let mut kept = Kept::default();
+    let mut kept = Kept {
+        phones: request.phones,
+        ..Kept::default()
+    };
     host.entropy.fill(&mut kept.seed);
     let mut rulings = Rulings::default();
     let mut pause = StdRng::from_seed(kept.seed);
+    // Of the last run that was thrown away.
+    let mut owed = Vec::new();
     for runs in 1..=limits.runs {
         let left = limits.service_wall.saturating_sub(began.elapsed());
         if left.is_zero() {
-            return Err(busy());
+            break;
         }
         // A function that only reads and was stale once keeps commits out while it runs again: then
         // nothing that it reads can change.
@@ -368,6 +374,7 @@ where
             Ended::Ok(_) => Ending::Commit,
             _ => Ending::CountedOnly,
         };
+        owed = transaction.counted();
         let commit = transaction.into_commit(ending);
         let verdict = if hold.is_some() {
             // Consistent by itself; it only must not leave before what it read is durable.
@@ -387,10 +394,15 @@ where
                 continue;
             }
             Err(CommitError::Store(error)) => return Err(error.into()),
+            // The component's bug, found only now: as good as a trap.
             Err(error @ (CommitError::NotASum { .. } | CommitError::NotALimit { .. })) => {
+                write_log(log, dropped_lines);
+                settle_counts(&host.store, instant, &owed).await?;
+                let (component, reason) = (request.component.to_owned(), error.to_string());
+                tracing::error!(component, reason, "a component failed");
                 return Err(CallError::Component {
-                    component: request.component.to_owned(),
-                    reason: error.to_string(),
+                    component,
+                    reason,
                     timed_out: false,
                 });
             }
@@ -436,6 +448,8 @@ where
             }
         };
     }
+    // No run counted, but somebody may have learned from one of them, if only by its time.
+    settle_counts(&host.store, host.instants.now(), &owed).await?;
     Err(busy())
 }
 

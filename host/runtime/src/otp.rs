@@ -2,9 +2,11 @@
 
 use countersign_types::UnixMillis;
 
+use crate::Runtime;
 use crate::bindings::service::countersign::service::otp_types as wit;
 use crate::call::{CallContext, CallError, Host};
-use crate::{Runtime, phone};
+use crate::phone::Parsed;
+use crate::runtime::Subject;
 
 /// Asks for a code to be sent.
 #[derive(Clone, Debug, Default)]
@@ -78,12 +80,14 @@ fn refusal(refusal: wit::Refusal) -> Refusal {
 }
 
 /// Whom a call is about: the number, however it is spelled.
-fn subject(host: &Host, text: &str) -> String {
-    match phone::parse(text, host.default_region.as_deref()) {
+fn subject(host: &Host, text: &str) -> Subject {
+    let mut phones = Parsed::default();
+    let name = match phones.parse(text, host.default_region.as_deref()) {
         Ok(number) => host.keyring.phone_index(&number.e164),
         // It will be refused; it waits for nobody but its like.
         Err(_) => format!("no number: {text}"),
-    }
+    };
+    Subject { name, phones }
 }
 
 impl Runtime {
@@ -106,9 +110,9 @@ impl Runtime {
             user: None,
         };
         let verdict = self
-            .call(
+            .call_about(
                 self.otp(),
-                &subject,
+                subject,
                 context,
                 "send",
                 |exports, store, context| {
@@ -147,9 +151,9 @@ impl Runtime {
             user: None,
         };
         let verdict = self
-            .call(
+            .call_about(
                 self.otp(),
-                &subject,
+                subject,
                 context,
                 "verify",
                 |exports, store, context| {

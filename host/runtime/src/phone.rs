@@ -23,6 +23,50 @@ pub(crate) enum PhoneError {
 /// How much text is looked at.
 const TEXT_BYTES_MAX: usize = 64;
 
+/// Numbers that a call has parsed: each is parsed once, whoever asks for it, over all its runs.
+#[derive(Debug, Default)]
+pub(crate) struct Parsed(Vec<Entry>);
+
+#[derive(Debug)]
+struct Entry {
+    text: String,
+    region: Option<String>,
+    result: Result<PhoneNumber, PhoneError>,
+}
+
+/// How many numbers one call keeps; further ones are parsed each time.
+const KEPT_MAX: usize = 8;
+
+impl Parsed {
+    /// As [`parse`], or what it said before. A number in E.164 that came out of it is known as well.
+    pub(crate) fn parse(
+        &mut self,
+        text: &str,
+        region: Option<&str>,
+    ) -> Result<PhoneNumber, PhoneError> {
+        let known = self.0.iter().find(|entry| {
+            let is_text = entry.text == text && entry.region.as_deref() == region;
+            is_text
+                || entry
+                    .result
+                    .as_ref()
+                    .is_ok_and(|number| number.e164 == text)
+        });
+        if let Some(entry) = known {
+            return entry.result.clone();
+        }
+        let result = parse(text, region);
+        if self.0.len() < KEPT_MAX {
+            self.0.push(Entry {
+                text: text.to_owned(),
+                region: region.map(str::to_owned),
+                result: result.clone(),
+            });
+        }
+        result
+    }
+}
+
 /// Parses what a person typed. `region` (ISO 3166-1 alpha-2) is that of a number without `+`.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use crate::bindings::service::countersign::service::types;
 use crate::call::{self, CallRequest, Host, Versions};
 use crate::instant::Instants;
+use crate::phone::Parsed;
 use crate::provider::{GrantError, Provider, ProviderConfig, Providers};
 use crate::service::{Call, Export, OtpComponent, Service, World};
 use crate::subject::Subjects;
@@ -53,6 +54,12 @@ pub enum StartError {
     /// A provider asks for what it cannot be given.
     #[error(transparent)]
     Grant(#[from] GrantError),
+}
+
+/// Whom a call is about, and the numbers that were parsed to find that out.
+pub(crate) struct Subject {
+    pub(crate) name: String,
+    pub(crate) phones: Parsed,
 }
 
 /// The components of a process, ready to be called.
@@ -133,14 +140,34 @@ impl Runtime {
         + Send
         + Sync,
     ) -> Result<R, CallError> {
+        let about = Subject {
+            name: subject.to_owned(),
+            phones: Parsed::default(),
+        };
+        self.call_about(service, about, context, function, export)
+            .await
+    }
+
+    /// As [`call`](Runtime::call), with what naming the subject has found out already.
+    pub(crate) async fn call_about<W: World, R>(
+        &self,
+        service: &Arc<Service<W>>,
+        subject: Subject,
+        context: &CallContext,
+        function: &str,
+        export: impl for<'a> Fn(&'a W, &'a mut wasmtime::Store<Call>, types::Context) -> Export<'a, R>
+        + Send
+        + Sync,
+    ) -> Result<R, CallError> {
         let request = CallRequest {
-            subject,
+            subject: &subject.name,
             context,
             read_only: service.read_only(function),
             component: service.name(),
             versions: Versions {
                 otp: self.otp.clone(),
             },
+            phones: subject.phones,
         };
         let run = |run, wall| service.run(run, wall, &export);
         call::call(&self.host, request, run, |instance| service.keep(instance)).await
@@ -176,6 +203,7 @@ impl Sender for Runtime {
                 retry_after_ms: None,
                 provider_code: None,
                 text: "no such provider is configured".to_owned(),
+                failover: false,
             }),
         }
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rand::Rng;
 use wasmtime::component::{InstancePre, Linker, ResourceTable};
 use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -226,8 +227,13 @@ impl<W: World> Service<W> {
                 "`state-reads` must contain `state-writes`, which is at least 1".to_owned(),
             );
         }
-        if manifest.state_reads.len() > 16 || manifest.read_only.len() > 64 {
-            return Err("its manifest is too long".to_owned());
+        let named = |text: &String| (1..=64).contains(&text.len());
+        let names = [&manifest.name, &manifest.version]
+            .into_iter()
+            .chain(&manifest.read_only);
+        if manifest.state_reads.len() > 16 || manifest.read_only.len() > 64 || !{ names }.all(named)
+        {
+            return Err("its manifest is out of bounds".to_owned());
         }
         Ok(manifest)
     }
@@ -289,7 +295,12 @@ impl<W: World> Service<W> {
         wall: Duration,
         function: impl for<'a> FnOnce(&'a W, &'a mut Store<Call>, types::Context) -> Export<'a, R>,
     ) -> Finished<R, Instance<W>> {
-        let mut instance = match self.instance().await {
+        // A component's own start code runs here, so this is bounded as well.
+        let instance = match tokio::time::timeout(wall, self.instance()).await {
+            Ok(instance) => instance,
+            Err(_) => Err(wasmtime::Error::msg("its start took too long")),
+        };
+        let mut instance = match instance {
             Ok(instance) => instance,
             Err(error) => {
                 return Finished {
@@ -332,16 +343,12 @@ pub type Export<'a, R> =
     std::pin::Pin<Box<dyn Future<Output = wasmtime::Result<Result<R, String>>> + Send + 'a>>;
 
 /// Lets `run` enter an instance; returns what the guest is told.
-fn enter(store: &mut Store<Call>, run: Box<Run>) -> types::Context {
-    let mut seed = run.kept.seed;
-    // Each component of a call draws its own numbers.
-    if let Some(depth) = run.stack.len().checked_sub(1) {
-        seed[0] ^= u8::try_from(depth).unwrap_or(u8::MAX);
-    }
+fn enter(store: &mut Store<Call>, mut run: Box<Run>) -> types::Context {
+    // Each entry draws its own numbers, the same ones in a re-run that does the same.
+    let mut seed = [0; 32];
+    run.random.fill_bytes(&mut seed);
     let context = run.guest_context();
     let call = store.data_mut();
-    // The host draws from the seed itself.
-    seed[31] ^= 0x80;
     call.world.set(Some(run.transaction.instant()), seed);
     call.run = Some(run);
     store.set_epoch_deadline(1);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use countersign_delivery::{Delivery, DeliveryConfig, Route, Sender};
 use countersign_queue::Queue;
 use countersign_runtime::{Limits, ProviderConfig, Runtime, RuntimeConfig, StartError};
-use countersign_store::{SledStore, Store, StoreError};
+use countersign_store::{BindError, SledStore, Store, StoreError};
 use countersign_types::{Clock, Entropy, SystemClock, SystemEntropy};
 use miette::Diagnostic;
 use tokio::net::TcpListener;
@@ -71,6 +71,9 @@ pub(crate) enum ServeError {
     #[error("the components cannot be started")]
     #[diagnostic(code(countersign::serve::runtime))]
     Runtime(#[source] StartError),
+    #[error(transparent)]
+    #[diagnostic(code(countersign::serve::keys))]
+    Bind(#[from] BindError),
     #[error("the store cannot be read")]
     #[diagnostic(code(countersign::serve::store))]
     Store(#[from] StoreError),
@@ -134,6 +137,7 @@ async fn run(config: Config, back: &tokio::runtime::Handle) -> Result<(), ServeE
 
     let data = open_data(&config.folders, &*entropy)?;
     let store: Arc<dyn Store> = data.store.clone();
+    data.keyring.bind(&store).await?;
     let mode = decide_mode(&config, &store).await?;
 
     // The port is taken before the components are compiled: a port in use is told at once, and a

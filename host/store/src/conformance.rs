@@ -31,6 +31,14 @@ fn section(value: &str, expires: Option<UnixMillis>) -> Option<Section> {
     })
 }
 
+/// Counts in a section that holds the number of its tries.
+fn one_more() -> crate::Recount {
+    Arc::new(|before| {
+        let tried: u32 = std::str::from_utf8(&before.value).ok()?.parse().ok()?;
+        section(&(tried + 1).to_string(), None)
+    })
+}
+
 async fn put(transaction: &mut Transaction, key: &str, value: &str) {
     transaction
         .set_service(key.as_bytes(), section(value, None))
@@ -77,6 +85,7 @@ where
     events_are_numbered_without_gaps(&open().await).await;
     a_counted_try_outlives_the_run(&open().await).await;
     a_rolled_back_part_leaves_only_counted_tries(&open().await).await;
+    tries_of_a_run_that_cannot_be_committed_are_settled(&open().await).await;
     a_hold_keeps_commits_out(&open().await).await;
     a_sweep_removes_only_what_has_expired(&open().await).await;
     one_row_added_to_by_many_at_once(&open().await).await;
@@ -357,17 +366,12 @@ async fn events_are_numbered_without_gaps(store: &Arc<dyn Store>) {
 
 async fn a_counted_try_outlives_the_run(store: &Arc<dyn Store>) {
     let mut setup = run_at(store, at(0));
-    setup
-        .set_host(b"c", section("0 tries", None))
-        .await
-        .expect("put");
+    setup.set_host(b"c", section("0", None)).await.expect("put");
     finish(store, setup).await.expect("committed");
     let mut run = run_at(store, at(0));
     put(&mut run, "other", "x").await;
     run.emit(b"lost".to_vec());
-    run.count(b"c", section("1 try", None).expect("some"))
-        .await
-        .expect("counted");
+    run.count(b"c", one_more()).await.expect("counted");
     run.set_host(b"c", section("used", None))
         .await
         .expect("consumed");
@@ -378,7 +382,7 @@ async fn a_counted_try_outlives_the_run(store: &Arc<dyn Store>) {
     let mut read = run_at(store, at(0));
     assert_eq!(
         read.host(b"c").await.expect("read").expect("there").value,
-        b"1 try"
+        b"1"
     );
     assert_eq!(get(&mut read, "other").await, None);
     assert!(
@@ -399,18 +403,14 @@ async fn a_rolled_back_part_leaves_only_counted_tries(store: &Arc<dyn Store>) {
     put(&mut run, "outer", "changed").await;
     put(&mut run, "inner", "x").await;
     run.emit(b"inner".to_vec());
-    run.count(b"c", section("1", None).expect("some"))
-        .await
-        .expect("counted");
+    run.count(b"c", one_more()).await.expect("counted");
     run.set_host(b"c", section("used", None))
         .await
         .expect("consumed");
     run.set_host(b"new", section("0", None))
         .await
         .expect("opened");
-    run.count(b"new", section("1", None).expect("some"))
-        .await
-        .expect("counted");
+    run.count(b"new", one_more()).await.expect("counted");
     run.roll_back(savepoint);
     run.emit(b"outer".to_vec());
     assert_eq!(get(&mut run, "outer").await.as_deref(), Some("x"));
@@ -431,6 +431,33 @@ async fn a_rolled_back_part_leaves_only_counted_tries(store: &Arc<dyn Store>) {
     let events = read_events(&**store, 1, 10, at(0)).await.expect("read");
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].event, b"outer");
+}
+
+async fn tries_of_a_run_that_cannot_be_committed_are_settled(store: &Arc<dyn Store>) {
+    let mut setup = run_at(store, at(0));
+    setup.set_host(b"c", section("0", None)).await.expect("put");
+    finish(store, setup).await.expect("committed");
+    let mut run = run_at(store, at(0));
+    // Replaced and tried in one run: the try was one of what was there before.
+    run.set_host(b"c", section("0", None))
+        .await
+        .expect("replaced");
+    run.count(b"c", one_more()).await.expect("counted");
+    run.count(b"c", one_more()).await.expect("counted");
+    let counted = run.counted();
+    let mut other = run_at(store, at(0));
+    other.set_host(b"c", section("3", None)).await.expect("put");
+    finish(store, other).await.expect("committed");
+    assert_stale(&finish(store, run).await);
+    crate::settle_counts(store, at(0), &counted)
+        .await
+        .expect("settled");
+    let tried = run_at(store, at(0))
+        .host(b"c")
+        .await
+        .expect("read")
+        .expect("there");
+    assert_eq!(tried.value, b"5");
 }
 
 async fn a_hold_keeps_commits_out(store: &Arc<dyn Store>) {

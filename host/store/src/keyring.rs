@@ -11,11 +11,16 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
 use countersign_types::{Entropy, hex};
 use zeroize::Zeroizing;
+
+use crate::{
+    CommitError, Ending, Rulings, Section, Store, StoreError, Transaction, TransactionError,
+};
 
 /// Why the keys could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +53,25 @@ pub enum KeyringError {
         path: PathBuf,
     },
 }
+
+/// Why keys and a store do not go together.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The data was written under another key of this name.
+    #[error(
+        "the key file `{name}.key` is not the one that this data was written with; put the right one back, or name its folder with COUNTERSIGN_KEYS"
+    )]
+    Foreign {
+        /// The file's name without its ending.
+        name: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Where a store remembers which keys it was written with.
+const FINGERPRINTS_KEY: &[u8] = b"h/keys";
 
 /// What was sealed cannot be opened: its key is gone, or it is not what was sealed in this place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -215,6 +239,71 @@ impl Keyring {
         Ok(plain)
     }
 
+    /// Makes sure that `store` was written with these keys, and remembers them there: with a folder of
+    /// other keys every code, limit and waiting message would be lost without a word.
+    ///
+    /// # Errors
+    ///
+    /// When a key is not the one of its name that was used before, or the store fails.
+    pub async fn bind(&self, store: &Arc<dyn Store>) -> Result<(), BindError> {
+        loop {
+            let now = store.newest_instant();
+            let mut run = Transaction::new(store.clone(), now, Rulings::default());
+            let row = run.host(FINGERPRINTS_KEY).await.map_err(broken)?;
+            let mut known: BTreeMap<String, [u8; 8]> = row
+                .and_then(|section| postcard::from_bytes(&section.value).ok())
+                .unwrap_or_default();
+            let mut news = false;
+            for (name, print) in self.fingerprints() {
+                match known.get(&name) {
+                    Some(before) if *before != print => return Err(BindError::Foreign { name }),
+                    Some(_) => {}
+                    None => {
+                        known.insert(name, print);
+                        news = true;
+                    }
+                }
+            }
+            if !news {
+                return Ok(());
+            }
+            let section = Section {
+                state: 1,
+                expires: None,
+                // Serialising plain data into a `Vec` cannot fail.
+                value: postcard::to_allocvec(&known).unwrap_or_default(),
+            };
+            run.set_host(FINGERPRINTS_KEY, Some(section))
+                .await
+                .map_err(broken)?;
+            match store.commit(run.into_commit(Ending::Commit)).await {
+                Ok(_) => return Ok(()),
+                Err(CommitError::Store(error)) => return Err(error.into()),
+                // Another process was at it; look again.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// A keyed hash for each key, which tells nothing of it.
+    fn fingerprints(&self) -> Vec<(String, [u8; 8])> {
+        let print = |key: &hmac::Key| {
+            let mut print = [0; 8];
+            print.copy_from_slice(&keyed_hash(key, &[b"fingerprint"])[..8]);
+            print
+        };
+        let codes = self
+            .codes
+            .iter()
+            .map(|(id, key)| (format!("codes-{id}"), print(key)));
+        let rows = self
+            .rows
+            .iter()
+            .map(|(id, key)| (format!("rows-{id}"), print(&key.nonce)));
+        let index = [("index".to_owned(), print(&self.index))];
+        codes.chain(rows).chain(index).collect()
+    }
+
     /// HMAC-SHA-256 over `fields`, each with its length before it, under the code key `id`. `None`
     /// where there is no such key any more.
     pub fn code_hmac(&self, id: u32, fields: &[&[u8]]) -> Option<[u8; 32]> {
@@ -225,6 +314,13 @@ impl Keyring {
     /// without the index key nobody can tell which number it is.
     pub fn phone_index(&self, e164: &str) -> String {
         hex(&keyed_hash(&self.index, &[b"phone", e164.as_bytes()])[..16])
+    }
+}
+
+fn broken(error: TransactionError) -> StoreError {
+    match error {
+        TransactionError::Store(error) => error,
+        TransactionError::Misuse(text) => StoreError::Failed(text),
     }
 }
 
@@ -339,6 +435,26 @@ mod tests {
             keys.code_hmac(1, &[b"a", b"bc"])
         );
         assert_eq!(keys.code_hmac(9, &[b"ab"]), None);
+    }
+
+    #[tokio::test]
+    async fn a_store_knows_its_keys_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store: Arc<dyn Store> =
+            crate::SledStore::open(&folder.path().join("store")).expect("opened");
+        let keys = load(&folder.path().join("keys"), true).expect("made");
+        for _ in 0..2 {
+            keys.bind(&store).await.expect("its own keys");
+        }
+        create_key(&folder.path().join("keys/codes-2.key"), &SystemEntropy).expect("made");
+        let rotated = load(&folder.path().join("keys"), false).expect("loaded");
+        rotated
+            .bind(&store)
+            .await
+            .expect("a new key beside the old");
+        let others = load(&folder.path().join("others"), true).expect("made");
+        let error = others.bind(&store).await;
+        assert!(matches!(error, Err(BindError::Foreign { .. })), "{error:?}");
     }
 
     #[test]

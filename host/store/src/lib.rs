@@ -21,10 +21,12 @@ mod transaction;
 pub use commit::{Commit, CommitError, Committed, Read, ScanRead, SumAdd, Take, Write};
 pub use embedded::{OpenError, SledStore};
 pub use event::{StoredEvent, read_events};
-pub use keyring::{Keyring, KeyringError, Unsealable};
+pub use keyring::{BindError, Keyring, KeyringError, Unsealable};
 pub use limit::SUB_WINDOWS;
 pub use row::{Body, Row, Section, Sections};
-pub use transaction::{Ending, Rulings, Savepoint, Transaction, TransactionError};
+pub use transaction::{
+    Counted, Ending, Recount, Rulings, Savepoint, Transaction, TransactionError, settle_counts,
+};
 
 use async_trait::async_trait;
 use countersign_types::UnixMillis;

@@ -11,7 +11,8 @@ use countersign_types::UnixMillis;
 
 use crate::limit::Window;
 use crate::{
-    Body, Commit, Read, ScanRead, Section, Sections, Store, StoreError, SumAdd, Take, Write,
+    Body, Commit, CommitError, Read, ScanRead, Section, Sections, Store, StoreError, SumAdd, Take,
+    Write,
 };
 
 /// Why a step of a transaction failed.
@@ -53,12 +54,15 @@ struct Seen {
     dirty: bool,
 }
 
-/// A change of a host section that outlives a rollback: a counted try.
-#[derive(Clone, Debug)]
-struct Counted {
+/// Counts one try in a host section, where it is the section that was tried; else `None`. It is asked
+/// again about whatever stands there after a rollback, or in a later commit.
+pub type Recount = Arc<dyn Fn(&Section) -> Option<Section> + Send + Sync>;
+
+/// A try that outlives a rollback, and the run itself.
+#[derive(Clone)]
+pub struct Counted {
     key: Vec<u8>,
-    before: Vec<u8>,
-    after: Section,
+    recount: Recount,
 }
 
 /// What a rollback goes back to.
@@ -109,9 +113,10 @@ impl Transaction {
         self.instant
     }
 
-    /// How many rows and intervals the run has touched.
+    /// How many rows the run has touched, those of scans included.
     pub fn touched(&self) -> usize {
-        self.rows.len() + self.sums.len() + self.takes.len() + self.scans.len()
+        let scanned: usize = self.scans.iter().map(|scan| scan.seen.len() + 1).sum();
+        self.rows.len() + self.sums.len() + self.takes.len() + scanned
     }
 
     /// Whether it would write anything.
@@ -241,26 +246,32 @@ impl Transaction {
         Ok(())
     }
 
-    /// Replaces the host's section of the row `key` by one in which a try is counted. Unlike any
-    /// other write it stays when the call is rolled back, fails, traps or is cut off.
+    /// Counts a try in the host's section of the row `key`. Unlike any other write it stays when the
+    /// call is rolled back, fails, traps or is cut off.
     ///
     /// # Errors
     ///
-    /// When the store fails, or the row has no host section.
-    pub async fn count(&mut self, key: &[u8], after: Section) -> Result<(), TransactionError> {
+    /// When the store fails, or there is nothing in the row to count in.
+    pub async fn count(&mut self, key: &[u8], recount: Recount) -> Result<(), TransactionError> {
         let row = self.row(key).await?;
-        let before = row
-            .current
-            .host
-            .replace(after.clone())
-            .ok_or_else(|| TransactionError::Misuse("a try without a challenge".to_owned()))?;
+        let counted = row.current.host.as_ref().and_then(|host| recount(host));
+        if counted.is_none() {
+            return Err(TransactionError::Misuse(
+                "a try without a challenge".to_owned(),
+            ));
+        }
+        row.current.host = counted;
         row.dirty = true;
         self.counted.push(Counted {
             key: key.to_vec(),
-            before: before.value,
-            after,
+            recount,
         });
         Ok(())
+    }
+
+    /// The tries that the run has counted, for [`settle_counts`].
+    pub fn counted(&self) -> Vec<Counted> {
+        self.counted.clone()
     }
 
     /// At most `limit` service sections of the interval `from..to`, in order, the run's own writes
@@ -456,21 +467,54 @@ impl Transaction {
     }
 }
 
-/// Puts counted tries back into rows that have been rolled back: each where the host section is what
-/// it was when the try was counted. A challenge that was itself rolled back has no tries to count.
+/// Puts counted tries back into rows that have been rolled back. A challenge that was itself rolled
+/// back has no tries to count.
 fn recount(rows: &mut HashMap<Vec<u8>, Seen>, counted: &[Counted]) {
     for count in counted {
         let Some(row) = rows.get_mut(&count.key) else {
             continue;
         };
-        let unchanged = row
+        if let Some(after) = row
             .current
             .host
             .as_ref()
-            .is_some_and(|host| host.value == count.before);
-        if unchanged {
-            row.current.host = Some(count.after.clone());
+            .and_then(|host| (count.recount)(host))
+        {
+            row.current.host = Some(after);
             row.dirty = true;
+        }
+    }
+}
+
+/// Counts tries whose run cannot be committed in any form, whatever has happened to their rows since.
+///
+/// # Errors
+///
+/// When the store fails.
+pub async fn settle_counts(
+    store: &Arc<dyn Store>,
+    instant: UnixMillis,
+    counted: &[Counted],
+) -> Result<(), StoreError> {
+    if counted.is_empty() {
+        return Ok(());
+    }
+    loop {
+        let instant = instant.max(store.newest_instant());
+        let mut run = Transaction::new(store.clone(), instant, Rulings::default());
+        for count in counted {
+            match run.count(&count.key, count.recount.clone()).await {
+                Ok(()) => {}
+                Err(TransactionError::Store(error)) => return Err(error),
+                // The challenge has ended, or has been replaced by one that was not tried.
+                Err(TransactionError::Misuse(_)) => {}
+            }
+        }
+        match store.commit(run.into_commit(Ending::Commit)).await {
+            Ok(_) => return Ok(()),
+            Err(CommitError::Store(error)) => return Err(error),
+            // Somebody else was at the row; each round somebody gets through.
+            Err(_) => {}
         }
     }
 }

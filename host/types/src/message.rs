@@ -105,6 +105,8 @@ pub struct SendError {
     pub provider_code: Option<String>,
     /// For the operator; free of codes and numbers.
     pub text: String,
+    /// Whether another provider may be able to, though this one never will.
+    pub failover: bool,
 }
 
 /// Classes of failed sends.

@@ -114,6 +114,11 @@ pub(crate) fn run(
                 getrandom::fill(&mut bytes).expect("random bytes");
                 answers.push(format!("{bytes:?}"));
             }
+            "put-random" => {
+                let mut bytes = [0; 8];
+                getrandom::fill(&mut bytes).expect("random bytes");
+                storage::put(word(0), &bytes, None);
+            }
             "parse" => answers.push(match phone::parse(rest, None) {
                 Ok(number) => number.e164,
                 Err(error) => format!("{error:?}"),

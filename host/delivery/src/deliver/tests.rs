@@ -161,6 +161,7 @@ fn error(class: ErrorClass) -> Result<Accepted, SendError> {
         retry_after_ms: None,
         provider_code: None,
         text: "no".into(),
+        failover: false,
     })
 }
 
@@ -221,6 +222,21 @@ async fn permanent_and_blocked_are_not_tried_again() {
 }
 
 #[tokio::test]
+async fn a_permanent_failure_of_one_provider_alone_is_tried_through_another_once() {
+    let no_route = || {
+        error(ErrorClass::Permanent).map_err(|error| SendError {
+            failover: true,
+            ..error
+        })
+    };
+    let bench = Bench::new(&["a", "b"], vec![no_route(), no_route()]).await;
+    bench.add(true).await;
+    bench.work().await;
+    assert_eq!(bench.tried(), ["a", "b"]);
+    assert_eq!(bench.queue.depth(), 0);
+}
+
+#[tokio::test]
 async fn an_unknown_outcome_is_resent_for_codes_only_and_three_times_in_all() {
     let unknown = || (0..9).map(|_| error(ErrorClass::UnknownOutcome)).collect();
     let bench = Bench::new(&["a", "b"], unknown()).await;
@@ -276,6 +292,7 @@ async fn a_provider_that_asks_for_time_gets_it() {
         retry_after_ms: Some(40_000),
         provider_code: None,
         text: "slow down".into(),
+        failover: false,
     });
     let bench = Bench::new(&["a"], vec![asks]).await;
     bench.add(true).await;

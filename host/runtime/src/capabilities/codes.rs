@@ -3,6 +3,7 @@
 //! A challenge is the host's section of the component's row: ids, counters and times. The digits are
 //! derived when they are needed, by [`countersign_delivery::codes`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::constant_time;
@@ -66,6 +67,17 @@ impl Challenges {
             // Serialising plain data into a `Vec` cannot fail.
             value: postcard::to_allocvec(self).unwrap_or_default(),
         }
+    }
+
+    /// A section with one more try, where one of its codes is among those that were `compared`.
+    fn tried(section: &Section, compared: &[[u8; 16]]) -> Option<Section> {
+        let mut challenges = Challenges::from_section(section).ok()?;
+        let same = |live: &Live| compared.contains(&live.id);
+        if !challenges.live.iter().any(same) {
+            return None;
+        }
+        challenges.tried = challenges.tried.saturating_add(1);
+        Some(challenges.to_section())
     }
 
     fn locked(&self) -> bool {
@@ -270,13 +282,16 @@ impl Host for Access<'_> {
             return Ok(Verdict::Locked(end.unwrap_or_default().0));
         }
         // First the try is counted, so that nothing that follows can undo it.
-        challenges.tried += 1;
-        let counted = challenges.to_section();
-        if let Err(error) = view.run.transaction.count(&physical, counted).await {
+        let compared: Vec<[u8; 16]> = challenges.live.iter().map(|live| live.id).collect();
+        let recount = Arc::new(move |section: &Section| Challenges::tried(section, &compared));
+        if let Err(error) = view.run.transaction.count(&physical, recount).await {
             return Err(view.run.failed(error));
         }
+        challenges.tried += 1;
         let Some(id) = view.matches(&challenges, &code) else {
-            return Ok(Verdict::Wrong(challenges.tries - challenges.tried));
+            return Ok(Verdict::Wrong(
+                challenges.tries.saturating_sub(challenges.tried),
+            ));
         };
         challenges.used = true;
         let used = challenges.to_section();

@@ -14,21 +14,7 @@ impl Host for Access<'_> {
     ) -> wasmtime::Result<Result<Number, PhoneError>> {
         let view = self.view()?;
         let region = region.or_else(|| view.run.host.default_region.clone());
-        let kept = view
-            .run
-            .kept
-            .phones
-            .iter()
-            .find(|(t, r, _)| *t == text && *r == region)
-            .map(|(_, _, parsed)| parsed.clone());
-        let parsed = kept.unwrap_or_else(|| {
-            let parsed = phone::parse(&text, region.as_deref());
-            // Bounded: a component that parses many numbers has them parsed again.
-            if view.run.kept.phones.len() < 8 {
-                view.run.kept.phones.push((text, region, parsed.clone()));
-            }
-            parsed
-        });
+        let parsed = view.run.kept.phones.parse(&text, region.as_deref());
         let keyring = &view.run.host.keyring;
         Ok(parsed
             .map(|number| Number {

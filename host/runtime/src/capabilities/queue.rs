@@ -8,7 +8,6 @@ use rand::Rng;
 use super::{Access, bounded, codes, count};
 use crate::bindings::service::countersign::service::queue;
 use crate::call::{Enqueued, misuse};
-use crate::phone;
 
 const MESSAGES_MAX: u32 = 8;
 const VARIABLES_MAX: usize = 16;
@@ -19,7 +18,7 @@ impl queue::Host for Access<'_> {
         view.may_write()?;
         count("messages", &mut view.run.used.messages, MESSAGES_MAX)?;
         check_bounds(&job)?;
-        let Ok(to) = phone::parse(&job.to, None) else {
+        let Ok(to) = view.run.kept.phones.parse(&job.to, None) else {
             return misuse("a message to what is no number in E.164");
         };
         let challenge = match &job.challenge {

@@ -234,6 +234,7 @@ impl Provider {
             retry_after_ms: None,
             provider_code: None,
             text: format!("the component failed: {reason}"),
+            failover: false,
         })
     }
 }

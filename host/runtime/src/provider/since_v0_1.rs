@@ -157,5 +157,9 @@ fn send_error(error: sender::SendError) -> SendError {
             .provider_code
             .map(|code| code.chars().take(64).collect()),
         text: error.text.chars().take(512).collect(),
+        failover: error
+            .attributes
+            .iter()
+            .any(|(name, value)| name == "failover" && value == "allowed"),
     }
 }

@@ -201,18 +201,22 @@ async fn rule_4_random_bytes_are_kept_over_re_runs_and_differ_between_calls() {
     let (one, two) = first.split_once('\n').unwrap();
     assert_ne!(one, two);
     assert_ne!(bench.run("random\nrandom").await.unwrap(), first);
-    // The stale run draws, and so does the one that counts: both see the same.
-    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
-    for _ in 0..2 {
-        change_once(&bench);
-        seen.lock()
-            .unwrap()
-            .push(bench.run("random\nget a").await.unwrap());
-    }
-    // What a stale run has drawn can be told by what it wrote: the id of its message.
+    // What a stale run has drawn can be told by what it wrote: a row, and the name of its message.
     let bench = Bench::new().await;
     change_once(&bench);
-    bench.run("send\nget a").await.unwrap();
+    bench.run("put-random drawn\nsend\nget a").await.unwrap();
+    let drawn: Vec<_> = bench
+        .store
+        .commits
+        .lock()
+        .unwrap()
+        .iter()
+        .flat_map(|commit| commit.writes.clone())
+        .filter(|write| write.key == b"c/probe/drawn")
+        .map(|write| format!("{:?}", write.body))
+        .collect();
+    assert_eq!(drawn.len(), 2, "two runs");
+    assert_eq!(drawn[0], drawn[1]);
     let ids: Vec<_> = bench
         .store
         .commits
@@ -322,6 +326,52 @@ async fn rule_5_a_try_in_a_nested_call_that_is_cut_off_stays_counted() {
         let status = bench.run("nested status k|get theirs").await.unwrap();
         assert_eq!(status, "State::Live 1\n-", "{end}");
     }
+}
+
+#[tokio::test]
+async fn rule_5_a_try_against_a_replaced_challenge_is_counted_where_the_replacement_is_undone() {
+    for end in ["err no", "trap oops"] {
+        let bench = Bench::new().await;
+        bench.run("open k").await.unwrap();
+        failure(
+            bench
+                .run(&format!("open k replace\ncheck k wrong\n{end}"))
+                .await,
+        );
+        assert_eq!(
+            bench.run("status k").await.unwrap(),
+            "State::Live 1",
+            "{end}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn rule_5_a_bug_that_only_the_committer_finds_leaves_the_try_counted() {
+    for bug in ["add text 1", "take text 1 2 1000"] {
+        let bench = Bench::new().await;
+        bench.run("open k\nput text x").await.unwrap();
+        failure(bench.run(&format!("check k wrong\n{bug}")).await);
+        assert_eq!(
+            bench.run("status k").await.unwrap(),
+            "State::Live 1",
+            "{bug}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn rule_5_a_try_stays_counted_when_every_run_was_stale() {
+    let bench = Bench::new().await;
+    bench.run("open k").await.unwrap();
+    let store = bench.store.inner.clone();
+    bench.store.after_read("a", move |read| {
+        let store = store.clone();
+        async move { write(&store, "a", &read.to_string()).await }.boxed()
+    });
+    let answer = bench.run("check k wrong\nget a").await;
+    assert!(matches!(answer, Err(CallError::Busy { .. })), "{answer:?}");
+    assert_eq!(bench.run("status k").await.unwrap(), "State::Live 1");
 }
 
 #[tokio::test]
@@ -458,6 +508,17 @@ async fn rule_8_a_callee_is_told_who_calls_and_cannot_be_lied_to() {
         bench.run("context\nnested context").await.unwrap(),
         "key k1\ncomponent probe"
     );
+}
+
+#[tokio::test]
+async fn rule_8_each_nested_call_draws_its_own_random_bytes() {
+    let bench = Bench::new().await;
+    let answer = bench
+        .run("random\nnested random\nnested random")
+        .await
+        .unwrap();
+    let drawn: std::collections::HashSet<_> = answer.lines().collect();
+    assert_eq!(drawn.len(), 3, "{answer}");
 }
 
 #[tokio::test]
