@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,6 +11,9 @@ use serde_json::{Value, json};
 use crate::component::CallCost;
 use crate::load::{Load, Measured};
 use crate::store::Disk;
+
+/// How long the machine is looked at before anything is measured.
+const LOOK_AT_MACHINE: Duration = Duration::from_millis(500);
 
 /// What is measured under load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -366,27 +370,37 @@ fn work(thread: &str) -> &'static str {
 struct Machine {
     model: String,
     cores: usize,
+    /// The share of its time that it was busy with something else before the start.
     busy: f64,
 }
 
 impl Machine {
     fn ask() -> Machine {
-        let read = |path| fs::read_to_string(path).unwrap_or_default();
-        let model = read("/proc/cpuinfo")
+        let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = info
             .lines()
             .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
-            .map_or("unknown processor".to_owned(), |(_, name)| name.to_owned());
-        let busy = read("/proc/loadavg");
+            .map_or("unknown processor", |(_, name)| name);
+        let before = idle_and_all();
+        thread::sleep(LOOK_AT_MACHINE);
+        let after = idle_and_all();
+        let passed = count(after.1.saturating_sub(before.1)).max(1.0);
         Machine {
-            model,
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-            busy: busy
-                .split(' ')
-                .next()
-                .and_then(|load| load.parse().ok())
-                .unwrap_or_default(),
+            model: model.to_owned(),
+            cores: thread::available_parallelism().map_or(1, usize::from),
+            busy: 1.0 - count(after.0.saturating_sub(before.0)) / passed,
         }
     }
+}
+
+/// Idle time and all time of the processors, in ticks, from `/proc/stat`.
+fn idle_and_all() -> (u64, u64) {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let all = stat.lines().next().unwrap_or_default().split_whitespace();
+    let ticks: Vec<u64> = all.filter_map(|ticks| ticks.parse().ok()).collect();
+    // user, nice, system, idle, waiting for a disk: proc(5).
+    let idle = ticks.iter().skip(3).take(2).sum();
+    (idle, ticks.iter().take(8).sum())
 }
 
 impl std::fmt::Display for Machine {
@@ -394,7 +408,8 @@ impl std::fmt::Display for Machine {
         let Machine { model, cores, busy } = self;
         write!(
             f,
-            "{model}, {cores} cores, load average at the start {busy:.1}"
+            "{model}, {cores} cores, {:.0} % busy with other things before the start",
+            busy * 100.0
         )
     }
 }

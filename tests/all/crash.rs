@@ -217,9 +217,12 @@ async fn ten_kills_under_load_lose_no_send_and_accept_no_code_twice() {
             .collect();
         // Each round dies at another moment of its work.
         let enough = 1 + 7 * round;
-        let reached = tokio::time::timeout(PATIENCE, seen.wait_for(|count| *count >= enough)).await;
+        // What `wait_for` returns holds the channel's lock, on which the workers would wait for ever.
+        let reached = tokio::time::timeout(PATIENCE, seen.wait_for(|count| *count >= enough))
+            .await
+            .is_ok();
         assert!(
-            reached.is_ok(),
+            reached,
             "round {round}: fewer than {enough} sends within {PATIENCE:?}"
         );
         server.kill().await;
