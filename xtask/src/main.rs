@@ -17,6 +17,10 @@ use std::time::Instant;
 
 mod tidy;
 
+/// The whole workspace at once: another selection of packages has other features, and would build the
+/// engine once more.
+const BUILD: [&str; 4] = ["build", "--release", "--workspace", "--bins"];
+
 const HELP: &str = "\
 Development commands of countersign.
 
@@ -77,7 +81,7 @@ fn test(args: &[OsString]) -> Result<(), Failure> {
     tidy()?;
     wasm_target()?;
     // The end-to-end tests start this binary, and do not build it themselves.
-    run("cargo", ["build", "--release"])?;
+    run("cargo", BUILD)?;
     let words = ["test", "--release", "--workspace"].map(OsString::from);
     run("cargo", words.iter().chain(args))
 }
@@ -85,9 +89,10 @@ fn test(args: &[OsString]) -> Result<(), Failure> {
 /// `cargo xtask bench`.
 fn bench(args: &[OsString]) -> Result<(), Failure> {
     wasm_target()?;
-    run("cargo", ["build", "--release"])?;
-    let words = ["run", "--release", "--package", "countersign-bench", "--"].map(OsString::from);
-    run("cargo", words.iter().chain(args))
+    run("cargo", BUILD)?;
+    let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let program = Path::new(&target).join("release/countersign-bench");
+    run(&program.to_string_lossy(), args)
 }
 
 /// `cargo xtask tidy`.

@@ -1,4 +1,9 @@
 //! Builds the built-in components.
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "this is how cargo and a build script talk to each other"
+)]
 
 mod components;
 

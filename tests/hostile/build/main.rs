@@ -1,4 +1,9 @@
 //! Builds the components that test the host.
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "this is how cargo and a build script talk to each other"
+)]
 
 #[path = "../../../host/embedded/build/components.rs"]
 mod components;

@@ -75,11 +75,14 @@ impl World for Probe {
 /// What a test does when a certain key is read.
 type Meddling = Box<dyn Fn(usize) -> futures_util::future::BoxFuture<'static, ()> + Send + Sync>;
 
+/// A key, what happens after it has been read, and how often it has been.
+type Watched = (Vec<u8>, Arc<Meddling>, usize);
+
 /// The real store, with a place to put one's foot in the door: after a chosen key has been read,
 /// something else happens.
 pub(crate) struct Meddled {
     pub(crate) inner: Arc<SledStore>,
-    on_read: Mutex<Option<(Vec<u8>, Arc<Meddling>, usize)>>,
+    on_read: Mutex<Option<Watched>>,
     pub(crate) commits: Mutex<Vec<Commit>>,
 }
 

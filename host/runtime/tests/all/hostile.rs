@@ -67,10 +67,10 @@ async fn spinning_guests_do_not_keep_others_from_running() {
 async fn every_bound_of_every_host_function_holds() {
     let bench = Bench::new().await;
     let long_key = "k".repeat(257);
-    let many_checks = vec!["check k 1"; 17].join("\n");
-    let many_events = vec!["emit a.b"; 17].join("\n");
-    let many_takes = vec!["take k 1 2 1000"; 17].join("\n");
-    let many_messages = vec!["send"; 9].join("\n");
+    let many_checks = ["check k 1"; 17].join("\n");
+    let many_events = ["emit a.b"; 17].join("\n");
+    let many_takes = ["take k 1 2 1000"; 17].join("\n");
+    let many_messages = ["send"; 9].join("\n");
     let long_code = format!("check k {}", "1".repeat(65));
     for script in [
         format!("get {long_key}"),
@@ -95,7 +95,7 @@ async fn every_bound_of_every_host_function_holds() {
     // At the bound it works.
     let key = "k".repeat(256);
     bench.run(&format!("big {key} 32768")).await.unwrap();
-    bench.run(&vec!["emit a.b"; 16].join("\n")).await.unwrap();
+    bench.run(&["emit a.b"; 16].join("\n")).await.unwrap();
     bench.run("open k x 6\nopen k x 10").await.unwrap();
 }
 
