@@ -15,5 +15,6 @@ mod keys;
 mod otp;
 mod providers;
 mod races;
+mod readme;
 mod secrets;
 mod serving;

@@ -198,8 +198,11 @@ pub fn verify<H: Host>(
     };
 
     let now = host.now();
-    let (mut windows, _) = load(host, &place, now)?;
+    let (mut windows, set_back) = load(host, &place, now)?;
     if let Some((_, room_at)) = longest_reached(&settings.misses, &windows.misses, now) {
+        if set_back {
+            store(host, &place, &windows, now);
+        }
         let refusal = too_many(room_at);
         return Ok(reject(host, &place, &number, "guessing-budget", refusal));
     }

@@ -128,12 +128,14 @@ impl Delivery {
                 });
                 match delivered.await {
                     Ok(Ok(())) => {}
-                    Ok(Err(error)) => {
-                        tracing::error!(message = %id, %error, "the outcome of a delivery could not be stored");
-                    }
-                    // A bug, but the message must not wait for the next start because of it.
-                    Err(_) => {
-                        tracing::error!(message = %id, "a delivery panicked");
+                    // Neither may make the message wait for the next start.
+                    failed => {
+                        match failed {
+                            Ok(Err(error)) => {
+                                tracing::error!(message = %id, %error, "the outcome of a delivery could not be stored");
+                            }
+                            _ => tracing::error!(message = %id, "a delivery panicked"),
+                        }
                         let due = inner.clock.now() + inner.config.backoff_max;
                         inner.queue.put_back(id, priority, due);
                     }
@@ -179,13 +181,6 @@ impl Inner {
         if now >= claim.job.deadline {
             return self.over(claim, Status::Expired, None).await;
         }
-        let message = match self.render(&claim, now) {
-            Ok(message) => message,
-            Err(reason) => {
-                tracing::error!(message = %claim.id, reason, "a message cannot be rendered");
-                return self.over(claim, Status::Failed, None).await;
-            }
-        };
         let Some(provider) = self.provider(&claim) else {
             tracing::error!(message = %claim.id, country = claim.job.country, "no route matches a message");
             return self.over(claim, Status::Failed, None).await;
@@ -200,13 +195,17 @@ impl Inner {
         if at >= claim.job.deadline {
             return self.over(claim, Status::Expired, None).await;
         }
+        let message = match self.render(&claim, at) {
+            Ok(message) => message,
+            Err(reason) => {
+                tracing::error!(message = %claim.id, reason, "a message cannot be rendered");
+                return self.over(claim, Status::Failed, None).await;
+            }
+        };
         if !carries_code && !self.queue.begin(&mut claim, at, &provider).await? {
+            self.queue.forget(claim.id);
             return Ok(());
         }
-        let message = Message {
-            validity: claim.job.deadline.since(at),
-            ..message
-        };
         let outcome = self.sender.send(&provider, &message).await;
         drop(permit);
         let now = self.clock.now();

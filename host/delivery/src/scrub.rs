@@ -1,8 +1,11 @@
 //! Removing codes and telephone numbers from text that providers write.
 
+/// How many characters between two digits do not hide that they belong together: `) (`.
+const BETWEEN_MAX: usize = 3;
+
 /// `text` without runs of five or more digits, which is what codes (6 to 10) and numbers (7 to 15)
-/// are; blanks, hyphens, dots and brackets inside a run do not hide it. Error codes of providers are
-/// at most five digits and have a field of their own.
+/// are; up to three characters that are no letters between two digits do not hide a run. Control
+/// characters become blanks, so that nobody writes a log line of their own.
 pub fn scrub(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut run = String::new();
@@ -21,13 +24,18 @@ pub fn scrub(text: &str) -> String {
         run.clear();
         *digits = 0;
     };
+    let mut between = 0;
     for c in text.chars() {
+        let c = if c.is_control() { ' ' } else { c };
         if c.is_numeric() {
             digits += 1;
+            between = 0;
             run.push(c);
-        } else if matches!(c, ' ' | '-' | '.' | '(' | ')' | '+' | '/' | '\u{a0}') {
+        } else if !c.is_alphabetic() && between < BETWEEN_MAX {
+            between += 1;
             run.push(c);
         } else {
+            between = 0;
             flush(&mut run, &mut digits, &mut clean);
             clean.push(c);
         }
@@ -50,6 +58,9 @@ mod tests {
             ("code 123456.", "code•."),
             ("try 123 456 now", "try• now"),
             ("HTTP 429, wait 30 s", "HTTP 429, wait 30 s"),
+            ("8_1_2_8_8_5", "•"),
+            ("+,1,2,0,2,5,5", "•"),
+            ("a\nb\u{1b}[31m", "a b [31m"),
             ("(202) 555-0123", "•"),
             ("error 1234", "error 1234"),
             ("", ""),

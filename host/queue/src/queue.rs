@@ -126,15 +126,15 @@ pub fn job_row(
     Ok((key, section))
 }
 
-/// A whole job as it rests under `key`.
-fn sealed(
+/// `value` as it rests under `key`.
+fn sealed<T: serde::Serialize>(
     keyring: &Keyring,
     key: &[u8],
-    job: &Job,
+    value: &T,
     expires: Option<UnixMillis>,
 ) -> Result<Section, StoreError> {
     let value = keyring
-        .seal(key, &bytes(job))
+        .seal(key, &bytes(value))
         .map_err(|error| StoreError::Failed(error.to_string()))?;
     Ok(Section {
         state: STATE,
@@ -337,7 +337,8 @@ impl Queue {
         }
     }
 
-    fn forget(&self, id: MessageId) {
+    /// Takes a job that is over, or somebody else's, out of the order.
+    pub fn forget(&self, id: MessageId) {
         self.state().places.remove(&id);
     }
 
@@ -416,7 +417,7 @@ impl Queue {
                 };
                 record(&mut claim.job, attempt);
                 let message = claim.job.clone().into_message(Status::Sent, now);
-                let writes = vec![gone, over(id, &message, kept)];
+                let writes = vec![gone, over(&self.inner.keyring, id, &message, kept)?];
                 let held = self.commit(&claim, now, writes, Some(event)).await?;
                 self.forget(id);
                 Ok(held.is_some())
@@ -442,7 +443,11 @@ impl Queue {
                 let job = sealed(&self.inner.keyring, &jobs_key, &claim.job, None)?;
                 let writes = vec![write(jobs_key, job)];
                 let held = self.commit(&claim, now, writes, Some(event)).await?;
-                self.put_back(id, claim.job.priority, due);
+                if held.is_some() {
+                    self.put_back(id, claim.job.priority, due);
+                } else {
+                    self.forget(id);
+                }
                 Ok(held.is_some())
             }
             Finish::Over { status, attempt } => {
@@ -461,7 +466,7 @@ impl Queue {
                     write(key, job)
                 } else {
                     let message = claim.job.clone().into_message(status, now);
-                    over(id, &message, kept)
+                    over(&self.inner.keyring, id, &message, kept)?
                 };
                 let held = self
                     .commit(&claim, now, vec![gone, last], Some(event))
@@ -509,14 +514,16 @@ impl Queue {
     }
 }
 
-/// The row of a message that is over. It holds nothing that would have to be sealed.
-fn over(id: MessageId, message: &MessageRow, kept: Option<UnixMillis>) -> Write {
-    let section = Section {
-        state: STATE,
-        expires: kept,
-        value: bytes(message),
-    };
-    write(key(MESSAGES, id), section)
+/// The row of a message that is over: sealed as well, since what providers have said is in it.
+fn over(
+    keyring: &Keyring,
+    id: MessageId,
+    message: &MessageRow,
+    kept: Option<UnixMillis>,
+) -> Result<Write, StoreError> {
+    let key = key(MESSAGES, id);
+    let section = sealed(keyring, &key, message, kept)?;
+    Ok(write(key, section))
 }
 
 fn event(claim: &Claim, kind: &str, at: UnixMillis, facts: &[(&str, &str)]) -> Event {
@@ -760,7 +767,10 @@ mod tests {
         else {
             panic!("a message's row");
         };
-        let message: MessageRow = postcard::from_bytes(&host.value).expect("readable");
+        let plain = keyring()
+            .unseal(&key(MESSAGES, id), &host.value)
+            .expect("sealed");
+        let message: MessageRow = postcard::from_bytes(&plain).expect("readable");
         assert_eq!(message.status, Status::Sent);
         assert_eq!(
             message.attempts.len(),

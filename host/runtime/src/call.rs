@@ -156,6 +156,8 @@ pub(crate) struct Run {
     pub(crate) queue_full: bool,
     pub(crate) store_error: Option<StoreError>,
     pub(crate) busy: bool,
+    /// What is to be done when the run counts: instances of nested calls go back.
+    pub(crate) finished: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 /// Holds a run whose instance was dropped in the middle of it: a cut-off call still has tries to
@@ -214,15 +216,10 @@ impl Run {
             self.dropped_lines += 1;
             return;
         }
-        let cut = text
-            .char_indices()
-            .map(|(at, _)| at)
-            .find(|at| *at >= limits.log_line_bytes)
-            .unwrap_or(text.len());
         self.log.push(Line {
             component: self.stack.last().cloned().unwrap_or_default(),
             level,
-            text: scrub(&text[..cut]),
+            text: scrub(cut(text, limits.log_line_bytes)),
         });
     }
 
@@ -233,6 +230,11 @@ impl Run {
         }
         wasmtime::Error::new(error)
     }
+}
+
+/// At most `bytes_max` bytes of `text`, whole characters.
+pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
 }
 
 /// Rows of components lie under their names.
@@ -344,6 +346,7 @@ where
             queue_full: false,
             store_error: None,
             busy: false,
+            finished: Vec::new(),
         });
         let Finished {
             ended,
@@ -360,10 +363,13 @@ where
             queue_full,
             store_error,
             busy: was_busy,
+            finished,
             ..
         } = *this;
         kept = was_kept;
         if let Some(error) = store_error {
+            // Where the store fails for good this fails as well, and there is nothing more to be done.
+            let _ = settle_counts(&host.store, instant, &transaction.counted()).await;
             return Err(error.into());
         }
         if hold.is_some() && matches!(ended, Ended::WallClock) {
@@ -424,11 +430,13 @@ where
                         .announce(job.place, job.id, job.due, job.priority);
                 }
                 instance.map(keep);
+                finished.into_iter().for_each(|keep| keep());
                 Ok(answer)
             }
             Ended::Err(text) => {
                 instance.map(keep);
-                Err(failed(format!("it answered: {}", scrub(&text)), false))
+                let text = scrub(cut(&text, limits.log_line_bytes));
+                Err(failed(format!("it answered: {text}"), false))
             }
             Ended::Trap(_) if queue_full => Err(CallError::QueueFull {
                 retry_after: Duration::from_secs(5),
@@ -436,7 +444,11 @@ where
             Ended::Trap(_) if was_busy => Err(busy()),
             Ended::Trap(error) => {
                 let timed_out = error.downcast_ref::<TimeOver>().is_some();
-                Err(failed(scrub(&reason(&error)), timed_out))
+                let reason = reason(&error);
+                Err(failed(
+                    scrub(cut(&reason, limits.log_line_bytes)),
+                    timed_out,
+                ))
             }
             Ended::WallClock => Err(failed(
                 format!("it took longer than {:?}", limits.service_wall),

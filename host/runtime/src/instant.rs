@@ -31,8 +31,10 @@ impl Instants {
 
     /// The instant of a run that begins now.
     pub(crate) fn now(&self) -> UnixMillis {
-        let now = self.clock.now();
+        // In this order: a thread that stops in between must not take its own delay for a clock that
+        // was set back.
         let newest = self.store.newest_instant();
+        let now = self.clock.now();
         if now >= newest {
             return now;
         }

@@ -18,6 +18,8 @@ pub struct Limits {
     pub epoch: Duration,
     /// Linear memory of one instance, in bytes.
     pub memory_bytes: usize,
+    /// Bytes that one call of a host function may hand to the host, and an export's answer.
+    pub hostcall_bytes: usize,
     /// Elements of one table.
     pub table_elements: usize,
     /// How many instances there are at once, over all components.
@@ -55,6 +57,7 @@ impl Default for Limits {
             provider_wall: Duration::from_secs(20),
             epoch: Duration::from_millis(5),
             memory_bytes: 64 * 1024 * 1024,
+            hostcall_bytes: 4 * 1024 * 1024,
             table_elements: 20_000,
             instances: 1_000,
             service_calls: 256,

@@ -58,12 +58,11 @@ impl Meter {
 }
 
 /// Ends the guest in `store` when the time on its meter is over, and lets others run meanwhile.
-pub(crate) fn watch<T: 'static>(store: &mut Store<T>, meter: fn(&T) -> Option<&Arc<Meter>>) {
+pub(crate) fn watch<T: 'static>(store: &mut Store<T>, meter: fn(&T) -> &Arc<Meter>) {
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |store| {
-        if let Some(meter) = meter(store.data())
-            && meter.used() > meter.budget
-        {
+        let meter = meter(store.data());
+        if meter.used() > meter.budget {
             return Err(wasmtime::Error::new(TimeOver(meter.budget)));
         }
         Ok(UpdateDeadline::Yield(1))

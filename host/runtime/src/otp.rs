@@ -4,7 +4,7 @@ use countersign_types::UnixMillis;
 
 use crate::Runtime;
 use crate::bindings::service::countersign::service::otp_types as wit;
-use crate::call::{CallContext, CallError, Host};
+use crate::call::{CallContext, CallError, Host, cut};
 use crate::phone::Parsed;
 use crate::runtime::Subject;
 
@@ -73,8 +73,8 @@ pub enum VerifyVerdict {
 
 fn refusal(refusal: wit::Refusal) -> Refusal {
     Refusal {
-        text: refusal.text,
-        field: refusal.field,
+        text: cut(&refusal.text, 256).to_owned(),
+        field: refusal.field.map(|field| cut(&field, 64).to_owned()),
         retry_at: refusal.retry_at.map(UnixMillis),
     }
 }

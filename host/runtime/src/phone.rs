@@ -56,7 +56,7 @@ impl Parsed {
             return entry.result.clone();
         }
         let result = parse(text, region);
-        if self.0.len() < KEPT_MAX {
+        if self.0.len() < KEPT_MAX && text.len() <= TEXT_BYTES_MAX {
             self.0.push(Entry {
                 text: text.to_owned(),
                 region: region.map(str::to_owned),

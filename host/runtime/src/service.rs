@@ -33,6 +33,8 @@ pub(crate) struct Identity {
 pub struct Call {
     pub(crate) identity: Arc<Identity>,
     pub(crate) run: Option<Box<Run>>,
+    /// What the instance's own time is charged to outside a call: its start, and `describe`.
+    start: Arc<Meter>,
     world: Arc<wasi::World>,
     wasi: WasiCtx,
     table: ResourceTable,
@@ -212,11 +214,13 @@ impl<W: World> Service<W> {
     }
 
     async fn describe(&self) -> Result<types::Manifest, String> {
-        let meter = Meter::new(self.host.limits.service_time);
-        let asked = meter.run(async {
+        let asked = async {
             let mut instance = self.instantiate().await?;
-            instance.exports.describe(&mut instance.store).await
-        });
+            let start = instance.store.data().start.clone();
+            start
+                .run(instance.exports.describe(&mut instance.store))
+                .await
+        };
         let manifest = match tokio::time::timeout(self.host.limits.service_wall, asked).await {
             Ok(Ok(manifest)) => manifest,
             Ok(Err(error)) => return Err(reason(&error)),
@@ -244,17 +248,20 @@ impl<W: World> Service<W> {
         let call = Call {
             identity: self.identity.clone(),
             run: None,
+            start: Meter::new(limits.service_time),
             wasi: wasi::context(&world, &self.host.clock, &*self.host.entropy),
             world,
-            table: ResourceTable::new(),
+            table: wasi::table(),
             limits: store_limits(limits),
         };
         let mut store = Store::new(&self.engine, call);
+        store.set_hostcall_fuel(limits.hostcall_bytes);
         store.limiter(|call| &mut call.limits);
         meter::watch(&mut store, |call: &Call| {
-            call.run.as_ref().map(|run| &run.meter)
+            call.run.as_ref().map_or(&call.start, |run| &run.meter)
         });
-        let exports = W::instantiate(&self.pre, &mut store).await?;
+        let start = store.data().start.clone();
+        let exports = start.run(W::instantiate(&self.pre, &mut store)).await?;
         Ok(Instance {
             store,
             exports,
@@ -295,8 +302,9 @@ impl<W: World> Service<W> {
         wall: Duration,
         function: impl for<'a> FnOnce(&'a W, &'a mut Store<Call>, types::Context) -> Export<'a, R>,
     ) -> Finished<R, Instance<W>> {
+        let deadline = tokio::time::Instant::now() + wall;
         // A component's own start code runs here, so this is bounded as well.
-        let instance = match tokio::time::timeout(wall, self.instance()).await {
+        let instance = match tokio::time::timeout_at(deadline, self.instance()).await {
             Ok(instance) => instance,
             Err(_) => Err(wasmtime::Error::msg("its start took too long")),
         };
@@ -314,7 +322,7 @@ impl<W: World> Service<W> {
         let rescue = run.rescue.clone();
         let context = enter(&mut instance.store, run);
         let call = function(&instance.exports, &mut instance.store, context);
-        let ended = match tokio::time::timeout(wall, meter.run(call)).await {
+        let ended = match tokio::time::timeout_at(deadline, meter.run(call)).await {
             Ok(Ok(Ok(answer))) => Ended::Ok(answer),
             Ok(Ok(Err(text))) => Ended::Err(text),
             Ok(Err(error)) => Ended::Trap(error),
@@ -421,9 +429,11 @@ pub(crate) async fn nested<W: World, R>(
         }
     }
     run.stack.pop();
-    outer.run = Some(run);
     if result.is_ok() {
-        service.keep(instance);
+        // Kept only when the run counts: an instance that saw what is no longer true is not used again.
+        let service = service.clone();
+        run.finished.push(Box::new(move || service.keep(instance)));
     }
+    outer.run = Some(run);
     result
 }

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,7 +130,7 @@ pub(crate) fn serve(config: Config) -> Result<(), ServeError> {
     outcome
 }
 
-async fn run(config: Config, back: &tokio::runtime::Handle) -> Result<(), ServeError> {
+async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), ServeError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let mut signals = Signals::listen().map_err(ServeError::System)?;
@@ -150,6 +150,7 @@ async fn run(config: Config, back: &tokio::runtime::Handle) -> Result<(), ServeE
         config.api_key.as_ref(),
         config.admin_token.as_ref(),
     );
+    config.http.connections_max = connections_possible(config.http.connections_max);
     let (api, calls) = Api::new(config.http, gate, Health::default());
     let (stop, stopped) = watch::channel(false);
     let front = tokio::spawn(connections::serve(
@@ -254,8 +255,8 @@ async fn decide_mode(config: &Config, store: &Arc<dyn Store>) -> Result<Mode, Se
             NeedsKey::Provider => "a provider is configured that sends real messages".to_owned(),
         },
         help: format!(
-            "make one: countersign keys create --data {}\nor say that you know better: --open",
-            config.folders.data.display()
+            "make one: {}\nor say that you know better: --open",
+            make_key(&config.folders)
         ),
     })?;
     match mode {
@@ -263,15 +264,68 @@ async fn decide_mode(config: &Config, store: &Arc<dyn Store>) -> Result<Mode, Se
         Mode::Open {
             loopback_only: true,
         } => tracing::warn!(
-            "open mode: there is no API key, so anybody on this machine may call; messages only go to the terminal; the first key ends it: countersign keys create"
+            "open mode: there is no API key, so anybody on this machine may call; messages only go to the terminal; the first key ends it: {}",
+            make_key(&config.folders)
         ),
         Mode::Open {
             loopback_only: false,
         } => tracing::warn!(
-            "open mode by --open: anybody who reaches this server may send messages; the first key ends it: countersign keys create"
+            "open mode by --open: anybody who reaches this server may send messages; the first key ends it: {}",
+            make_key(&config.folders)
         ),
     }
     Ok(mode)
+}
+
+/// The line to type for the first key of this very data folder, from wherever it is typed.
+fn make_key(folders: &Folders) -> String {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let keys = if folders.keys == folders.data.join("keys") {
+        String::new()
+    } else {
+        format!("COUNTERSIGN_KEYS='{}' ", absolute(&folders.keys).display())
+    };
+    let program = std::env::current_exe().map_or_else(
+        |_| "countersign".to_owned(),
+        |path| path.display().to_string(),
+    );
+    let data = absolute(&folders.data);
+    format!("{keys}{program} keys create --data '{}'", data.display())
+}
+
+/// How many file descriptors are kept for what is not a connection of a client: the store, components'
+/// requests, the control socket.
+const DESCRIPTORS_KEPT: u64 = 512;
+
+/// How many connections of clients this process can have: as many as are asked for, within what the
+/// operating system grants once it has been asked for all. Otherwise clients that do nothing would
+/// leave none for deliveries.
+fn connections_possible(asked: usize) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let granted = if setrlimit(Resource::Nofile, all).is_ok() {
+        limit.maximum
+    } else {
+        limit.current
+    };
+    let Some(granted) = granted else {
+        return asked;
+    };
+    let kept = DESCRIPTORS_KEPT.min(granted / 2);
+    let possible = usize::try_from(granted - kept).unwrap_or(usize::MAX);
+    if possible < asked {
+        tracing::warn!(
+            asked,
+            possible,
+            "the limit of open files leaves room for fewer connections than http.connections-max; raise it with ulimit -n"
+        );
+    }
+    asked.min(possible)
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -431,6 +485,7 @@ fn limits(given: config::Limits) -> Limits {
     span(&mut limits.provider_wall, given.provider_wall_ms);
     span(&mut limits.epoch, given.epoch_ms);
     size(&mut limits.memory_bytes, given.memory_bytes);
+    size(&mut limits.hostcall_bytes, given.hostcall_bytes);
     size(&mut limits.table_elements, given.table_elements);
     count(&mut limits.instances, given.instances);
     size(&mut limits.service_calls, given.service_calls);
@@ -463,10 +518,10 @@ async fn sweep(store: Arc<dyn Store>, clock: Arc<dyn Clock>) {
         match store.sweep(clock.now()).await {
             Ok(true) => tokio::time::sleep(SWEEP_PAUSE).await,
             Ok(false) => tokio::time::sleep(SWEEP_STEP).await,
-            // The server ends by itself when the store has failed.
+            // The server ends by itself when the store has failed for good.
             Err(error) => {
-                tracing::debug!(%error, "expired rows are no longer removed");
-                return;
+                tracing::error!(%error, "expired rows could not be removed");
+                tokio::time::sleep(SWEEP_PAUSE).await;
             }
         }
     }

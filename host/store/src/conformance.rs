@@ -399,6 +399,7 @@ async fn a_rolled_back_part_leaves_only_counted_tries(store: &Arc<dyn Store>) {
     finish(store, setup).await.expect("committed");
     let mut run = run_at(store, at(0));
     put(&mut run, "outer", "x").await;
+    run.count(b"c", one_more()).await.expect("counted");
     let savepoint = run.savepoint();
     put(&mut run, "outer", "changed").await;
     put(&mut run, "inner", "x").await;
@@ -421,7 +422,7 @@ async fn a_rolled_back_part_leaves_only_counted_tries(store: &Arc<dyn Store>) {
     assert_eq!(get(&mut read, "inner").await, None);
     assert_eq!(
         read.host(b"c").await.expect("read").expect("there").value,
-        b"1"
+        b"2"
     );
     assert_eq!(
         read.host(b"new").await.expect("read"),

@@ -65,6 +65,9 @@ pub struct Counted {
     recount: Recount,
 }
 
+/// About how many rows one scan looks at.
+const LOOKED_AT_MAX: usize = 1_024;
+
 /// What a rollback goes back to.
 #[derive(Debug)]
 pub struct Savepoint {
@@ -72,6 +75,7 @@ pub struct Savepoint {
     sums: usize,
     takes: usize,
     events: usize,
+    counted: usize,
 }
 
 /// One run of a call.
@@ -119,16 +123,15 @@ impl Transaction {
         self.rows.len() + self.sums.len() + self.takes.len() + scanned
     }
 
-    /// Whether it would write anything.
-    pub fn writes(&self) -> bool {
-        !(self.sums.is_empty() && self.takes.is_empty() && self.events.is_empty())
-            || self.rows.values().any(|row| row.dirty)
-    }
-
     async fn row(&mut self, key: &[u8]) -> Result<&mut Seen, TransactionError> {
         if self.sums.iter().any(|sum| sum.key == key) {
             return Err(TransactionError::Misuse(
                 "a sum was read in the call that adds to it".to_owned(),
+            ));
+        }
+        if self.takes.iter().any(|take| take.key == key) {
+            return Err(TransactionError::Misuse(
+                "a limit was read or written in the call that takes from it".to_owned(),
             ));
         }
         if !self.rows.contains_key(key) {
@@ -292,6 +295,7 @@ impl Transaction {
         // The store's rows up to the limit; rows that this run has deleted or that have expired do
         // not fill the page, so it may take several looks.
         let mut end = to.to_vec();
+        let mut looked = 0;
         loop {
             let page = self.store.scan(&cursor, to, limit + 1).await?;
             let exhausted = page.len() <= limit;
@@ -317,6 +321,13 @@ impl Transaction {
             if exhausted {
                 break;
             }
+            looked += limit;
+            if looked >= LOOKED_AT_MAX {
+                // Little was found among much that has expired or belongs to the host: the caller
+                // goes on from here, if it likes.
+                end = cursor.clone();
+                break;
+            }
         }
         // Rows that exist in this run only.
         for (key, own) in &self.rows {
@@ -331,7 +342,10 @@ impl Transaction {
             }
         }
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let next = (found.len() > limit).then(|| found[limit].0.clone());
+        let next = match found.get(limit) {
+            Some((key, _)) => Some(key.clone()),
+            None => (end.as_slice() < to).then(|| end.clone()),
+        };
         found.truncate(limit);
         self.scans.push(ScanRead {
             from: from.to_vec(),
@@ -363,6 +377,11 @@ impl Transaction {
     ///
     /// When the store fails, or the row is no limit.
     pub async fn take(&mut self, take: Take) -> Result<Result<(), UnixMillis>, TransactionError> {
+        if self.rows.contains_key(&take.key) {
+            return Err(TransactionError::Misuse(
+                "a limit was taken from in the call that reads or writes it".to_owned(),
+            ));
+        }
         if let Some((_, until)) = self.rulings.0.iter().find(|(ruled, _)| *ruled == take) {
             return Ok(Err(*until));
         }
@@ -400,6 +419,7 @@ impl Transaction {
             sums: self.sums.len(),
             takes: self.takes.len(),
             events: self.events.len(),
+            counted: self.counted.len(),
         }
     }
 
@@ -422,7 +442,8 @@ impl Transaction {
         self.sums.truncate(savepoint.sums);
         self.takes.truncate(savepoint.takes);
         self.events.truncate(savepoint.events);
-        recount(&mut self.rows, &self.counted);
+        // Earlier tries are in what was restored.
+        recount(&mut self.rows, &self.counted[savepoint.counted..]);
     }
 
     /// What the committer is to judge.

@@ -106,10 +106,16 @@ impl View<'_> {
     /// much yet.
     pub(crate) fn key(&self, key: &str) -> wasmtime::Result<Vec<u8>> {
         bounded("a storage key", key, 1, 256)?;
+        self.may_touch()?;
+        Ok(self.run.key(key))
+    }
+
+    /// Traps when the call has touched as many rows as it may.
+    pub(crate) fn may_touch(&self) -> wasmtime::Result<()> {
         if self.run.transaction.touched() >= KEYS_MAX {
             return misuse(format!("more than {KEYS_MAX} keys in one call"));
         }
-        Ok(self.run.key(key))
+        Ok(())
     }
 }
 

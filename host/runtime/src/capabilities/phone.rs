@@ -2,7 +2,7 @@
 
 use countersign_types::NumberKind;
 
-use super::Access;
+use super::{Access, bounded};
 use crate::bindings::service::countersign::service::phone::{Host, Kind, Number, PhoneError};
 use crate::phone;
 
@@ -12,6 +12,9 @@ impl Host for Access<'_> {
         text: String,
         region: Option<String>,
     ) -> wasmtime::Result<Result<Number, PhoneError>> {
+        if let Some(region) = &region {
+            bounded("a region", region, 2, 3)?;
+        }
         let view = self.view()?;
         let region = region.or_else(|| view.run.host.default_region.clone());
         let parsed = view.run.kept.phones.parse(&text, region.as_deref());

@@ -1,5 +1,7 @@
 //! `countersign:service/queue`: messages in the call's transaction.
 
+use std::time::Duration;
+
 use countersign_delivery::Template;
 use countersign_queue::{Job, job_row};
 use countersign_types::{Entropy, MessageId, Priority, SeededEntropy, UnixMillis};
@@ -11,6 +13,8 @@ use crate::call::{Enqueued, misuse};
 
 const MESSAGES_MAX: u32 = 8;
 const VARIABLES_MAX: usize = 16;
+/// A message that waits longer than this serves nobody.
+const DEADLINE_MAX: Duration = Duration::from_secs(72 * 3600);
 
 impl queue::Host for Access<'_> {
     async fn enqueue(&mut self, job: queue::Job) -> wasmtime::Result<String> {
@@ -58,6 +62,12 @@ impl queue::Host for Access<'_> {
             },
             attempts: Vec::new(),
         };
+        if job.deadline > now + DEADLINE_MAX {
+            return misuse("a message whose deadline is more than 72 hours away");
+        }
+        if job.due >= job.deadline {
+            return misuse("a message that is due only at or after its deadline");
+        }
         if job.deadline <= now {
             return misuse("a message whose deadline is over");
         }
@@ -88,7 +98,7 @@ impl queue::Host for Access<'_> {
 
 fn check_bounds(job: &queue::Job) -> wasmtime::Result<()> {
     if job.channel != "sms" {
-        return misuse(format!("the channel `{}` does not exist", job.channel));
+        return misuse("a message's channel must be `sms`");
     }
     bounded("a receiver", &job.to, 1, 16)?;
     bounded("a template's name", &job.template, 1, 64)?;

@@ -100,7 +100,8 @@ impl Host for Access<'_> {
         // An empty start is the start of the key space.
         let space = view.run.key("");
         let from = cursor.unwrap_or(range.from);
-        if from.len() > 256 || range.to.as_ref().is_some_and(|to| to.len() > 256) {
+        // A page that ended between two keys goes on one byte after the last.
+        if from.len() > 257 || range.to.as_ref().is_some_and(|to| to.len() > 256) {
             return misuse("a storage key has more than 256 bytes");
         }
         let from = [space.as_slice(), from.as_bytes()].concat();
@@ -109,7 +110,7 @@ impl Host for Access<'_> {
             // `0` follows the `/` that ends the component's name.
             None => [&space[..space.len() - 1], b"0"].concat(),
         };
-        view.key("scan")?;
+        view.may_touch()?;
         let (found, next) = match view.run.transaction.scan(&from, &to, limit as usize).await {
             Ok(found) => found,
             Err(error) => return Err(view.run.failed(error)),

@@ -17,6 +17,16 @@ pub enum GrantError {
         /// The entry.
         entry: String,
     },
+    /// The component asks for an address of the operator's own network.
+    #[error(
+        "the component of the provider `{provider}` asks for `{entry}`, an address that is not on the Internet; if that is right, write it into `allow-hosts`"
+    )]
+    OwnNetwork {
+        /// The provider's configured name.
+        provider: String,
+        /// The entry.
+        entry: String,
+    },
     /// `base-url` is no URL that may be called.
     #[error("the `base-url` of the provider `{provider}` cannot be used: {reason}")]
     BaseUrl {
@@ -37,6 +47,18 @@ pub enum GrantError {
         /// What the component says of it.
         description: String,
     },
+    /// Something is configured that the component does not know: most likely misspelt.
+    #[error("the provider `{provider}` has no {kind} `{name}`; it knows: {known}")]
+    Unknown {
+        /// The provider's configured name.
+        provider: String,
+        /// `setting` or `credential`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// All that the component asks for.
+        known: String,
+    },
     /// The HTTP client cannot be had.
     #[error("the provider `{provider}` has no HTTP client: {reason}")]
     Client {
@@ -55,7 +77,29 @@ pub(crate) struct Need {
     pub(crate) required: bool,
 }
 
-/// Whether everything that the component requires is configured.
+/// The hosts that a component's own manifest may grant it: none in the operator's network, which only
+/// the operator opens.
+pub(super) fn from_manifest(
+    config: &ProviderConfig,
+    hosts: Vec<String>,
+) -> Result<Vec<String>, GrantError> {
+    for entry in &hosts {
+        let address = parse(entry).and_then(|allowed| match allowed.host {
+            Host::Domain(_) => None,
+            Host::Ipv4(address) => Some(IpAddr::V4(address)),
+            Host::Ipv6(address) => Some(IpAddr::V6(address)),
+        });
+        if address.is_some_and(is_private) {
+            return Err(GrantError::OwnNetwork {
+                provider: config.name.clone(),
+                entry: entry.clone(),
+            });
+        }
+    }
+    Ok(hosts)
+}
+
+/// Whether everything that the component requires is configured, and nothing that it does not know.
 pub(super) fn check_needs(
     config: &ProviderConfig,
     settings: &[Need],
@@ -67,6 +111,32 @@ pub(super) fn check_needs(
         name: need.name.clone(),
         description: need.description.clone(),
     };
+    let configured = config
+        .settings
+        .iter()
+        .map(|(name, _)| ("setting", name, settings));
+    let secrets = config
+        .credentials
+        .iter()
+        .map(|(name, _)| ("credential", name, credentials));
+    for (kind, name, needs) in configured.chain(secrets) {
+        if !needs.iter().any(|need| need.name == *name) {
+            let known: Vec<_> = needs
+                .iter()
+                .map(|need| format!("`{}`", need.name))
+                .collect();
+            return Err(GrantError::Unknown {
+                provider: config.name.clone(),
+                kind,
+                name: name.clone(),
+                known: if known.is_empty() {
+                    "none".to_owned()
+                } else {
+                    known.join(", ")
+                },
+            });
+        }
+    }
     for need in settings.iter().filter(|need| need.required) {
         if !config.settings.iter().any(|(name, _)| *name == need.name) {
             return Err(missing("setting", need));
@@ -297,6 +367,27 @@ mod tests {
         for entry in ["", "a/b", "a b", "user@host", "http://x"] {
             assert!(grant(&[entry], None).is_err(), "{entry}");
         }
+    }
+
+    #[test]
+    fn a_manifest_opens_no_door_into_the_operators_network() {
+        let config = ProviderConfig {
+            name: "p".into(),
+            component: Vec::new(),
+            settings: Vec::new(),
+            credentials: Vec::new(),
+            allow_hosts: None,
+            terminal: false,
+            concurrency: 1,
+        };
+        for host in ["127.0.0.1", "169.254.169.254:80", "[::1]"] {
+            let refused = from_manifest(&config, vec![host.into()]);
+            assert!(
+                matches!(refused, Err(GrantError::OwnNetwork { .. })),
+                "{host}"
+            );
+        }
+        assert!(from_manifest(&config, vec!["api.example.com".into()]).is_ok());
     }
 
     #[test]

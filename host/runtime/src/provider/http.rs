@@ -12,7 +12,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use super::grant::{Grant, is_private};
+use super::grant::is_private;
 use super::since_v0_1::wit::http::{
     Authorization, Body, Failure, Host, Method, Request, Response, Text,
 };
@@ -39,7 +39,7 @@ const REFUSED_HEADERS: [&str; 10] = [
 ];
 
 /// A client for one provider: its own pool of connections.
-pub(super) fn client(_: &Grant, limits: &Limits) -> reqwest::Result<reqwest::Client> {
+pub(super) fn client(limits: &Limits) -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder()
         .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
@@ -190,6 +190,9 @@ fn build(grants: &Grants, limits: &Limits, request: Request) -> Result<reqwest::
             return Err(not_sent("the body is too long"));
         }
         Body::Bytes(bytes) => builder.body(bytes),
+        Body::Form(fields) if form_bytes(&fields) > limits.http_body_bytes => {
+            return Err(not_sent("the form is too long"));
+        }
         Body::Form(fields) if fields.len() > FORM_FIELDS_MAX => {
             return Err(not_sent(format!("more than {FORM_FIELDS_MAX} form fields")));
         }
@@ -207,6 +210,13 @@ fn build(grants: &Grants, limits: &Limits, request: Request) -> Result<reqwest::
         .timeout(asked.map_or(limits.http_request, |asked| asked.min(limits.http_request)))
         .build()
         .map_err(|error| not_sent(describe(&error)))
+}
+
+fn form_bytes(fields: &[(String, String)]) -> usize {
+    fields
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum()
 }
 
 fn plain_headers(pairs: &[(String, String)]) -> Result<HeaderMap, Failure> {
@@ -268,6 +278,9 @@ fn authorization(
             (header_name(&header.name)?, value)
         }
     };
+    if value.len() > HEADER_BYTES_MAX {
+        return Err(not_sent("the authorization is too long"));
+    }
     let mut value = HeaderValue::from_str(&value)
         .map_err(|_| not_sent("a credential has characters that no header may have"))?;
     value.set_sensitive(true);

@@ -4,17 +4,17 @@ use countersign_delivery::scrub;
 
 use super::Call;
 use super::since_v0_1::wit::{log, settings, terminal};
+use crate::call::cut;
 
 impl Call {
     /// Writes a line to the operator's log, without numbers, codes and credentials.
     fn line(&self, level: log::Level, text: &str) {
         let provider = &self.grants.name;
-        let cut = text
-            .char_indices()
-            .map(|(at, _)| at)
-            .find(|at| *at >= self.limits.log_line_bytes)
-            .unwrap_or(text.len());
-        let text = scrub(&self.grants.credentials.scrub(&text[..cut]));
+        // Cleaned before it is cut, since half a credential would not be known again; bounded before
+        // that, since a guest may say much.
+        let bounded = cut(text, 4 * self.limits.log_line_bytes);
+        let clean = scrub(&self.grants.credentials.scrub(bounded));
+        let text = cut(&clean, self.limits.log_line_bytes);
         match level {
             log::Level::Error => {
                 tracing::error!(target: "countersign::provider", provider, "{text}")

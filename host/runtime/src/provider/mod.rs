@@ -144,7 +144,10 @@ impl Provider {
                 name: config.name.clone(),
                 reason,
             })?;
-        let hosts = config.allow_hosts.clone().unwrap_or(manifest.hosts);
+        let hosts = match config.allow_hosts.clone() {
+            Some(hosts) => hosts,
+            None => grant::from_manifest(&config, manifest.hosts)?,
+        };
         grant::check_needs(&config, &manifest.settings, &manifest.credentials)?;
         provider.grants = Arc::new(Grants::new(&config, &hosts, limits)?);
         Ok(provider)
@@ -181,7 +184,7 @@ impl Provider {
             lines: 0,
             wasi: wasi::context(&world, &self.clock, &*self.entropy),
             world,
-            table: ResourceTable::new(),
+            table: wasi::table(),
             store_limits: StoreLimitsBuilder::new()
                 .memory_size(limits.memory_bytes)
                 .table_elements(limits.table_elements)
@@ -189,8 +192,9 @@ impl Provider {
                 .build(),
         };
         let mut store = Store::new(&self.engine, call);
+        store.set_hostcall_fuel(limits.hostcall_bytes);
         store.limiter(|call| &mut call.store_limits);
-        meter::watch(&mut store, |call: &Call| Some(&call.meter));
+        meter::watch(&mut store, |call: &Call| &call.meter);
         (store, meter, seen)
     }
 
@@ -205,17 +209,26 @@ impl Provider {
         log::write_output(store.data());
         match ended {
             Ok(Ok(answer)) => answer.map_err(|error| SendError {
-                text: scrub(&error.text),
+                text: self.clean(&error.text, message),
+                // A provider's own error codes are at most five digits, so that a longer one is
+                // something else.
+                provider_code: error.provider_code.map(|code| self.clean(&code, message)),
                 ..error
             }),
-            Ok(Err(error)) => self.judge(&seen, &reason(&error)),
+            Ok(Err(error)) => self.judge(&seen, &self.clean(&reason(&error), message)),
             Err(_) => self.judge(&seen, "it took too long"),
         }
     }
 
+    /// What a provider says of `message`, without credentials, codes and numbers.
+    fn clean(&self, text: &str, message: &Message) -> String {
+        let text = self.grants.credentials.scrub(text);
+        let number = message.to.trim_start_matches('+');
+        scrub(&text.replace(number, "•"))
+    }
+
     /// What became of a message whose component failed, by what the host saw of its requests.
     fn judge(&self, seen: &Seen, reason: &str) -> Result<Accepted, SendError> {
-        let reason = scrub(reason);
         tracing::error!(
             provider = self.grants.name,
             reason,
@@ -246,7 +259,7 @@ impl Grants {
         limits: &Limits,
     ) -> Result<Grants, GrantError> {
         let hosts = Grant::new(config, hosts)?;
-        let client = http::client(&hosts, limits).map_err(|error| GrantError::Client {
+        let client = http::client(limits).map_err(|error| GrantError::Client {
             provider: config.name.clone(),
             reason: format!("{error:#}"),
         })?;

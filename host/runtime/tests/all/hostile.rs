@@ -87,6 +87,8 @@ async fn every_bound_of_every_host_function_holds() {
         "open k x 11".to_owned(),
         "send nothing-there".to_owned(),
         "put k x\nadd k 1".to_owned(),
+        "put k x\ntake k 1 2 1000".to_owned(),
+        "take k 1 2 1000\nopen k".to_owned(),
         format!("emit {}", "e".repeat(65)),
     ] {
         let (component, reason) = failure(bench.run(&script).await);

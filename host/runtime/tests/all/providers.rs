@@ -202,9 +202,30 @@ async fn a_missing_credential_is_named_at_start() {
 }
 
 #[tokio::test]
+async fn a_setting_that_the_component_does_not_know_is_named_at_start() {
+    let mut config = config("http://127.0.0.1:9");
+    config.settings.push(("color".into(), "red".into()));
+    let error = start(config).await;
+    assert!(
+        error.to_string().contains("`color`") && error.to_string().contains("`colour`"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn what_a_provider_echoes_of_its_credential_is_removed() {
+    let (address, _requests) = server(OK).await;
+    let error = send(address, &format!("fail your token {TOKEN} is wrong"))
+        .await
+        .unwrap_err();
+    assert!(!error.text.contains(TOKEN), "{error:?}");
+}
+
+#[tokio::test]
 async fn the_terminal_is_for_the_console_provider_alone() {
     let mut config = config("http://127.0.0.1:9");
     config.component = countersign_embedded::PROVIDER_CONSOLE.to_vec();
+    config.settings.clear();
     let error = start(config).await;
     assert!(error.to_string().contains("terminal"), "{error}");
 }

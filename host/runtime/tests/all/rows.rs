@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use countersign_delivery::{Delivery, DeliveryConfig, Route, Sender};
-use countersign_queue::ChallengeRef;
 use countersign_runtime::{Limits, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict};
+use countersign_store::Body;
 use countersign_types::{Accepted, Message, SendError, SystemEntropy};
 
 use crate::bench::{Bench, context};
@@ -137,28 +137,38 @@ async fn a_check_costs_the_same_commit_whether_or_not_there_is_a_challenge() {
     assert_eq!(bench.store.last_commit(), (1, 1));
 }
 
-#[test]
-fn a_challenge_reference_holds_no_digits() {
-    // What rests on disk of a code: everything it is derived from, but for the key.
-    let reference = ChallengeRef {
-        id: [1; 16],
-        key_id: 1,
-        service: String::new(),
-        purpose: String::new(),
-        subject: String::new(),
-        digits: 6,
-        expires: crate::bench::NOW,
+#[tokio::test]
+async fn no_row_of_a_send_holds_the_code_even_when_it_is_opened() {
+    let bench = Bench::with(Limits::default(), countersign_embedded::OTP, Vec::new()).await;
+    let request = SendRequest {
+        phone: "+12025550123".into(),
+        ..SendRequest::default()
     };
-    let ChallengeRef {
-        id: _,
-        key_id: _,
-        service: _,
-        purpose: _,
-        subject: _,
-        digits: 6,
-        expires: _,
-    } = reference
-    else {
-        panic!("`digits` is how many, not which");
-    };
+    bench.runtime.otp_send(&context(), request).await.unwrap();
+    let taken = Arc::new(Taken::default());
+    bench.deliver(&taken).await;
+    let text = taken.0.lock().unwrap()[0].text.clone();
+    let code = text.lines().next().unwrap().rsplit(' ').next().unwrap();
+    let mut opened = 0;
+    for commit in bench.store.commits.lock().unwrap().iter() {
+        for write in &commit.writes {
+            let Some(Body::Sections(sections)) = &write.body else {
+                continue;
+            };
+            for section in [&sections.service, &sections.host].into_iter().flatten() {
+                let plain = bench.keyring.unseal(&write.key, &section.value);
+                let plain = plain.map_or_else(|_| section.value.clone(), |plain| plain.to_vec());
+                opened += 1;
+                let held = plain
+                    .windows(code.len())
+                    .any(|bytes| bytes == code.as_bytes());
+                assert!(
+                    !held,
+                    "{:?} holds the code",
+                    String::from_utf8_lossy(&write.key)
+                );
+            }
+        }
+    }
+    assert!(opened >= 4, "challenge, windows, job and message: {opened}");
 }

@@ -347,6 +347,17 @@ async fn rule_5_a_try_against_a_replaced_challenge_is_counted_where_the_replacem
 }
 
 #[tokio::test]
+async fn rule_5_a_try_before_a_failed_nested_call_is_counted_once() {
+    let bench = Bench::new().await;
+    bench.run("open k").await.unwrap();
+    bench
+        .run("check k wrong\nnested err no\nnested err no")
+        .await
+        .unwrap();
+    assert_eq!(bench.run("status k").await.unwrap(), "State::Live 1");
+}
+
+#[tokio::test]
 async fn rule_5_a_bug_that_only_the_committer_finds_leaves_the_try_counted() {
     for bug in ["add text 1", "take text 1 2 1000"] {
         let bench = Bench::new().await;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::header::{AUTHORIZATION, HOST};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, Method, Uri};
 use countersign_store::{Store, StoreError};
 use countersign_types::Secret;
 
@@ -117,21 +117,30 @@ impl Gate {
     ///
     /// 401 without a good key; in open mode 403 for a foreign `Host` and 415 for anything that a
     /// web page may send without asking.
-    pub(crate) async fn caller(&self, uri: &Uri, headers: &HeaderMap) -> Result<Caller, Problem> {
+    pub(crate) async fn caller(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Caller, Problem> {
         if self.is_open().await? {
             if self.loopback_only && !names_loopback(uri, headers) {
                 return Err(Problem::new(
                     Kind::HostNotLoopback,
-                    "Without a key the API answers to 127.0.0.1, [::1] and localhost only; make one: countersign keys create",
+                    "Without a key the API answers to 127.0.0.1, [::1] and localhost only; make one with `keys create`",
                 ));
             }
-            body::check_json(headers, Strictness::Exact)?;
+            // What a page in a browser can send across origins by itself is never this type. A GET
+            // changes nothing, and its answer is not shown to other origins.
+            if !method.is_safe() {
+                body::check_json(headers, Strictness::Exact)?;
+            }
             return Ok(Caller::Anonymous);
         }
         let Some(presented) = bearer(headers) else {
             return Err(Problem::new(
                 Kind::Unauthorized,
-                "Send an API key: `Authorization: Bearer KEY`; make one: countersign keys create",
+                "Send an API key: `Authorization: Bearer KEY`; make one with `keys create`",
             ));
         };
         let hash = Hash::of(presented);
@@ -182,7 +191,12 @@ impl Gate {
 
 /// What stands after `Bearer` (RFC 6750; the scheme's case does not matter).
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let value = headers.get(AUTHORIZATION)?.as_bytes();
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next()?.as_bytes();
+    // Of two, a proxy in front might have judged the other one.
+    if values.next().is_some() {
+        return None;
+    }
     let (scheme, token) = value.split_at_checked(b"bearer ".len())?;
     let token = token.trim_ascii();
     (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
@@ -201,6 +215,7 @@ fn names_loopback(uri: &Uri, headers: &HeaderMap) -> bool {
         let authority = host
             .to_str()
             .ok()
+            .filter(|text| !text.contains('@'))
             .and_then(|text| text.parse::<Authority>().ok());
         if !authority.is_some_and(|authority| is_loopback_name(authority.host())) {
             return false;
@@ -342,7 +357,7 @@ mod tests {
             );
         }
         let uri = Uri::from_static("/api/otp/send");
-        gate.caller(&uri, &headers)
+        gate.caller(&Method::POST, &uri, &headers)
             .await
             .map_err(|problem| problem.kind())
     }

@@ -115,7 +115,10 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
 
 async fn not_found(request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let problem = Problem::new(Kind::NotFound, "The paths of the API begin with /api.");
+    let problem = Problem::new(
+        Kind::NotFound,
+        "There is nothing at this path; the README lists the routes.",
+    );
     body::refuse(&parts, body, problem).await
 }
 
@@ -127,7 +130,8 @@ async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
             Part::Public => Ok(()),
             Part::Admin => api.gate.admin(request.headers()),
             Part::Api => {
-                let caller = api.gate.caller(request.uri(), request.headers()).await;
+                let (method, uri) = (request.method(), request.uri());
+                let caller = api.gate.caller(method, uri, request.headers()).await;
                 caller.map(|caller| {
                     request.extensions_mut().insert(caller);
                 })

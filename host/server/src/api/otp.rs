@@ -65,12 +65,10 @@ async fn admit(api: &Api, request: Request) -> Result<(CallContext, Fields), Res
         tracing::error!("a request came past the gate");
         return Err(Problem::internal().into_response());
     };
-    let checked = body::check_json(&parts.headers, Strictness::Usual)
-        .and_then(|()| client_address::of(&parts.headers));
-    let client_address = match checked {
-        Ok(address) => address,
-        Err(problem) => return Err(body::refuse(&parts, body, problem).await),
-    };
+    if let Err(problem) = body::check_json(&parts.headers, Strictness::Usual) {
+        return Err(body::refuse(&parts, body, problem).await);
+    }
+    let client_address = client_address::of(&parts.headers);
     let limits = &api.http;
     let bytes = body::read(
         &parts.headers,
@@ -80,6 +78,7 @@ async fn admit(api: &Api, request: Request) -> Result<(CallContext, Fields), Res
     )
     .await;
     let bytes = bytes.map_err(IntoResponse::into_response)?;
+    let client_address = client_address.map_err(IntoResponse::into_response)?;
     let fields = Fields::parse(&bytes).map_err(IntoResponse::into_response)?;
     let context = CallContext {
         service: SERVICE.to_owned(),

@@ -189,14 +189,10 @@ impl From<CallError> for Problem {
                 "A code sent now would not arrive in time; try again.",
             )
             .after(retry_after),
-            CallError::Component {
-                component,
-                reason,
-                timed_out,
-            } => {
-                tracing::error!(component, reason, timed_out, "a component failed at a call");
+            // The runtime has logged it, with the component's name and the reason.
+            CallError::Component { timed_out, .. } => {
                 if timed_out {
-                    let detail = "Nothing was changed; try again.";
+                    let detail = "Nothing was changed but the count of a try; try again.";
                     Problem::new(Kind::ComponentTimeout, detail).after(SOON)
                 } else {
                     Problem::internal()

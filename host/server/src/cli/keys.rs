@@ -90,9 +90,19 @@ impl Keys {
             Action::List => KeysRequest::List,
             Action::Revoke { id } => KeysRequest::Revoke { id },
         };
-        let done = ask(&merged.folders(), Request::Keys(request))
-            .and_then(|answer| print(answer, self.json));
-        Ok(done?)
+        let folders = merged.folders();
+        let creates = matches!(request, KeysRequest::Create { .. });
+        ask(&folders, Request::Keys(request)).and_then(|answer| print(answer, self.json))?;
+        if creates && !self.json {
+            // So that a key of the wrong folder is noticed at once. Nobody reading it is no failure.
+            let folder = std::path::absolute(&folders.data).unwrap_or(folders.data);
+            let _ = writeln!(
+                std::io::stderr().lock(),
+                "It is a key of the data in {}.",
+                folder.display()
+            );
+        }
+        Ok(())
     }
 }
 
@@ -101,6 +111,14 @@ fn ask(folders: &Folders, request: Request) -> Result<Answer, KeysError> {
     loop {
         if let Some(answer) = control::ask(&folders.data, &request)? {
             return Ok(answer);
+        }
+        // Looking for keys in a folder that is not there must not make one.
+        let is_there = folders.data.join("store").exists();
+        if !is_there && !matches!(request, Request::Keys(KeysRequest::Create { .. })) {
+            return Err(KeysError::Failed {
+                reason: format!("there is no data in `{}`", folders.data.display()),
+                help: Some("name the server's data folder with --data or --config".to_owned()),
+            });
         }
         match Data::open(folders, &SystemEntropy) {
             Ok(data) => return perform(data, request),

@@ -114,6 +114,11 @@ pub(super) fn limits(merged: &Merged) -> Result<Limits, ConfigError> {
             limits.memory_bytes,
             1_048_576..=4_294_967_296,
         ),
+        (
+            "hostcall-bytes",
+            limits.hostcall_bytes,
+            65_536..=134_217_728,
+        ),
         ("table-elements", limits.table_elements, 1..=10_000_000),
         ("instances", limits.instances, 10..=100_000),
         ("service-calls", limits.service_calls, 1..=100_000),

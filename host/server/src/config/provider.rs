@@ -130,6 +130,16 @@ fn judge(
     };
     let settings: Vec<_> = settings.collect();
     check_base_url(&entry.name, "its base-url", &settings)?;
+    let has = |name: &str| settings.iter().any(|(setting, _)| setting == name);
+    let has_sender = has("from") || has("messaging-service-sid");
+    // Without an account the component itself says what it needs.
+    if entry.component == BUILT_IN_TWILIO && has("account-sid") && !has_sender {
+        return Err(failed(
+            &entry.name,
+            "it needs the setting `from` or `messaging-service-sid`",
+            Some("from = \"+15005550006\", one of your Twilio numbers"),
+        ));
+    }
     Ok(Provider {
         allow_hosts: entry.allow_hosts.clone(),
         name: entry.name.clone(),

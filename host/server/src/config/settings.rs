@@ -170,6 +170,7 @@ pub(crate) struct Limits {
     pub(crate) epoch_ms: Option<u64>,
     /// Linear memory of one instance.
     pub(crate) memory_bytes: Option<u64>,
+    pub(crate) hostcall_bytes: Option<u64>,
     /// Elements of one table.
     pub(crate) table_elements: Option<u64>,
     /// Instances at once, over all components.
@@ -342,6 +343,7 @@ pub(crate) const VALUES: &[(&str, Kind)] = &[
     ("limits.provider-wall-ms", Kind::Whole),
     ("limits.epoch-ms", Kind::Whole),
     ("limits.memory-bytes", Kind::Whole),
+    ("limits.hostcall-bytes", Kind::Whole),
     ("limits.table-elements", Kind::Whole),
     ("limits.instances", Kind::Whole),
     ("limits.service-calls", Kind::Whole),

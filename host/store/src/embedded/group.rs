@@ -383,7 +383,14 @@ impl Committer {
             if key == COUNTERS_KEY || group.rows.contains_key(key.as_ref()) {
                 continue;
             }
-            if Row::from_bytes(&key, &bytes)?.body.expired(now) {
+            let Ok(row) = Row::from_bytes(&key, &bytes) else {
+                tracing::error!(
+                    key = text(&key),
+                    "a row cannot be read and stays where it is"
+                );
+                continue;
+            };
+            if row.body.expired(now) {
                 group.rows.insert(key.to_vec(), None);
                 self.counters.instant = self.counters.instant.max(now);
             }

@@ -177,8 +177,8 @@ impl SledStore {
         let mut failed = self.failed.clone();
         match failed.wait_for(Option::is_some).await {
             Ok(reason) => reason.clone().unwrap_or_default(),
-            // The storage thread ended in peace.
-            Err(_) => std::future::pending().await,
+            // It cannot end in peace while the store is in use: it has panicked.
+            Err(_) => "the storage thread has ended".to_owned(),
         }
     }
 
@@ -206,7 +206,7 @@ impl Drop for SledStore {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .take();
         if let Some(thread) = thread {
-            // A panic of the thread has been reported through `failure`.
+            // A panic of the thread is told by `failure`, while the store is in use.
             let _ = thread.join();
         }
     }

@@ -47,7 +47,13 @@ impl sender::Guest for Probe {
         sender::Manifest {
             name: "probe-provider".to_owned(),
             version: "1".to_owned(),
-            settings: Vec::new(),
+            settings: ["base-url", "colour"]
+                .map(|name| sender::Setting {
+                    name: name.to_owned(),
+                    description: "what a test configures".to_owned(),
+                    required: false,
+                })
+                .to_vec(),
             credentials: vec![sender::Setting {
                 name: "token".to_owned(),
                 description: "what it authenticates with".to_owned(),
