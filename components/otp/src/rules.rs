@@ -104,6 +104,27 @@ pub enum VerifyVerdict {
     Refused(Refusal),
 }
 
+/// What a request is about: the settings, its number, and where its rows are. Or why there is no such
+/// thing.
+fn understand<H: Host>(
+    host: &mut H,
+    context: &Context,
+    phone: &str,
+    purpose: Option<&str>,
+    user: Option<&str>,
+) -> Result<Result<(Settings, Number, Place), Refusal>, Undecided> {
+    let settings = Settings::read(&host.settings())?;
+    let number = match host.parse(phone) {
+        Ok(number) => number,
+        Err(error) => return Ok(Err(no_such_phone(error))),
+    };
+    let place = Place::find(context, &settings, &number, purpose, user)?;
+    Ok(match place {
+        Some(place) => Ok((settings, number, place)),
+        None => Err(no_such_purpose()),
+    })
+}
+
 /// Sends a code to a phone: the one that is under way if it has time left, a new one otherwise.
 ///
 /// # Errors
@@ -113,21 +134,11 @@ pub fn send<H: Host>(
     context: &Context,
     request: &SendRequest,
 ) -> Result<SendVerdict, Undecided> {
-    let settings = Settings::read(&host.settings())?;
-    let number = match host.parse(&request.phone) {
-        Ok(number) => number,
-        Err(error) => return Ok(SendVerdict::Refused(no_such_phone(error))),
-    };
-    let purpose = request.purpose.as_deref();
-    let Some(place) = Place::find(
-        context,
-        &settings,
-        &number,
-        purpose,
-        request.user.as_deref(),
-    )?
-    else {
-        return Ok(SendVerdict::Refused(no_such_purpose()));
+    let (purpose, user) = (request.purpose.as_deref(), request.user.as_deref());
+    let asked = understand(host, context, &request.phone, purpose, user)?;
+    let (settings, number, place) = match asked {
+        Ok(asked) => asked,
+        Err(refusal) => return Ok(SendVerdict::Refused(refusal)),
     };
     if !can_receive(number.kind) {
         let refusal = refusal_of("phoneNumber", "This kind of number cannot receive codes");
@@ -180,21 +191,11 @@ pub fn verify<H: Host>(
     context: &Context,
     request: &VerifyRequest,
 ) -> Result<VerifyVerdict, Undecided> {
-    let settings = Settings::read(&host.settings())?;
-    let number = match host.parse(&request.phone) {
-        Ok(number) => number,
-        Err(error) => return Ok(VerifyVerdict::Refused(no_such_phone(error))),
-    };
-    let purpose = request.purpose.as_deref();
-    let Some(place) = Place::find(
-        context,
-        &settings,
-        &number,
-        purpose,
-        request.user.as_deref(),
-    )?
-    else {
-        return Ok(VerifyVerdict::Refused(no_such_purpose()));
+    let (purpose, user) = (request.purpose.as_deref(), request.user.as_deref());
+    let asked = understand(host, context, &request.phone, purpose, user)?;
+    let (settings, number, place) = match asked {
+        Ok(asked) => asked,
+        Err(refusal) => return Ok(VerifyVerdict::Refused(refusal)),
     };
 
     let now = host.now();

@@ -221,6 +221,26 @@ mod tests {
     }
 
     #[test]
+    fn rule_4_a_number_is_parsed_once_for_a_call() {
+        let mut parsed = Parsed::default();
+        let first = parsed.parse("+1 202 555 0123", None);
+        assert_eq!(
+            first.as_ref().map(|number| number.e164.as_str()),
+            Ok("+12025550123")
+        );
+        assert_eq!(parsed.parse("+1 202 555 0123", None), first);
+        assert_eq!(
+            parsed.parse("+12025550123", None),
+            first,
+            "known by what it became"
+        );
+        assert_eq!(parsed.0.len(), 1);
+        let long = "1".repeat(TEXT_BYTES_MAX + 1);
+        assert!(parsed.parse(&long, None).is_err());
+        assert_eq!(parsed.0.len(), 1, "what is no number at all is not kept");
+    }
+
+    #[test]
     fn twilios_test_number_is_a_personal_number() {
         let number = parse("+15005550006", None).expect("valid");
         assert_eq!(number.kind, NumberKind::Personal);
