@@ -26,6 +26,9 @@ use crate::control::{self, ControlError, Office};
 use crate::data::{self, Data, DataError};
 use crate::{config, connections, keys, telemetry};
 
+/// Signals this close together are one.
+const SIGNALS_TOGETHER: Duration = Duration::from_secs(1);
+
 /// Expired rows are removed in steps of so long, so that calls get in between.
 const SWEEP_STEP: Duration = Duration::from_millis(100);
 /// Pause between two passes over all rows.
@@ -178,8 +181,6 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
         sender,
         delivery_config,
     );
-    let (stop_delivery, delivery_stopped) = watch::channel(false);
-    let mut delivery = back.spawn(async move { delivery.run(delivery_stopped).await });
     let office = Office {
         store: store.clone(),
         clock: clock.clone(),
@@ -191,6 +192,10 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
     api.start(runtime);
     announce(address, mode);
     tracing::info!(%address, "serving");
+    // After the line that says where calls are served: the console provider prints as well, and
+    // whoever waits for that line reads the first.
+    let (stop_delivery, delivery_stopped) = watch::channel(false);
+    let mut delivery = back.spawn(async move { delivery.run(delivery_stopped).await });
 
     let ended = wait(&mut signals, &data.store, &mut delivery).await;
     control.abort();
@@ -216,10 +221,21 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
     };
     tokio::select! {
         () = stopping => tracing::info!("stopped"),
-        () = signals.next() => tracing::warn!("stopped at once, at a second signal"),
+        () = second_signal(&mut signals) => tracing::warn!("stopped at once, at a second signal"),
         reason = data.store.failure() => return Err(ServeError::StoreFailed { reason }),
     }
     Ok(())
+}
+
+/// Waits for somebody who has lost patience. What comes within a moment of the first signal is the same
+/// wish: some supervisors signal the process and then its group.
+async fn second_signal(signals: &mut Signals) {
+    tokio::time::sleep(SIGNALS_TOGETHER).await;
+    while tokio::time::timeout(Duration::ZERO, signals.next())
+        .await
+        .is_ok()
+    {}
+    signals.next().await;
 }
 
 fn open_data(folders: &Folders, entropy: &dyn Entropy) -> Result<Data, ServeError> {
