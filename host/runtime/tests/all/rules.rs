@@ -90,16 +90,7 @@ async fn rule_1_a_function_that_only_reads_keeps_commits_out_the_second_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rule_1_a_function_that_only_reads_keeps_nobody_out_for_long() {
     let bench = Bench::new().await;
-    let store = bench.store.inner.clone();
-    bench.store.after_read("a", move |read| {
-        let store = store.clone();
-        async move {
-            if read == 1 {
-                write(&store, "a", "new").await;
-            }
-        }
-        .boxed()
-    });
+    change_once(&bench);
     let answer = bench.read("get a\nsleep 200").await;
     assert!(matches!(answer, Err(CallError::Busy { .. })), "{answer:?}");
     bench.run("put a after").await.unwrap();
