@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use wasmtime::{StoreLimits, StoreLimitsBuilder};
+
 /// What a call of a component may use. Crossing one ends that call and nothing else.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -46,6 +48,17 @@ pub struct Limits {
     pub http_connect: Duration,
     /// Bytes of a request's or an answer's body.
     pub http_body_bytes: usize,
+}
+
+impl Limits {
+    /// What the engine asks before an instance grows; beyond it the guest traps.
+    pub(crate) fn of_a_store(&self) -> StoreLimits {
+        StoreLimitsBuilder::new()
+            .memory_size(self.memory_bytes)
+            .table_elements(self.table_elements)
+            .trap_on_grow_failure(true)
+            .build()
+    }
 }
 
 impl Default for Limits {

@@ -10,14 +10,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rand::Rng;
 use wasmtime::component::{InstancePre, Linker, ResourceTable};
-use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime::{Engine, Store, StoreLimits};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::bindings::service::countersign::service::types;
 use crate::call::{Ended, Finished, Host, Rescue, Run, misuse, rescued};
 use crate::component::{LoadError, compile, reason};
 use crate::meter::{self, Meter};
-use crate::{Limits, capabilities, wasi};
+use crate::{capabilities, wasi};
 
 /// The otp component's typed exports.
 pub use crate::bindings::service::OtpService as OtpComponent;
@@ -252,7 +252,7 @@ impl<W: World> Service<W> {
             wasi: wasi::context(&world, &self.host.clock, &*self.host.entropy),
             world,
             table: wasi::table(),
-            limits: store_limits(limits),
+            limits: limits.of_a_store(),
         };
         let mut store = Store::new(&self.engine, call);
         store.set_hostcall_fuel(limits.hostcall_bytes);
@@ -371,14 +371,6 @@ fn leave(store: &mut Store<Call>) -> Option<Box<Run>> {
         run.say(tracing::Level::INFO, line);
     }
     Some(run)
-}
-
-fn store_limits(limits: &Limits) -> StoreLimits {
-    StoreLimitsBuilder::new()
-        .memory_size(limits.memory_bytes)
-        .table_elements(limits.table_elements)
-        .trap_on_grow_failure(true)
-        .build()
 }
 
 /// Calls `service` from inside `outer`'s call: in the same transaction, in its own key space.

@@ -385,7 +385,6 @@ fn provider_config(provider: Provider) -> Result<ProviderConfig, ServeError> {
         settings: provider.settings,
         credentials: provider.credentials,
         allow_hosts: provider.allow_hosts,
-        concurrency: provider.concurrency,
     })
 }
 

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use countersign_types::Secret;
 
 /// A provider's credentials by name.
+#[derive(Clone)]
 pub(super) struct Credentials(HashMap<String, Secret<String>>);
 
 impl Credentials {

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use countersign_delivery::scrub;
 use countersign_types::{Accepted, Clock, Entropy, ErrorClass, Message, Secret, SendError};
 use wasmtime::component::{Linker, ResourceTable};
-use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime::{Engine, Store, StoreLimits};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use self::credentials::Credentials;
@@ -44,8 +44,6 @@ pub struct ProviderConfig {
     pub allow_hosts: Option<Vec<String>>,
     /// Whether it may print to standard output: the built-in console provider alone.
     pub terminal: bool,
-    /// How many messages it is handed at once.
-    pub concurrency: usize,
 }
 
 /// The configured providers by name.
@@ -62,6 +60,7 @@ pub(crate) struct Provider {
 }
 
 /// What a provider has been given; the same for all its calls.
+#[derive(Clone)]
 pub(crate) struct Grants {
     name: String,
     settings: HashMap<String, String>,
@@ -149,7 +148,10 @@ impl Provider {
             None => grant::from_manifest(&config, manifest.hosts)?,
         };
         grant::check_needs(&config, &manifest.settings, &manifest.credentials)?;
-        provider.grants = Arc::new(Grants::new(&config, &hosts, limits)?);
+        provider.grants = Arc::new(Grants {
+            hosts: Grant::new(&config, &hosts)?,
+            ..Grants::clone(&provider.grants)
+        });
         Ok(provider)
     }
 
@@ -185,11 +187,7 @@ impl Provider {
             wasi: wasi::context(&world, &self.clock, &*self.entropy),
             world,
             table: wasi::table(),
-            store_limits: StoreLimitsBuilder::new()
-                .memory_size(limits.memory_bytes)
-                .table_elements(limits.table_elements)
-                .trap_on_grow_failure(true)
-                .build(),
+            store_limits: limits.of_a_store(),
         };
         let mut store = Store::new(&self.engine, call);
         store.set_hostcall_fuel(limits.hostcall_bytes);

@@ -9,6 +9,7 @@ use wasmtime::component::{HasSelf, InstancePre, Linker};
 
 use super::Call;
 use super::grant::Need;
+use crate::call::cut;
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -153,10 +154,8 @@ fn send_error(error: sender::SendError) -> SendError {
             sender::ErrorClass::UnknownOutcome => ErrorClass::UnknownOutcome,
         },
         retry_after_ms: error.retry_after,
-        provider_code: error
-            .provider_code
-            .map(|code| code.chars().take(64).collect()),
-        text: error.text.chars().take(512).collect(),
+        provider_code: error.provider_code.map(|code| cut(&code, 64).to_owned()),
+        text: cut(&error.text, 512).to_owned(),
         failover: error
             .attributes
             .iter()

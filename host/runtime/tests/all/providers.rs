@@ -24,7 +24,6 @@ fn config(base: &str) -> ProviderConfig {
         credentials: vec![("token".into(), Secret::new(TOKEN.into()))],
         allow_hosts: None,
         terminal: false,
-        concurrency: 1,
     }
 }
 
