@@ -9,9 +9,8 @@ use crate::Limits;
 const KEEP_MEMORY_BYTES: usize = 1024 * 1024;
 const KEEP_TABLE_BYTES: usize = 64 * 1024;
 
-/// Stack of one call: the guest's part and room for the host functions that run on it.
-const GUEST_STACK_BYTES: usize = 512 * 1024;
-const CALL_STACK_BYTES: usize = 1024 * 1024;
+/// Room on a call's stack for the host functions that run on it, beside the guest's own part.
+const HOST_STACK_BYTES: usize = 512 * 1024;
 
 /// An engine with the pooling allocator, whose clock ticks every [`Limits::epoch`] as long as it
 /// lives.
@@ -37,8 +36,8 @@ pub(crate) fn start(limits: &Limits) -> wasmtime::Result<Engine> {
         // Guests are synchronous; on, this costs every call about 2 µs.
         .concurrency_support(false)
         .epoch_interruption(true)
-        .max_wasm_stack(GUEST_STACK_BYTES)
-        .async_stack_size(CALL_STACK_BYTES)
+        .max_wasm_stack(limits.stack_bytes)
+        .async_stack_size(limits.stack_bytes + HOST_STACK_BYTES)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     let engine = Engine::new(&config)?;
     let ticking = engine.weak();

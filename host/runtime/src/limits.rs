@@ -22,6 +22,12 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// Bytes that one call of a host function may hand to the host, and an export's answer.
     pub hostcall_bytes: usize,
+    /// Stack of a guest, in bytes.
+    pub stack_bytes: usize,
+    /// Handles of WASI that one instance may hold.
+    pub handles: usize,
+    /// Idle instances of a service that are kept for further calls.
+    pub idle_instances: usize,
     /// Elements of one table.
     pub table_elements: usize,
     /// How many instances there are at once, over all components.
@@ -71,6 +77,9 @@ impl Default for Limits {
             epoch: Duration::from_millis(5),
             memory_bytes: 64 * 1024 * 1024,
             hostcall_bytes: 4 * 1024 * 1024,
+            stack_bytes: 512 * 1024,
+            handles: 1_000,
+            idle_instances: 64,
             table_elements: 20_000,
             instances: 1_000,
             service_calls: 256,

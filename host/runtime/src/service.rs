@@ -144,9 +144,6 @@ pub(crate) struct Instance<W> {
     calls: u32,
 }
 
-/// How many idle instances are kept.
-const IDLE_MAX: usize = 64;
-
 impl<W: World> Service<W> {
     /// Compiles `bytes`, checks that they fit the world, and asks the component what it is.
     pub(crate) async fn load(
@@ -251,7 +248,7 @@ impl<W: World> Service<W> {
             start: Meter::new(limits.service_time),
             wasi: wasi::context(&world, &self.host.clock, &*self.host.entropy),
             world,
-            table: wasi::table(),
+            table: wasi::table(limits.handles),
             limits: limits.of_a_store(),
         };
         let mut store = Store::new(&self.engine, call);
@@ -283,7 +280,7 @@ impl<W: World> Service<W> {
             return;
         }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_MAX {
+        if idle.len() < self.host.limits.idle_instances {
             idle.push(instance);
         }
     }

@@ -86,13 +86,10 @@ pub(crate) fn context(
     context.build()
 }
 
-/// How many handles of WASI an instance may hold at once.
-const HANDLES_MAX: usize = 1_000;
-
 /// An empty table of handles, bounded.
-pub(crate) fn table() -> ResourceTable {
+pub(crate) fn table(handles_max: usize) -> ResourceTable {
     let mut table = ResourceTable::new();
-    table.set_max_capacity(HANDLES_MAX);
+    table.set_max_capacity(handles_max);
     table
 }
 

@@ -501,6 +501,9 @@ fn limits(given: config::Limits) -> Limits {
     span(&mut limits.epoch, given.epoch_ms);
     size(&mut limits.memory_bytes, given.memory_bytes);
     size(&mut limits.hostcall_bytes, given.hostcall_bytes);
+    size(&mut limits.stack_bytes, given.stack_bytes);
+    size(&mut limits.handles, given.handles);
+    size(&mut limits.idle_instances, given.idle_instances);
     size(&mut limits.table_elements, given.table_elements);
     count(&mut limits.instances, given.instances);
     size(&mut limits.service_calls, given.service_calls);

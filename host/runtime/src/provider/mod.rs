@@ -186,7 +186,7 @@ impl Provider {
             lines: 0,
             wasi: wasi::context(&world, &self.clock, &*self.entropy),
             world,
-            table: wasi::table(),
+            table: wasi::table(limits.handles),
             store_limits: limits.of_a_store(),
         };
         let mut store = Store::new(&self.engine, call);

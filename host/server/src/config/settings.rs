@@ -171,6 +171,9 @@ pub(crate) struct Limits {
     /// Linear memory of one instance.
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) hostcall_bytes: Option<u64>,
+    pub(crate) stack_bytes: Option<u64>,
+    pub(crate) handles: Option<u64>,
+    pub(crate) idle_instances: Option<u64>,
     /// Elements of one table.
     pub(crate) table_elements: Option<u64>,
     /// Instances at once, over all components.
@@ -344,6 +347,9 @@ pub(crate) const VALUES: &[(&str, Kind)] = &[
     ("limits.epoch-ms", Kind::Whole),
     ("limits.memory-bytes", Kind::Whole),
     ("limits.hostcall-bytes", Kind::Whole),
+    ("limits.stack-bytes", Kind::Whole),
+    ("limits.handles", Kind::Whole),
+    ("limits.idle-instances", Kind::Whole),
     ("limits.table-elements", Kind::Whole),
     ("limits.instances", Kind::Whole),
     ("limits.service-calls", Kind::Whole),
