@@ -35,7 +35,7 @@ pub async fn read_events(
 ) -> Result<Vec<StoredEvent>, StoreError> {
     // A row is found under its first position, so the one before `from` may hold `from` itself;
     // rows hold at most a group's events.
-    let start = key(from.saturating_sub(crate::embedded::GROUP_EVENTS_MAX as u64));
+    let start = key(from.saturating_sub(crate::committer::GROUP_EVENTS_MAX as u64));
     let mut events = Vec::new();
     let mut taken = 0;
     let mut cursor = start;

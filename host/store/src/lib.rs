@@ -10,6 +10,7 @@
 //! above.
 
 mod commit;
+pub mod committer;
 pub mod conformance;
 mod embedded;
 mod event;

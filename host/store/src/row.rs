@@ -114,7 +114,12 @@ impl Row {
         postcard::to_extend(self, bytes).unwrap_or_default()
     }
 
-    pub(crate) fn from_bytes(key: &[u8], bytes: &[u8]) -> Result<Row, crate::StoreError> {
+    /// The row that `bytes`, stored under `key`, holds.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unreadable`](crate::StoreError::Unreadable) for what no version up to this one wrote.
+    pub fn from_bytes(key: &[u8], bytes: &[u8]) -> Result<Row, crate::StoreError> {
         bytes
             .split_first()
             .filter(|(format, _)| **format == FORMAT)

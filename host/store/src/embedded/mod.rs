@@ -10,6 +10,7 @@
 mod group;
 mod sync;
 
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,10 +19,8 @@ use async_trait::async_trait;
 use countersign_types::UnixMillis;
 use tokio::sync::{RwLock, mpsc, oneshot, watch};
 
+use crate::committer::Rows;
 use crate::{Commit, CommitError, Committed, Hold, Row, Store, StoreError};
-
-/// How many events one group's row holds at most.
-pub(crate) const GROUP_EVENTS_MAX: usize = 4_096;
 
 /// How many commits may wait for the storage thread. Beyond it callers wait for a place, which their
 /// own limits bound.
@@ -138,7 +137,7 @@ impl SledStore {
             .open_tree(b"countersign")
             .map_err(|error| unusable(error.to_string()))?;
         let marker = path.join(MARKER);
-        let state = group::Committer::open(tree.clone(), path, marker.exists())?;
+        let state = group::Storage::open(tree.clone(), path, marker.exists())?;
         if !marker.exists() {
             std::fs::write(&marker, MARKER_TEXT)
                 .and_then(|()| std::fs::File::open(&marker)?.sync_all())
@@ -218,6 +217,22 @@ fn in_use(error: &std::io::Error) -> bool {
         || error.to_string().contains("could not acquire lock")
 }
 
+impl Rows for sled::Tree {
+    type Bytes = sled::IVec;
+
+    fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
+        sled::Tree::get(self, key).map_err(|error| failed(&error))
+    }
+
+    fn range<'a>(
+        &'a self,
+        range: (Bound<&'a [u8]>, Bound<&'a [u8]>),
+    ) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec), StoreError>> + 'a {
+        sled::Tree::range::<&[u8], _>(self, range)
+            .map(|entry| entry.map_err(|error| failed(&error)))
+    }
+}
+
 fn failed(error: &sled::Error) -> StoreError {
     StoreError::Failed(error.to_string())
 }
@@ -225,7 +240,7 @@ fn failed(error: &sled::Error) -> StoreError {
 #[async_trait]
 impl Store for SledStore {
     async fn get(&self, key: &[u8]) -> Result<Option<Row>, StoreError> {
-        match self.shared.tree.get(key).map_err(|error| failed(&error))? {
+        match Rows::get(&self.shared.tree, key)? {
             None => Ok(None),
             Some(bytes) => Row::from_bytes(key, &bytes).map(Some),
         }
