@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::bindings::service::countersign::service::types;
 use crate::call::{self, CallRequest, Host, Versions};
 use crate::instant::Instants;
-use crate::phone::Parsed;
+use crate::phone::{self, Parsed};
 use crate::provider::{GrantError, Provider, ProviderConfig, Providers};
 use crate::service::{Call, Export, OtpComponent, Service, World};
 use crate::subject::Subjects;
@@ -79,6 +79,7 @@ impl Runtime {
     /// See [`StartError`].
     pub async fn start(config: RuntimeConfig) -> Result<Runtime, StartError> {
         let limits = config.limits;
+        tokio::task::spawn_blocking(phone::load_table);
         let engine =
             engine::start(&limits).map_err(|error| StartError::Engine(format!("{error:#}")))?;
         let host = Arc::new(Host {

@@ -3,6 +3,10 @@
 use countersign_types::{NumberKind, PhoneNumber};
 use phonenumber::country;
 
+mod table;
+
+pub(crate) use table::load as load_table;
+
 /// Why a text is no telephone number that a message can be sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PhoneError {
@@ -74,6 +78,14 @@ impl Parsed {
 /// See [`PhoneError`].
 pub(crate) fn parse(text: &str, region: Option<&str>) -> Result<PhoneNumber, PhoneError> {
     let text = text.trim();
+    match table::plain(text) {
+        Some(number) => Ok(number),
+        None => judge(text, region),
+    }
+}
+
+/// As [`parse`], by the library.
+fn judge(text: &str, region: Option<&str>) -> Result<PhoneNumber, PhoneError> {
     if text.is_empty() || text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
         return Err(PhoneError::NotANumber);
     }
@@ -90,11 +102,17 @@ pub(crate) fn parse(text: &str, region: Option<&str>) -> Result<PhoneNumber, Pho
         });
     }
     let region: Option<country::Id> = region.and_then(|region| region.parse().ok());
-    let international = text.starts_with('+');
-    if !international && region.is_none() {
-        return Err(PhoneError::NoCountry);
-    }
-    let number = phonenumber::parse(region, text).map_err(|error| match error {
+    let international = match region {
+        _ if text.starts_with('+') => Some(text.to_owned()),
+        Some(region) => without_prefix(region, text),
+        None => return Err(PhoneError::NoCountry),
+    };
+    // Told a region, the library takes its national prefix off numbers of other countries as well.
+    let number = match &international {
+        Some(text) => phonenumber::parse(None, text),
+        None => phonenumber::parse(region, text),
+    };
+    let number = number.map_err(|error| match error {
         phonenumber::ParseError::TooShortAfterIdd | phonenumber::ParseError::TooShortNsn => {
             PhoneError::TooShort
         }
@@ -109,8 +127,7 @@ pub(crate) fn parse(text: &str, region: Option<&str>) -> Result<PhoneNumber, Pho
         return Err(PhoneError::Invalid);
     }
     let e164 = number.format().mode(phonenumber::Mode::E164).to_string();
-    let digits = e164.len() - 1;
-    if !(7..=15).contains(&digits) {
+    if !table::DIGITS.contains(&(e164.len() - 1)) {
         return Err(PhoneError::Invalid);
     }
     let country = number
@@ -136,6 +153,17 @@ pub(crate) fn parse(text: &str, region: Option<&str>) -> Result<PhoneNumber, Pho
         country,
         kind,
     })
+}
+
+/// A number that begins with what is dialled in `region` before a country code (`00`, `011`), with `+`
+/// in the place of that.
+fn without_prefix(region: country::Id, text: &str) -> Option<String> {
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    let meta = phonenumber::metadata::DATABASE.by_id(region.as_ref())?;
+    let prefix = meta.international_prefix()?.find(&digits)?;
+    let rest = &digits[prefix.end()..];
+    // No country code begins with 0.
+    (prefix.start() == 0 && !rest.starts_with('0')).then(|| format!("+{rest}"))
 }
 
 /// `text` with the digits of other scripts and full-width signs in plain ASCII: people type what their
@@ -193,6 +221,16 @@ mod tests {
         }
         check("0151 23456789", Some("DE"), Ok("+4915123456789"));
         check("0049 151 23456789", Some("DE"), Ok("+4915123456789"));
+    }
+
+    #[test]
+    fn the_default_region_does_not_change_a_number_of_another_country() {
+        // 1 is the national prefix of the United States, 0 that of Germany.
+        check("+4915123456789", Some("US"), Ok("+4915123456789"));
+        check("+49 151 23456789", Some("US"), Ok("+4915123456789"));
+        check("011 49 151 23456789", Some("US"), Ok("+4915123456789"));
+        check("+39 02 36618300", Some("DE"), Ok("+390236618300"));
+        check("0039 02 36618300", Some("DE"), Ok("+390236618300"));
     }
 
     #[test]
