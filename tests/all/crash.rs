@@ -1,16 +1,13 @@
 //! Kills and stops: what was acknowledged is kept, what was spent stays spent.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-
 use countersign_tests::{
-    Client, FakeTwilio, PATIENCE, Reply, Server, TOO_MANY_SENDS, TOO_MANY_TRIES, WRONG_CODE,
-    join_all, nearly, phone,
+    FakeTwilio, PATIENCE, Reply, Server, TOO_MANY_SENDS, TOO_MANY_TRIES, WRONG_CODE, join_all,
+    nearly, phone,
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::watch;
+
+use crate::rounds::{Blow, number_from_environment, rounds, seed};
 
 #[tokio::test]
 async fn a_send_acknowledged_before_a_kill_goes_out_after_the_restart() {
@@ -136,130 +133,20 @@ async fn a_code_sent_before_a_restart_is_good_after_it() {
     server.verify(&phone(1), &code).await.expect_success();
 }
 
-/// What the load of the killing rounds was told.
-#[derive(Debug, Default)]
-struct Ledger {
-    /// Phones whose send was acknowledged.
-    acknowledged: Vec<String>,
-    /// The phones' codes that were tried, with how often 200 came and whether an answer was lost.
-    tried: HashMap<String, Tried>,
-}
-
-#[derive(Debug, Default)]
-struct Tried {
-    accepted: usize,
-    answer_lost: bool,
-}
-
-/// Sends and verifies without a pause until the server is gone.
-async fn load(
-    client: Client,
-    twilio: &FakeTwilio,
-    ledger: &Mutex<Ledger>,
-    next: &AtomicUsize,
-    acks: &watch::Sender<usize>,
-) {
-    loop {
-        let phone = phone(next.fetch_add(1, Ordering::Relaxed));
-        let Ok(answer) = client.try_send(&phone).await else {
-            return;
-        };
-        answer.expect_success();
-        ledger.lock().unwrap().acknowledged.push(phone.clone());
-        acks.send_modify(|count| *count += 1);
-        // Where the server dies before it delivers, the message comes after the restart, and the
-        // last check of the test verifies it: this load must not wait for it.
-        let message = tokio::select! {
-            message = twilio.message_to(&phone) => message,
-            () = gone(&client) => return,
-        };
-        let answer = client.try_verify(&phone, &message.code()).await;
-        let mut ledger = ledger.lock().unwrap();
-        let tried = ledger.tried.entry(phone).or_default();
-        match answer {
-            Ok(answer) => {
-                answer.expect_success();
-                tried.accepted += 1;
-            }
-            Err(_) => {
-                tried.answer_lost = true;
-                return;
-            }
-        }
-    }
-}
-
-/// Ends when the server does: an idle connection is closed by nothing else, and a time-out of the
-/// server's only opens the next.
-async fn gone(client: &Client) {
-    while let Ok(mut stream) = tokio::net::TcpStream::connect(client.address()).await {
-        let mut byte = [0];
-        let _ = stream.read(&mut byte).await;
-    }
-}
-
 #[tokio::test]
-async fn ten_kills_under_load_lose_no_send_and_accept_no_code_twice() {
-    let twilio = Arc::new(FakeTwilio::start().await);
-    let mut server = Server::start(&twilio).await;
-    let ledger = Arc::new(Mutex::new(Ledger::default()));
-    let next = Arc::new(AtomicUsize::new(0));
-    for round in 0..10 {
-        let (acks, mut seen) = watch::channel(0);
-        let acks = Arc::new(acks);
-        let workers: Vec<_> = (0..8)
-            .map(|_| {
-                let client = server.client();
-                let (twilio, ledger) = (Arc::clone(&twilio), Arc::clone(&ledger));
-                let (next, acks) = (Arc::clone(&next), Arc::clone(&acks));
-                tokio::spawn(async move { load(client, &twilio, &ledger, &next, &acks).await })
-            })
-            .collect();
-        // Each round dies at another moment of its work.
-        let enough = 1 + 7 * round;
-        // What `wait_for` returns holds the channel's lock, on which the workers would wait for ever.
-        let reached = tokio::time::timeout(PATIENCE, seen.wait_for(|count| *count >= enough))
-            .await
-            .is_ok();
-        assert!(
-            reached,
-            "round {round}: fewer than {enough} sends within {PATIENCE:?}"
-        );
-        server.kill().await;
-        for worker in workers {
-            worker.await.unwrap();
-        }
-        server.restart().await;
-    }
-    let ledger = std::mem::take(&mut *ledger.lock().unwrap());
-    assert!(ledger.acknowledged.len() >= 10);
-    for phone in &ledger.acknowledged {
-        let code = twilio.message_to(phone).await.code();
-        let tried = ledger.tried.get(phone);
-        let answer = server.verify(phone, &code).await;
-        match tried {
-            None => {
-                answer.expect_success();
-            }
-            Some(Tried { accepted: 1, .. }) => {
-                assert_eq!(answer.status, 400, "{phone}: used twice")
-            }
-            Some(Tried { answer_lost, .. }) => {
-                assert!(*answer_lost, "{phone}: neither accepted nor lost")
-            }
-        }
-        let again = server.verify(phone, &code).await;
-        assert_eq!(again.status, 400, "{phone}: used twice");
-    }
-    // A message that went out twice has one code.
-    let mut codes: HashMap<String, String> = HashMap::new();
-    for request in twilio.requests() {
-        let code = request.code().unwrap();
-        let first = codes
-            .entry(request.to().to_owned())
-            .or_insert_with(|| code.clone());
-        assert_eq!(*first, code, "{}", request.to());
-    }
+async fn kills_at_random_moments_lose_nothing_acknowledged_and_accept_no_code_twice() {
+    let kills = number_from_environment("COUNTERSIGN_TEST_KILLS", 25);
+    let tally = rounds(kills, seed(), Blow::Kill, |twilio, _| {
+        Server::builder().twilio(twilio)
+    })
+    .await;
+    eprintln!("{tally:?}");
+    assert_eq!(tally.blows, kills);
+    // A round of the kind that has a load comes at least every few.
+    assert!(
+        tally.sends >= kills && tally.spent >= kills / 2,
+        "{tally:?}"
+    );
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@
 use std::time::Duration;
 
 mod client;
+mod disk;
 mod messages_api;
 mod output;
 mod process;
@@ -24,12 +25,13 @@ mod server;
 mod twilio;
 
 pub use client::{Answer, Client, Header};
+pub use disk::{Disk, DiskCall, DiskCounts, PowerMode};
 pub use futures_util::future::join_all;
 pub use messages_api::{ACCOUNT_SID, AUTH_TOKEN, Message, PHONE_NUMBER, Request};
 pub use output::Output;
 pub use process::Finished;
 pub use scan::{Find, Needle, Scan};
-pub use server::{Builder, Server, TEST_KEY, binary};
+pub use server::{Builder, Server, TEST_KEY, binary, program};
 pub use twilio::{FakeTwilio, Reply};
 
 /// How long anything may take before a test gives up on it.
@@ -46,11 +48,11 @@ pub const WRONG_CODE: &str = "Invalid or expired code";
 /// The reason for every answer after the fifth wrong one (*contract*).
 pub const TOO_MANY_TRIES: &str = "Too many attempts";
 
-/// The `n`th of 10,000 numbers that exist as far as libphonenumber knows.
+/// The `n`th of 400,000 numbers that exist as far as libphonenumber knows.
 #[track_caller]
 pub fn phone(n: usize) -> String {
-    assert!(n < 10_000, "only 10,000 numbers are at hand");
-    format!("+1202456{n:04}")
+    assert!(n < 400_000, "only 400,000 numbers are at hand");
+    format!("+1202{:03}{:04}", 456 + n / 10_000, n % 10_000)
 }
 
 /// A code that differs from `code` in its last digit only.

@@ -7,6 +7,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
+use std::time::Duration;
 use std::{env, fs};
 
 use rustix::process::Signal;
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 use crate::messages_api::{ACCOUNT_SID, AUTH_TOKEN, PHONE_NUMBER};
 use crate::process::{Finished, Process, finish};
 use crate::twilio::FakeTwilio;
-use crate::{Client, Output};
+use crate::{Client, Disk, Output, PowerMode};
 
 /// The API key that servers of these tests are started with, unless told otherwise.
 pub const TEST_KEY: &str = "test-key-7Kq2Wm9Zx4Rb8Ty1Np5Vd3Hs6";
@@ -36,7 +37,15 @@ pub fn binary() -> PathBuf {
         );
         return path;
     }
-    let name = format!("countersign{}", env::consts::EXE_SUFFIX);
+    program("countersign")
+}
+
+/// A program of the workspace: the release build beside this test.
+///
+/// # Panics
+/// When it is not there, with the line to type.
+pub fn program(name: &str) -> PathBuf {
+    let name = format!("{name}{}", env::consts::EXE_SUFFIX);
     // A test lies in TARGET/PROFILE/deps.
     let test = env::current_exe().expect("a test knows its own path");
     let beside = test
@@ -49,7 +58,9 @@ pub fn binary() -> PathBuf {
     beside
         .chain([workspace])
         .find(|path| path.is_file())
-        .unwrap_or_else(|| panic!("the server is not built: run `cargo build --release` first (or set COUNTERSIGN_BIN)"))
+        .unwrap_or_else(|| {
+            panic!("`{name}` is not built: run `cargo build --release --workspace --bins` first")
+        })
 }
 
 /// How a server is started. By default: `serve --listen 127.0.0.1:0 --data FOLDER` in a folder that
@@ -62,6 +73,7 @@ pub struct Builder {
     listen: Option<String>,
     args: Vec<OsString>,
     env: BTreeMap<String, String>,
+    disk: Option<Arc<Disk>>,
 }
 
 impl Builder {
@@ -76,7 +88,23 @@ impl Builder {
             listen: Some("127.0.0.1:0".to_owned()),
             args: Vec::new(),
             env,
+            disk: None,
         }
+    }
+
+    /// Puts the server, but no other command, on a disk that can lose power, under [`Self::home`].
+    #[must_use]
+    pub fn on_disk(mut self, mode: PowerMode, seed: u64) -> Self {
+        self.disk = Some(Arc::new(Disk::new(self.home.path(), mode, seed)));
+        self
+    }
+
+    /// The disk of [`Self::on_disk`].
+    #[track_caller]
+    pub fn disk(&self) -> Arc<Disk> {
+        self.disk
+            .clone()
+            .expect("the server is on a disk of its own")
     }
 
     /// Sends through `twilio`.
@@ -193,6 +221,9 @@ impl Builder {
             if let Some(listen) = &self.listen {
                 command.env("COUNTERSIGN_LISTEN", listen);
             }
+        }
+        if let Some(disk) = &self.disk {
+            command.envs(disk.environment());
         }
         command
     }
@@ -374,6 +405,27 @@ impl Server {
             .push([self.process.stdout.clone(), self.process.stderr.clone()]);
         self.process = process;
         self.client = Client::new(address, self.builder.key());
+    }
+
+    /// The disk that it was put on.
+    #[track_caller]
+    pub fn disk(&self) -> Arc<Disk> {
+        self.builder.disk()
+    }
+
+    /// Starts a process on the same folder and kills it after `time`, however far it has come.
+    pub async fn start_and_kill_after(&mut self, time: Duration) {
+        let process = Process::spawn(self.builder.serve());
+        tokio::time::sleep(time).await;
+        process.signal(Signal::KILL);
+        process.wait("SIGKILL").await;
+        self.past
+            .push([process.stdout.clone(), process.stderr.clone()]);
+    }
+
+    /// Waits for the end of a server that ends by itself.
+    pub async fn ended(&mut self, why: &str) -> ExitStatus {
+        self.process.wait(why).await
     }
 
     /// Runs another command on this server's data folder and in its environment.

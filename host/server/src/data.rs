@@ -51,6 +51,7 @@ impl Data {
         let path = folders.data.join("store");
         let new = !path.exists();
         make_folder(&folders.data)?;
+        make_folder(&folders.keys)?;
         let keyring = Keyring::load_or_create(&folders.keys, new, entropy)?;
         make_folder(&path)?;
         let store = SledStore::open(&path)?;
@@ -62,16 +63,30 @@ impl Data {
 }
 
 /// Makes a folder that only its owner may enter. One that is there already stays as it is, since it
-/// may be somebody's home.
-fn make_folder(path: &Path) -> Result<(), DataError> {
+/// may be somebody's home. A new name is durable only when the folder that it stands in is.
+pub(crate) fn make_folder(path: &Path) -> Result<(), DataError> {
+    let new: Vec<&Path> = path
+        .ancestors()
+        .take_while(|path| !path.as_os_str().is_empty() && !path.exists())
+        .collect();
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
+        .and_then(|()| new.iter().try_for_each(|path| sync_folder_of(path)))
         .map_err(|source| DataError::Folder {
             path: path.to_owned(),
             source,
         })
+}
+
+/// Makes the name `path` durable.
+pub(crate) fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    fs::File::open(folder)?.sync_all()
 }
 
 /// Whether others than its owner may look into `folder`.

@@ -122,7 +122,10 @@ impl SledStore {
                 });
             }
         };
-        // The names of new files are durable only when their folder is.
+        // sled never syncs this one. The names of new files are durable only when their folder is.
+        std::fs::File::open(path.join("conf"))
+            .and_then(|file| file.sync_all())
+            .map_err(|error| unusable(error.to_string()))?;
         for folder in [Some(path), path.parent()].into_iter().flatten() {
             let folder = if folder.as_os_str().is_empty() {
                 Path::new(".")
