@@ -299,7 +299,8 @@ impl Bench {
             phone: format!("+{}", server::digits(n)),
             ..SendRequest::default()
         };
-        match self.runtime.otp_send(&self.context, request).await? {
+        let (verdict, _) = self.runtime.otp_send(&self.context, request, None).await?;
+        match verdict {
             SendVerdict::Sent { .. } => Ok(()),
             SendVerdict::Refused(refusal) => Err(refusal.text.into()),
         }

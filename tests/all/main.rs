@@ -12,6 +12,7 @@ mod console;
 mod crash;
 mod disk;
 mod hang_up;
+mod idempotency;
 mod keys;
 mod otp;
 mod power;

@@ -115,6 +115,31 @@ impl Client {
         .await
     }
 
+    /// A `POST` of a JSON body with an `Idempotency-Key`.
+    pub async fn post_once(&self, path: &str, key: &str, body: &Value) -> Answer {
+        self.try_post_once(path, key, body)
+            .await
+            .unwrap_or_else(|error| panic!("POST {path}: {error}"))
+    }
+
+    /// As [`Client::post_once`]; `Err` when no answer came, because the server died meanwhile.
+    ///
+    /// # Errors
+    /// The connection's end, as text.
+    pub async fn try_post_once(
+        &self,
+        path: &str,
+        key: &str,
+        body: &Value,
+    ) -> Result<Answer, String> {
+        let headers = [
+            ("content-type", "application/json"),
+            ("idempotency-key", key),
+        ];
+        let body = serde_json::to_vec(body).unwrap();
+        self.request(Method::POST, path, &headers, body).await
+    }
+
     /// A `POST` of a body that is called JSON and need not be.
     pub async fn post_bytes(&self, path: &str, body: impl Into<Bytes>) -> Answer {
         self.request(

@@ -24,6 +24,7 @@ use crate::bindings::service::countersign::service::types;
 use crate::component::reason;
 use crate::instant::Instants;
 use crate::meter::{Meter, TimeOver};
+use crate::once::Once;
 use crate::phone::Parsed;
 use crate::service::{OtpComponent, Service};
 use crate::subject::Subjects;
@@ -72,6 +73,15 @@ pub enum CallError {
         reason: String,
         /// Whether it was cut off for its time.
         timed_out: bool,
+    },
+    /// The request has happened before; see [`Once`].
+    #[error("the request has happened before")]
+    Happened,
+    /// The caller has made too many requests that happen once.
+    #[error("too many requests that happen once")]
+    TooManyOnce {
+        /// When there is room for another one.
+        retry_after: Duration,
     },
     /// The store failed.
     #[error(transparent)]
@@ -266,7 +276,7 @@ pub(crate) struct Finished<R, I> {
 }
 
 /// What a call is about.
-pub(crate) struct CallRequest<'a> {
+pub(crate) struct CallRequest<'a, R> {
     pub(crate) subject: &'a str,
     pub(crate) context: &'a CallContext,
     /// The function that is called, as `describe` names it.
@@ -275,17 +285,19 @@ pub(crate) struct CallRequest<'a> {
     pub(crate) versions: Versions,
     /// Numbers that have been parsed already.
     pub(crate) phones: Parsed,
+    /// Where the same request may come again and must not happen again.
+    pub(crate) once: Option<Once<'a, R>>,
 }
 
-/// Runs a call until its outcome is one that counts.
+/// Runs a call until its outcome is one that counts; returns it with the instant of its run.
 ///
 /// `run` makes one run and returns how it ended; `keep` gets the instance back when the run counted.
 pub(crate) async fn call<R, I, F>(
     host: &Arc<Host>,
-    request: CallRequest<'_>,
+    request: CallRequest<'_, R>,
     mut run: impl FnMut(Box<Run>, Duration) -> F,
     keep: impl Fn(I),
-) -> Result<R, CallError>
+) -> Result<(R, UnixMillis), CallError>
 where
     F: Future<Output = Finished<R, I>>,
 {
@@ -327,10 +339,17 @@ where
             left
         };
         let instant = host.instants.now();
+        let mut transaction = Transaction::new(host.store.clone(), instant, rulings.clone());
+        if let Some(once) = &request.once
+            && let Err(error) = once.begin(&mut transaction).await
+        {
+            settle_counts(&host.store, instant, &owed).await?;
+            return Err(error);
+        }
         let this = Box::new(Run {
             host: host.clone(),
             versions: request.versions.clone(),
-            transaction: Transaction::new(host.store.clone(), instant, rulings.clone()),
+            transaction,
             context: request.context.clone(),
             random: StdRng::from_seed(kept.seed),
             kept: std::mem::take(&mut kept),
@@ -354,7 +373,7 @@ where
             instance,
         } = run(this, wall).await;
         let Run {
-            transaction,
+            mut transaction,
             kept: was_kept,
             enqueued,
             log,
@@ -381,6 +400,9 @@ where
             _ => Ending::CountedOnly,
         };
         owed = transaction.counted();
+        if let (Ended::Ok(verdict), Some(once)) = (&ended, &request.once) {
+            once.end(&mut transaction, verdict).await?;
+        }
         let commit = transaction.into_commit(ending);
         let verdict = if hold.is_some() {
             // Consistent by itself; it only must not leave before what it read is durable.
@@ -431,7 +453,7 @@ where
                 }
                 instance.map(keep);
                 finished.into_iter().for_each(|keep| keep());
-                Ok(answer)
+                Ok((answer, instant))
             }
             Ended::Err(text) => {
                 instance.map(keep);

@@ -5,6 +5,7 @@ use countersign_types::UnixMillis;
 use crate::Runtime;
 use crate::bindings::service::countersign::service::otp_types as wit;
 use crate::call::{CallContext, CallError, Host, cut};
+use crate::once::Once;
 use crate::phone::Parsed;
 use crate::runtime::Subject;
 
@@ -71,11 +72,33 @@ pub enum VerifyVerdict {
     Refused(Refusal),
 }
 
-fn refusal(refusal: wit::Refusal) -> Refusal {
+fn refusal(refusal: &wit::Refusal) -> Refusal {
+    let field = refusal.field.as_deref();
     Refusal {
         text: cut(&refusal.text, 256).to_owned(),
-        field: refusal.field.map(|field| cut(&field, 64).to_owned()),
+        field: field.map(|field| cut(field, 64).to_owned()),
         retry_at: refusal.retry_at.map(UnixMillis),
+    }
+}
+
+fn sent(verdict: &wit::SendVerdict) -> SendVerdict {
+    match verdict {
+        wit::SendVerdict::Sent(sent) => SendVerdict::Sent {
+            message_id: sent.message_id.clone(),
+            expires: UnixMillis(sent.expires),
+        },
+        wit::SendVerdict::Refused(refused) => SendVerdict::Refused(refusal(refused)),
+    }
+}
+
+fn verified(verdict: &wit::VerifyVerdict) -> VerifyVerdict {
+    match verdict {
+        wit::VerifyVerdict::Accepted(accepted) => VerifyVerdict::Accepted {
+            phone: accepted.phone.clone(),
+            country: accepted.country.clone(),
+        },
+        wit::VerifyVerdict::Rejected(rejected) => VerifyVerdict::Rejected(refusal(rejected)),
+        wit::VerifyVerdict::Refused(refused) => VerifyVerdict::Refused(refusal(refused)),
     }
 }
 
@@ -91,8 +114,8 @@ fn subject(host: &Host, text: &str) -> Subject {
 }
 
 impl Runtime {
-    /// Sends a code. To be awaited to its end even where the client has gone: a call that is dropped
-    /// half-way may lose the count of a try.
+    /// Sends a code; returns the instant of the verdict, too. To be awaited to its end even where the
+    /// client has gone: a call that is dropped half-way may lose the count of a try.
     ///
     /// # Errors
     ///
@@ -101,7 +124,8 @@ impl Runtime {
         &self,
         context: &CallContext,
         request: SendRequest,
-    ) -> Result<SendVerdict, CallError> {
+        once: Option<Once<'_, SendVerdict>>,
+    ) -> Result<(SendVerdict, UnixMillis), CallError> {
         let subject = subject(self.host(), &request.phone);
         let request = wit::SendRequest {
             phone: request.phone,
@@ -109,12 +133,13 @@ impl Runtime {
             locale: request.locale,
             user: None,
         };
-        let verdict = self
+        let (verdict, instant) = self
             .call_about(
                 self.otp(),
                 subject,
                 context,
                 "send",
+                once.map(|once| once.of(sent)),
                 |exports, store, context| {
                     let request = request.clone();
                     Box::pin(async move {
@@ -124,16 +149,10 @@ impl Runtime {
                 },
             )
             .await?;
-        Ok(match verdict {
-            wit::SendVerdict::Sent(sent) => SendVerdict::Sent {
-                message_id: sent.message_id,
-                expires: UnixMillis(sent.expires),
-            },
-            wit::SendVerdict::Refused(refused) => SendVerdict::Refused(refusal(refused)),
-        })
+        Ok((sent(&verdict), instant))
     }
 
-    /// Checks a code. To be awaited to its end even where the client has gone.
+    /// Checks a code; returns the instant of the verdict, too. To be awaited to its end even where the client has gone.
     ///
     /// # Errors
     ///
@@ -142,7 +161,8 @@ impl Runtime {
         &self,
         context: &CallContext,
         request: VerifyRequest,
-    ) -> Result<VerifyVerdict, CallError> {
+        once: Option<Once<'_, VerifyVerdict>>,
+    ) -> Result<(VerifyVerdict, UnixMillis), CallError> {
         let subject = subject(self.host(), &request.phone);
         let request = wit::VerifyRequest {
             phone: request.phone,
@@ -150,12 +170,13 @@ impl Runtime {
             purpose: request.purpose,
             user: None,
         };
-        let verdict = self
+        let (verdict, instant) = self
             .call_about(
                 self.otp(),
                 subject,
                 context,
                 "verify",
+                once.map(|once| once.of(verified)),
                 |exports, store, context| {
                     let request = request.clone();
                     Box::pin(async move {
@@ -165,13 +186,6 @@ impl Runtime {
                 },
             )
             .await?;
-        Ok(match verdict {
-            wit::VerifyVerdict::Accepted(accepted) => VerifyVerdict::Accepted {
-                phone: accepted.phone,
-                country: accepted.country,
-            },
-            wit::VerifyVerdict::Rejected(rejected) => VerifyVerdict::Rejected(refusal(rejected)),
-            wit::VerifyVerdict::Refused(refused) => VerifyVerdict::Refused(refusal(refused)),
-        })
+        Ok((verified(&verdict), instant))
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use crate::bindings::service::countersign::service::types;
 use crate::call::{self, CallRequest, Host, Versions};
 use crate::instant::Instants;
+use crate::once::Once;
 use crate::phone::{self, Parsed};
 use crate::provider::{GrantError, Provider, ProviderConfig, Providers};
 use crate::service::{Call, Export, OtpComponent, Service, World};
@@ -145,21 +146,23 @@ impl Runtime {
             name: subject.to_owned(),
             phones: Parsed::default(),
         };
-        self.call_about(service, about, context, function, export)
-            .await
+        let verdict = self.call_about(service, about, context, function, None, export);
+        verdict.await.map(|(verdict, _)| verdict)
     }
 
-    /// As [`call`](Runtime::call), with what naming the subject has found out already.
+    /// As [`call`](Runtime::call), with what naming the subject has found out already, and for requests
+    /// that happen once. Returns the instant of the run that counted, too.
     pub(crate) async fn call_about<W: World, R>(
         &self,
         service: &Arc<Service<W>>,
         subject: Subject,
         context: &CallContext,
         function: &str,
+        once: Option<Once<'_, R>>,
         export: impl for<'a> Fn(&'a W, &'a mut wasmtime::Store<Call>, types::Context) -> Export<'a, R>
         + Send
         + Sync,
-    ) -> Result<R, CallError> {
+    ) -> Result<(R, UnixMillis), CallError> {
         let request = CallRequest {
             subject: &subject.name,
             context,
@@ -169,6 +172,7 @@ impl Runtime {
                 otp: self.otp.clone(),
             },
             phones: subject.phones,
+            once,
         };
         let run = |run, wall| service.run(run, wall, &export);
         call::call(&self.host, request, run, |instance| service.keep(instance)).await

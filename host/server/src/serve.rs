@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::api::{self, Api, Calls, Gate, Health, Mode, NeedsKey, Situation};
+use crate::api::{self, Api, Calls, Gate, Health, Idempotency, Mode, NeedsKey, Situation};
 use crate::config::{
     BUILT_IN_CONSOLE, BUILT_IN_TWILIO, ComponentSource, Config, Folders, Provider,
 };
@@ -154,7 +154,13 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
         config.admin_token.as_ref(),
     );
     config.http.connections_max = connections_possible(config.http.connections_max);
-    let (api, calls) = Api::new(config.http, gate, Health::default());
+    let idempotency = Idempotency::new(
+        store.clone(),
+        data.keyring.clone(),
+        clock.clone(),
+        config.idempotency,
+    );
+    let (api, calls) = Api::new(config.http, gate, Health::default(), idempotency);
     let (stop, stopped) = watch::channel(false);
     let front = tokio::spawn(connections::serve(
         listener,

@@ -2,11 +2,18 @@
 
 use std::sync::Arc;
 
-use countersign_store::{SledStore, Store};
+use countersign_store::{Keyring, SledStore, Store};
+use countersign_types::SystemEntropy;
 
 /// A store in a folder of its own, which goes when the first value is dropped.
 pub(crate) fn store() -> (tempfile::TempDir, Arc<dyn Store>) {
     let folder = tempfile::tempdir().expect("a folder");
     let store = SledStore::open(&folder.path().join("store")).expect("a store");
     (folder, store)
+}
+
+/// Keys of their own, made in `folder`.
+pub(crate) fn keyring(folder: &std::path::Path) -> Arc<Keyring> {
+    let keyring = Keyring::load_or_create(&folder.join("keys"), true, &SystemEntropy);
+    Arc::new(keyring.expect("keys"))
 }

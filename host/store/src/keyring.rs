@@ -315,6 +315,16 @@ impl Keyring {
     pub fn phone_index(&self, e164: &str) -> String {
         hex(&keyed_hash(&self.index, &[b"phone", e164.as_bytes()])[..16])
     }
+
+    /// A keyed hash of what a client has sent with an idempotency key, each field with its length
+    /// before it: under the index key as well, since rows are found by it.
+    pub fn idempotency_hash(&self, fields: &[&[u8]]) -> [u8; 32] {
+        let labelled: Vec<&[u8]> = [b"idempotency".as_slice()]
+            .into_iter()
+            .chain(fields.iter().copied())
+            .collect();
+        keyed_hash(&self.index, &labelled)
+    }
 }
 
 fn broken(error: TransactionError) -> StoreError {

@@ -87,13 +87,21 @@ pub(crate) struct Meddled {
 }
 
 impl Meddled {
-    /// Runs `then` each time that `key` has been read, with the number of the read from 1.
+    /// Runs `then` each time that the probe's row `key` has been read, with the number of the read from 1.
     pub(crate) fn after_read(
         &self,
         key: &str,
         then: impl Fn(usize) -> futures_util::future::BoxFuture<'static, ()> + Send + Sync + 'static,
     ) {
-        let key = [b"c/probe/", key.as_bytes()].concat();
+        self.after_read_of([b"c/probe/", key.as_bytes()].concat(), then);
+    }
+
+    /// As [`after_read`](Meddled::after_read), for any row.
+    pub(crate) fn after_read_of(
+        &self,
+        key: Vec<u8>,
+        then: impl Fn(usize) -> futures_util::future::BoxFuture<'static, ()> + Send + Sync + 'static,
+    ) {
         *self.on_read.lock().unwrap() = Some((key, Arc::new(Box::new(then)), 0));
     }
 

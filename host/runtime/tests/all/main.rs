@@ -8,6 +8,7 @@
 
 mod bench;
 mod hostile;
+mod once;
 mod providers;
 mod rows;
 mod rules;

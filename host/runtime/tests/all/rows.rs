@@ -69,7 +69,9 @@ async fn a_send_writes_two_rows_a_delivery_two_and_a_verification_one() {
         phone: phone.clone(),
         ..SendRequest::default()
     };
-    let sent = bench.runtime.otp_send(&context(), request).await.unwrap();
+    let context = context();
+    let sent = bench.runtime.otp_send(&context, request, None).await;
+    let (sent, _) = sent.unwrap();
     assert!(matches!(sent, SendVerdict::Sent { .. }), "{sent:?}");
     assert_eq!(
         bench.store.last_commit(),
@@ -99,7 +101,11 @@ async fn a_send_writes_two_rows_a_delivery_two_and_a_verification_one() {
             purpose: None,
         };
         let runtime = bench.runtime.clone();
-        async move { runtime.otp_verify(&context(), request).await.unwrap() }
+        let context = context.clone();
+        async move {
+            let verdict = runtime.otp_verify(&context, request, None).await;
+            verdict.unwrap().0
+        }
     };
     let wrong = if code == "000000" { "000001" } else { "000000" };
     assert!(matches!(
@@ -132,7 +138,9 @@ async fn a_check_costs_the_same_commit_whether_or_not_there_is_a_challenge() {
         code: "123456".into(),
         purpose: None,
     };
-    let verdict = bench.runtime.otp_verify(&context(), request).await.unwrap();
+    let context = context();
+    let verdict = bench.runtime.otp_verify(&context, request, None).await;
+    let (verdict, _) = verdict.unwrap();
     assert!(matches!(verdict, VerifyVerdict::Rejected(_)));
     assert_eq!(bench.store.last_commit(), (1, 1));
 }
@@ -144,7 +152,9 @@ async fn no_row_of_a_send_holds_the_code_even_when_it_is_opened() {
         phone: "+12025550123".into(),
         ..SendRequest::default()
     };
-    bench.runtime.otp_send(&context(), request).await.unwrap();
+    let context = context();
+    let sent = bench.runtime.otp_send(&context, request, None).await;
+    sent.unwrap();
     let taken = Arc::new(Taken::default());
     bench.deliver(&taken).await;
     let text = taken.0.lock().unwrap()[0].text.clone();

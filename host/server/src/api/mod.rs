@@ -1,12 +1,14 @@
 //! The HTTP API: routes, who may use them, and what they answer.
 //!
-//! `gate` decides who may ask, `body` reads what is sent, `otp` is the seed's routes, `health` is for
-//! load balancers, and `problem` alone knows statuses.
+//! `gate` decides who may ask, `idempotency` whether it was asked before, `body` reads what is sent, `otp`
+//! is the seed's routes, `health` is for load balancers, `answer` and `problem` alone know statuses.
 
+mod answer;
 mod body;
 mod client_address;
 mod gate;
 mod health;
+mod idempotency;
 mod otp;
 mod problem;
 
@@ -26,14 +28,18 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 // The runtime's door for this folder.
 pub(crate) use countersign_runtime::{
-    CallContext, CallError, Caller, Refusal, Runtime, SendRequest, SendVerdict, VerifyRequest,
-    VerifyVerdict,
+    CallContext, CallError, Caller, Once, Refusal, Runtime, SendRequest, SendVerdict,
+    VerifyRequest, VerifyVerdict,
 };
+use countersign_types::UnixMillis;
 
 pub(crate) use gate::{Gate, Mode, NeedsKey, Situation};
 pub(crate) use health::Health;
+pub(crate) use idempotency::Idempotency;
 
 use crate::config::Http;
+use answer::Answer;
+use idempotency::Claim;
 use problem::{Kind, Problem};
 
 /// What the routes share.
@@ -41,6 +47,7 @@ pub(crate) struct Api {
     pub(crate) http: Http,
     pub(crate) gate: Gate,
     pub(crate) health: Health,
+    idempotency: Arc<Idempotency>,
     /// Empty while the components are compiled.
     runtime: OnceLock<Runtime>,
     /// A clone is held by every call that is still running.
@@ -60,12 +67,18 @@ impl Calls {
 
 impl Api {
     /// An API that answers 503 to calls until it has a runtime.
-    pub(crate) fn new(http: Http, gate: Gate, health: Health) -> (Arc<Api>, Calls) {
+    pub(crate) fn new(
+        http: Http,
+        gate: Gate,
+        health: Health,
+        idempotency: Arc<Idempotency>,
+    ) -> (Arc<Api>, Calls) {
         let (running, ended) = mpsc::channel(1);
         let api = Api {
             http,
             gate,
             health,
+            idempotency,
             runtime: OnceLock::new(),
             running,
         };
@@ -97,6 +110,40 @@ impl Api {
         // A panic is in the log already.
         task.await.map_err(|_| Problem::internal())
     }
+
+    /// Runs a call to its end and answers its verdict as `judge` says: once, where the request has an
+    /// idempotency key.
+    async fn answer<T, F>(
+        &self,
+        claim: Option<Claim>,
+        judge: fn(&T, UnixMillis) -> Answer,
+        call: impl FnOnce(Option<Once<'static, T>>) -> F,
+    ) -> Response
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<(T, UnixMillis), CallError>> + Send + 'static,
+    {
+        let once = claim.as_ref().map(|claim| claim.once(judge));
+        let problem = match self.run_to_its_end(call(once)).await {
+            Ok(Ok((verdict, instant))) => return judge(&verdict, instant).into_response(),
+            Ok(Err(CallError::Happened)) => match find(claim).await {
+                Ok(Some(response)) => return response,
+                Ok(None) => CallError::Happened.into(),
+                Err(problem) => problem,
+            },
+            Ok(Err(error)) => error.into(),
+            Err(problem) => problem,
+        };
+        problem.into_response()
+    }
+}
+
+/// The answer that another process has given to the same request.
+async fn find(claim: Option<Claim>) -> Result<Option<Response>, Problem> {
+    match claim {
+        Some(claim) => claim.find().await,
+        None => Ok(None),
+    }
 }
 
 /// All routes.
@@ -106,6 +153,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/api/otp/send", post(otp::send))
         .route("/api/otp/verify", post(otp::verify))
+        .route_layer(from_fn_with_state(api.clone(), idempotency::claim))
         .fallback(not_found)
         .layer(from_fn_with_state(api.clone(), admit))
         .layer(CatchPanicLayer::custom(problem::panicked))

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use countersign_types::UnixMillis;
 use serde_json::json;
 
+use super::answer::Answer;
 use super::body::{self, Fields, Strictness};
-use super::problem::{Problem, Refused, refusal};
+use super::idempotency::Claim;
+use super::problem::{Problem, Refused};
 use super::{
-    Api, CallContext, CallError, Caller, Refusal, SendRequest, SendVerdict, VerifyRequest,
-    VerifyVerdict, client_address,
+    Api, CallContext, Caller, Refusal, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict,
+    client_address,
 };
 
 /// The namespace whose settings and limits apply to the seed's routes.
@@ -23,8 +24,11 @@ const PURPOSE_BYTES_MAX: usize = 64;
 /// The longest language tag that must be supported (RFC 5646, 4.4.1).
 const LOCALE_BYTES_MAX: usize = 35;
 
+/// A request that has been let in, with its idempotency key where it has one.
+type Admitted = (CallContext, Option<Claim>, Fields);
+
 pub(super) async fn send(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let (context, fields) = match admit(&api, request).await {
+    let (context, claim, fields) = match admit(&api, request).await {
         Ok(admitted) => admitted,
         Err(response) => return response,
     };
@@ -35,13 +39,12 @@ pub(super) async fn send(State(api): State<Arc<Api>>, request: Request) -> Respo
     let Some(runtime) = api.runtime() else {
         return Problem::starting().into_response();
     };
-    let clock = runtime.clone();
-    let call = api.run_to_its_end(async move { runtime.otp_send(&context, request).await });
-    answer(call.await, |verdict| answer_send(verdict, clock.now()))
+    let call = async move |once| runtime.otp_send(&context, request, once).await;
+    api.answer(claim, answer_send, call).await
 }
 
 pub(super) async fn verify(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let (context, fields) = match admit(&api, request).await {
+    let (context, claim, fields) = match admit(&api, request).await {
         Ok(admitted) => admitted,
         Err(response) => return response,
     };
@@ -52,19 +55,19 @@ pub(super) async fn verify(State(api): State<Arc<Api>>, request: Request) -> Res
     let Some(runtime) = api.runtime() else {
         return Problem::starting().into_response();
     };
-    let clock = runtime.clone();
-    let call = api.run_to_its_end(async move { runtime.otp_verify(&context, request).await });
-    answer(call.await, |verdict| answer_verify(verdict, clock.now()))
+    let call = async move |once| runtime.otp_verify(&context, request, once).await;
+    api.answer(claim, answer_verify, call).await
 }
 
 /// Everything that is the same for both: who asks, from where, and a body that is a JSON object.
-async fn admit(api: &Api, request: Request) -> Result<(CallContext, Fields), Response> {
+async fn admit(api: &Api, request: Request) -> Result<Admitted, Response> {
     let (mut parts, body) = request.into_parts();
     // Put there by the gate, and by nobody else: a route that it does not guard cannot be served.
     let Some(caller) = parts.extensions.remove::<Caller>() else {
         tracing::error!("a request came past the gate");
         return Err(Problem::internal().into_response());
     };
+    let claim = parts.extensions.remove::<Claim>();
     if let Err(problem) = body::check_json(&parts.headers, Strictness::Usual) {
         return Err(body::refuse(&parts, body, problem).await);
     }
@@ -85,7 +88,7 @@ async fn admit(api: &Api, request: Request) -> Result<(CallContext, Fields), Res
         caller,
         client_address,
     };
-    Ok((context, fields))
+    Ok((context, claim, fields))
 }
 
 fn parse_send(mut fields: Fields) -> Result<SendRequest, Refused> {
@@ -119,23 +122,12 @@ fn locale(fields: &mut Fields) -> Result<Option<String>, Refused> {
     }
 }
 
-fn answer<T>(
-    called: Result<Result<T, CallError>, Problem>,
-    judge: impl FnOnce(T) -> Response,
-) -> Response {
-    match called {
-        Ok(Ok(verdict)) => judge(verdict),
-        Ok(Err(error)) => Problem::from(error).into_response(),
-        Err(problem) => problem.into_response(),
-    }
-}
-
-fn answer_send(verdict: SendVerdict, now: UnixMillis) -> Response {
+fn answer_send(verdict: &SendVerdict, now: UnixMillis) -> Answer {
     match verdict {
         SendVerdict::Sent {
             message_id,
             expires,
-        } => ok(&json!({
+        } => Answer::ok(&json!({
             "success": true,
             "expiresAt": expires.to_string(),
             "messageId": message_id,
@@ -144,26 +136,22 @@ fn answer_send(verdict: SendVerdict, now: UnixMillis) -> Response {
     }
 }
 
-fn answer_verify(verdict: VerifyVerdict, now: UnixMillis) -> Response {
+fn answer_verify(verdict: &VerifyVerdict, now: UnixMillis) -> Answer {
     match verdict {
-        VerifyVerdict::Accepted { .. } => ok(&json!({"success": true})),
+        VerifyVerdict::Accepted { .. } => Answer::ok(&json!({"success": true})),
         VerifyVerdict::Rejected(Refusal { text, retry_at, .. }) => {
-            refusal(&json!({"valid": false, "reason": text}), retry_at, now)
+            Answer::refusal(&json!({"valid": false, "reason": text}), *retry_at, now)
         }
         VerifyVerdict::Refused(refused) => refuse(refused, now),
     }
 }
 
-fn ok(body: &serde_json::Value) -> Response {
-    (StatusCode::OK, axum::Json(body)).into_response()
-}
-
-fn refuse(refused: Refusal, now: UnixMillis) -> Response {
+fn refuse(refused: &Refusal, now: UnixMillis) -> Answer {
     let body = Refused {
-        error: refused.text,
-        field: refused.field,
+        error: refused.text.clone(),
+        field: refused.field.clone(),
     };
-    refusal(&body, refused.retry_at, now)
+    Answer::refusal(&body, refused.retry_at, now)
 }
 
 #[cfg(test)]
@@ -218,7 +206,8 @@ mod tests {
         }
     }
 
-    async fn check(response: Response, status: u16, retry_after: Option<&str>, want: Value) {
+    async fn check(answer: Answer, status: u16, retry_after: Option<&str>, want: Value) {
+        let response = answer.into_response();
         assert_eq!(response.status(), status);
         let header = response.headers().get("retry-after");
         assert_eq!(
@@ -247,11 +236,11 @@ mod tests {
             expires: NOW,
         };
         let want = json!({"success": true, "expiresAt": "2026-01-31T12:00:00Z", "messageId": "m1"});
-        check(answer_send(sent, NOW), 200, None, want).await;
+        check(answer_send(&sent, NOW), 200, None, want).await;
         let wait = "Too many attempts. Please wait 1 minute.";
         let limited = SendVerdict::Refused(refused(wait, None, Some(59_001)));
         check(
-            answer_send(limited, NOW),
+            answer_send(&limited, NOW),
             400,
             Some("60"),
             json!({"error": wait}),
@@ -260,7 +249,7 @@ mod tests {
         let invalid =
             SendVerdict::Refused(refused("Invalid phone number", Some("phoneNumber"), None));
         let want = json!({"error": "Invalid phone number", "field": "phoneNumber"});
-        check(answer_send(invalid, NOW), 400, None, want).await;
+        check(answer_send(&invalid, NOW), 400, None, want).await;
     }
 
     #[tokio::test]
@@ -270,7 +259,7 @@ mod tests {
             country: "US".to_owned(),
         };
         check(
-            answer_verify(accepted, NOW),
+            answer_verify(&accepted, NOW),
             200,
             None,
             json!({"success": true}),
@@ -278,12 +267,12 @@ mod tests {
         .await;
         let wrong = VerifyVerdict::Rejected(refused("Invalid or expired code", None, None));
         let want = json!({"valid": false, "reason": "Invalid or expired code"});
-        check(answer_verify(wrong, NOW), 400, None, want).await;
+        check(answer_verify(&wrong, NOW), 400, None, want).await;
         let locked = VerifyVerdict::Rejected(refused("Too many attempts", None, Some(0)));
         let want = json!({"valid": false, "reason": "Too many attempts"});
-        check(answer_verify(locked, NOW), 400, Some("1"), want).await;
+        check(answer_verify(&locked, NOW), 400, Some("1"), want).await;
         let refused = VerifyVerdict::Refused(refused("Unknown purpose", Some("purpose"), None));
         let want = json!({"error": "Unknown purpose", "field": "purpose"});
-        check(answer_verify(refused, NOW), 400, None, want).await;
+        check(answer_verify(&refused, NOW), 400, None, want).await;
     }
 }

@@ -15,6 +15,7 @@ use countersign_types::UnixMillis;
 use serde::Serialize;
 
 use super::CallError;
+use super::answer::Answer;
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// For troubles that pass by themselves within moments.
@@ -33,6 +34,11 @@ pub(crate) enum Kind {
     RequestTimeout,
     TooLarge,
     NotJson,
+    IdempotencyKey,
+    IdempotencyKeyReused,
+    InFlight,
+    AlreadyDone,
+    TooManyKeys,
     Internal,
     Starting,
     Busy,
@@ -45,7 +51,7 @@ pub(crate) enum Kind {
 impl Kind {
     fn status(self) -> StatusCode {
         match self {
-            Kind::BadRequest => StatusCode::BAD_REQUEST,
+            Kind::BadRequest | Kind::IdempotencyKey => StatusCode::BAD_REQUEST,
             Kind::Unauthorized | Kind::WrongToken => StatusCode::UNAUTHORIZED,
             Kind::AdminOff | Kind::HostNotLoopback => StatusCode::FORBIDDEN,
             Kind::NotFound => StatusCode::NOT_FOUND,
@@ -53,6 +59,9 @@ impl Kind {
             Kind::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Kind::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Kind::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Kind::InFlight | Kind::AlreadyDone => StatusCode::CONFLICT,
+            Kind::TooManyKeys => StatusCode::TOO_MANY_REQUESTS,
             Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Kind::Starting
             | Kind::Busy
@@ -76,6 +85,11 @@ impl Kind {
             Kind::RequestTimeout => "request-timeout",
             Kind::TooLarge => "too-large",
             Kind::NotJson => "not-json",
+            Kind::IdempotencyKey => "idempotency-key",
+            Kind::IdempotencyKeyReused => "idempotency-key-reused",
+            Kind::InFlight => "in-flight",
+            Kind::AlreadyDone => "already-done",
+            Kind::TooManyKeys => "too-many-keys",
             Kind::Internal => "internal",
             Kind::Starting => "starting",
             Kind::Busy => "busy",
@@ -98,6 +112,11 @@ impl Kind {
             Kind::RequestTimeout => "The request took too long to arrive",
             Kind::TooLarge => "The body is too large",
             Kind::NotJson => "The body must be JSON",
+            Kind::IdempotencyKey => "The idempotency key is malformed",
+            Kind::IdempotencyKeyReused => "The idempotency key was used for another request",
+            Kind::InFlight => "The same request is still being answered",
+            Kind::AlreadyDone => "The request was carried out before",
+            Kind::TooManyKeys => "Too many idempotency keys",
             Kind::Internal => "The server failed at this request",
             Kind::Starting => "The server is starting",
             Kind::Busy => "Too many calls are waiting",
@@ -162,6 +181,40 @@ impl Problem {
         Problem::new(Kind::Internal, "The server's log says more.")
     }
 
+    /// `Idempotency-Key` is not one key.
+    pub(super) fn malformed_key() -> Problem {
+        let detail = "Send `Idempotency-Key` once, with 1 to 255 visible ASCII characters, bare or in quotes.";
+        Problem::new(Kind::IdempotencyKey, detail)
+    }
+
+    /// The key belongs to a request with another body.
+    pub(super) fn key_reused() -> Problem {
+        let detail = "Its body differs; a new request needs a new key.";
+        Problem::new(Kind::IdempotencyKeyReused, detail)
+    }
+
+    /// The same request runs at this moment.
+    pub(super) fn in_flight() -> Problem {
+        let detail = "Ask again: its answer will be the first one's.";
+        Problem::new(Kind::InFlight, detail).after(SOON)
+    }
+
+    /// The request has happened, and its answer is not kept.
+    pub(super) fn already_done() -> Problem {
+        let detail =
+            "Its answer is no longer kept; it will not be carried out again under this key.";
+        Problem::new(Kind::AlreadyDone, detail)
+    }
+
+    /// So many requests with idempotency keys run that no more are remembered.
+    pub(super) fn too_many_in_flight() -> Problem {
+        Problem::new(
+            Kind::Busy,
+            "Too many requests with idempotency keys run at once; try again.",
+        )
+        .after(SOON)
+    }
+
     #[cfg(test)]
     pub(crate) fn kind(&self) -> Kind {
         self.kind
@@ -198,6 +251,13 @@ impl From<CallError> for Problem {
                     Problem::internal()
                 }
             }
+            // Somebody else has made it happen meanwhile, and what that was could not be found.
+            CallError::Happened => Problem::in_flight(),
+            CallError::TooManyOnce { retry_after } => Problem::new(
+                Kind::TooManyKeys,
+                "This caller has used as many keys in 24 hours as `idempotency.keys-per-day` allows.",
+            )
+            .after(retry_after),
             CallError::Store(error) => error.into(),
         }
     }
@@ -215,7 +275,7 @@ impl IntoResponse for Problem {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, MEDIA_TYPE);
         if let Some(span) = self.retry_after {
-            headers.insert(RETRY_AFTER, whole_seconds(span));
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(span)));
         }
         let challenge = match self.kind {
             Kind::Unauthorized => Some("Bearer"),
@@ -232,9 +292,9 @@ impl IntoResponse for Problem {
 }
 
 /// Rounded up and at least one (RFC 9110, 10.2.3): who comes a moment too early is refused again.
-pub(crate) fn whole_seconds(span: Duration) -> HeaderValue {
+pub(crate) fn whole_seconds(span: Duration) -> u64 {
     let seconds = span.as_millis().div_ceil(1000).max(1);
-    HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX))
+    u64::try_from(seconds).unwrap_or(u64::MAX)
 }
 
 /// The seed's own form of a refusal: `{error, field?}`.
@@ -265,22 +325,8 @@ impl Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        refusal(&self, None, UnixMillis(0))
+        Answer::refusal(&self, None, UnixMillis(0)).into_response()
     }
-}
-
-/// A 400 in the seed's form, with `Retry-After` where waiting helps.
-pub(crate) fn refusal(
-    body: &impl Serialize,
-    retry_at: Option<UnixMillis>,
-    now: UnixMillis,
-) -> Response {
-    let mut response = (StatusCode::BAD_REQUEST, axum::Json(body)).into_response();
-    if let Some(retry_at) = retry_at {
-        let wait = whole_seconds(retry_at.since(now));
-        response.headers_mut().insert(RETRY_AFTER, wait);
-    }
-    response
 }
 
 /// The answer to a request whose handling panicked. The panic itself is in the log.
@@ -360,13 +406,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_whole_seconds_never_too_early_and_never_zero() {
-        for (millis, want) in [
-            (0, "1"),
-            (1, "1"),
-            (1_000, "1"),
-            (1_001, "2"),
-            (60_000, "60"),
-        ] {
+        for (millis, want) in [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (60_000, 60)] {
             assert_eq!(
                 whole_seconds(Duration::from_millis(millis)),
                 want,

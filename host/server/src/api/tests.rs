@@ -2,20 +2,27 @@
 
 use super::*;
 use crate::config::Flags;
-use crate::testing::store;
+use crate::testing::{keyring, store};
 use axum::http::Method;
-use countersign_types::Secret;
+use countersign_store::Store;
+use countersign_types::{Secret, SystemClock};
 use serde_json::Value;
 use tower::ServiceExt;
 
 const KEY: &str = "an-api-key-of-thirty-two-characters";
 
-fn limits() -> Http {
+fn config() -> crate::config::Config {
     let environment = crate::config::Environment::from([]);
     let merged = crate::config::Merged::load(&Flags::default(), &environment).expect("merged");
-    crate::config::Config::new(&merged, &environment)
-        .expect("configured")
-        .http
+    crate::config::Config::new(&merged, &environment).expect("configured")
+}
+
+/// An API without a runtime.
+fn api(folder: &tempfile::TempDir, store: Arc<dyn Store>, gate: Gate) -> (Arc<Api>, Calls) {
+    let config = config();
+    let keyring = keyring(folder.path());
+    let idempotency = Idempotency::new(store, keyring, Arc::new(SystemClock), config.idempotency);
+    Api::new(config.http, gate, Health::default(), idempotency)
 }
 
 struct Server {
@@ -29,8 +36,8 @@ impl Server {
         let (folder, store) = store();
         let key = Secret::new(KEY.to_owned());
         let key = (mode == Mode::Keyed).then_some(&key);
-        let gate = Gate::new(store, mode, key, None);
-        let (api, calls) = Api::new(limits(), gate, Health::default());
+        let gate = Gate::new(store.clone(), mode, key, None);
+        let (api, calls) = api(&folder, store, gate);
         Server {
             router: router(api),
             _folder: folder,
@@ -131,6 +138,32 @@ async fn a_wrong_field_is_400_in_the_seeds_form() {
 }
 
 #[tokio::test]
+async fn an_idempotency_key_that_is_none_is_a_400_problem() {
+    let server = Server::new(Mode::Keyed);
+    for key in ["", "\"\"", "a b", "\"a\"; b"] {
+        let request = post_send().header("idempotency-key", key);
+        check_problem(&server.ask(request, "{}").await, 400);
+    }
+    let twice = post_send().header("idempotency-key", "a");
+    let twice = twice.header("idempotency-key", "a");
+    check_problem(&server.ask(twice, "{}").await, 400);
+}
+
+#[tokio::test]
+async fn what_has_no_verdict_leaves_its_key_free() {
+    let server = Server::new(Mode::Keyed);
+    let request = || post_send().header("idempotency-key", "k");
+    // Malformed, then a problem of the server's own: each is answered for itself.
+    let malformed = server.ask(request(), "no JSON").await;
+    assert_eq!(malformed.status(), 400);
+    check_problem(&server.ask(request(), vec![b'x'; 5_000_000]).await, 413);
+    for _ in 0..2 {
+        let starting = server.ask(request(), r#"{"phoneNumber": "+12025550123"}"#);
+        check_problem(&starting.await, 503);
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_is_starting_says_so() {
     let server = Server::new(Mode::Keyed);
     let response = server
@@ -210,9 +243,9 @@ async fn a_call_runs_to_its_end_when_its_client_has_gone() {
     use std::future::Future;
     use std::task::{Context, Waker};
 
-    let (_folder, store) = store();
-    let gate = Gate::new(store, Mode::Keyed, None, None);
-    let (api, _calls) = Api::new(limits(), gate, Health::default());
+    let (folder, store) = store();
+    let gate = Gate::new(store.clone(), Mode::Keyed, None, None);
+    let (api, _calls) = api(&folder, store, gate);
     let (go, gone) = tokio::sync::oneshot::channel::<()>();
     let (done, ended) = tokio::sync::oneshot::channel();
     let call = async move {

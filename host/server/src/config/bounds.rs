@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ConfigError, Delivery, Http, Limits, Merged, as_size};
+use super::{ConfigError, Delivery, Http, IdempotencyLimits, Limits, Merged, as_size};
 
 /// The bounds are those of the component, told at the start instead of at the first call.
 pub(super) fn otp(merged: &Merged) -> Result<Vec<(String, String)>, ConfigError> {
@@ -168,5 +168,19 @@ pub(super) fn http(merged: &Merged) -> Result<Http, ConfigError> {
         request_time: seconds("http.request-seconds", http.request_seconds)?,
         idle_time: seconds("http.idle-seconds", http.idle_seconds)?,
         stop_time: seconds("http.stop-seconds", http.stop_seconds)?,
+    })
+}
+
+pub(super) fn idempotency(merged: &Merged) -> Result<IdempotencyLimits, ConfigError> {
+    let given = &merged.settings.idempotency;
+    let keys = merged.whole(
+        "idempotency.keys-per-day",
+        given.keys_per_day,
+        1..=1_000_000_000,
+    )?;
+    let in_flight = merged.whole("idempotency.in-flight", given.in_flight, 1..=1_000_000)?;
+    Ok(IdempotencyLimits {
+        keys_per_day: keys,
+        in_flight: as_size(in_flight),
     })
 }

@@ -242,6 +242,13 @@ pub(crate) struct Http {
     pub(crate) stop_time: Duration,
 }
 
+/// Limits of requests with idempotency keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IdempotencyLimits {
+    pub(crate) keys_per_day: u64,
+    pub(crate) in_flight: usize,
+}
+
 /// How messages are handed to providers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delivery {
@@ -267,6 +274,7 @@ pub(crate) struct Config {
     pub(crate) delivery: Delivery,
     pub(crate) limits: Limits,
     pub(crate) http: Http,
+    pub(crate) idempotency: IdempotencyLimits,
     pub(crate) providers: Vec<Provider>,
     pub(crate) routes: Vec<Route>,
     /// What is allowed and probably not meant.
@@ -338,6 +346,7 @@ impl Config {
             delivery: bounds::delivery(merged)?,
             limits: bounds::limits(merged)?,
             http: bounds::http(merged)?,
+            idempotency: bounds::idempotency(merged)?,
             providers,
             routes,
             warnings,

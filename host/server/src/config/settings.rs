@@ -33,6 +33,7 @@ pub(crate) struct Settings {
     pub(crate) queue: Queue,
     pub(crate) delivery: Delivery,
     pub(crate) http: Http,
+    pub(crate) idempotency: Idempotency,
     pub(crate) limits: Limits,
     pub(crate) provider: Vec<Provider>,
     pub(crate) route: Vec<Route>,
@@ -52,6 +53,7 @@ impl Default for Settings {
             queue: Queue::default(),
             delivery: Delivery::default(),
             http: Http::default(),
+            idempotency: Idempotency::default(),
             limits: Limits::default(),
             provider: Vec::new(),
             route: Vec::new(),
@@ -150,6 +152,25 @@ impl Default for Http {
             request_seconds: 30,
             idle_seconds: 60,
             stop_seconds: 30,
+        }
+    }
+}
+
+/// Settings of requests with an `Idempotency-Key`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Idempotency {
+    /// How many keys one caller may use in 24 hours, for so long each is kept.
+    pub(crate) keys_per_day: u64,
+    /// How many requests with keys one process works on at once.
+    pub(crate) in_flight: u64,
+}
+
+impl Default for Idempotency {
+    fn default() -> Idempotency {
+        Idempotency {
+            keys_per_day: 1_000_000,
+            in_flight: 10_000,
         }
     }
 }
@@ -340,6 +361,8 @@ pub(crate) const VALUES: &[(&str, Kind)] = &[
     ("http.request-seconds", Kind::Whole),
     ("http.idle-seconds", Kind::Whole),
     ("http.stop-seconds", Kind::Whole),
+    ("idempotency.keys-per-day", Kind::Whole),
+    ("idempotency.in-flight", Kind::Whole),
     ("limits.service-time-ms", Kind::Whole),
     ("limits.provider-time-ms", Kind::Whole),
     ("limits.service-wall-ms", Kind::Whole),
