@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use countersign_queue::Queue;
+use countersign_queue::{Queue, QueueConfig};
 use countersign_runtime::world::{
     Call, Service, World, link_otp, otp_import, service as service_wit,
 };
@@ -240,11 +240,15 @@ impl Bench {
         let keys = tempfile::tempdir()?;
         let keyring = Keyring::load_or_create(&keys.path().join("keys"), true, &SystemEntropy)?;
         let keyring = Arc::new(keyring);
+        let queue_config = QueueConfig {
+            capacity: QUEUE_CAPACITY,
+            ..QueueConfig::default()
+        };
         let runtime = Runtime::start(RuntimeConfig {
             store: store.clone(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
-            queue: Queue::open(store, keyring.clone(), QUEUE_CAPACITY).await?,
+            queue: Queue::open(store, keyring.clone(), queue_config).await?,
             keyring,
             limits: Limits {
                 instance_calls,

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use countersign_queue::{Attempt, Claim, Finish, Outcome, Queue, Status};
+use countersign_queue::{Attempt, Claim, Finish, Lease, Outcome, Queue};
 use countersign_store::{Keyring, StoreError};
-use countersign_types::{Accepted, Clock, Entropy, ErrorClass, Message, SendError, UnixMillis};
+use countersign_types::{Accepted, Clock, Entropy, Message, SendError, Status, UnixMillis};
 use tokio::sync::{Semaphore, watch};
 
+use crate::after::{Failure, Next};
+use crate::gate::Places;
 use crate::template::minutes_left;
-use crate::{Template, codes, retry_delay};
+use crate::{Routes, Template, codes};
 
 /// Hands messages to providers by their configured names.
 #[async_trait]
@@ -24,23 +26,25 @@ pub trait Sender: Send + Sync + 'static {
     async fn send(&self, provider: &str, message: &Message) -> Result<Accepted, SendError>;
 }
 
-/// Which providers may carry a message, in the order in which they are tried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// ISO 3166-1 alpha-2 of the receiver; `None` matches all.
-    pub country: Option<String>,
-    /// Configured names; never empty.
-    pub providers: Vec<String>,
+/// How one provider is used.
+#[derive(Clone, Debug)]
+pub struct ProviderTerms {
+    /// How many messages it is handed at once.
+    pub concurrency: usize,
+    /// How many messages a second it is handed at most; more than none. `None`: as many as come.
+    pub rate: Option<f64>,
+    /// Where it is to send its receipts; `None`: it is not asked for any.
+    pub status_callback: Option<String>,
 }
 
 /// The settings of the worker.
 #[derive(Clone, Debug)]
 pub struct DeliveryConfig {
-    /// The first that matches is taken.
-    pub routes: Vec<Route>,
-    /// How many messages each provider is handed at once.
-    pub concurrency: HashMap<String, usize>,
-    /// How many messages are in hand at once, those included that wait for their provider.
+    /// The same that the queue has its lanes by.
+    pub routes: Routes,
+    /// By name. One that is not here is used without bounds and asked for no receipts.
+    pub providers: HashMap<String, ProviderTerms>,
+    /// How many messages are handed over at once, over all providers.
     pub in_hand: usize,
     /// Delay after the first failed try; doubles with each, times a random share.
     pub backoff_base: Duration,
@@ -48,9 +52,8 @@ pub struct DeliveryConfig {
     pub backoff_max: Duration,
 }
 
-/// How often a code's message goes to a provider at most when nobody knows what became of it: no
-/// provider here is idempotent, so each may be a second message.
-const UNKNOWN_OUTCOMES_MAX: usize = 3;
+/// How many messages whose time is over are ended at once. It costs only the store.
+const ENDING_MAX: u32 = 64;
 
 /// The worker.
 #[derive(Clone)]
@@ -65,7 +68,6 @@ struct Inner {
     entropy: Arc<dyn Entropy>,
     sender: Arc<dyn Sender>,
     config: DeliveryConfig,
-    permits: HashMap<String, Semaphore>,
 }
 
 impl Delivery {
@@ -78,11 +80,6 @@ impl Delivery {
         sender: Arc<dyn Sender>,
         config: DeliveryConfig,
     ) -> Delivery {
-        let permits = config
-            .concurrency
-            .iter()
-            .map(|(provider, at_once)| (provider.clone(), Semaphore::new((*at_once).max(1))))
-            .collect();
         Delivery {
             inner: Arc::new(Inner {
                 queue,
@@ -91,7 +88,6 @@ impl Delivery {
                 entropy,
                 sender,
                 config,
-                permits,
             }),
         }
     }
@@ -102,8 +98,13 @@ impl Delivery {
     ///
     /// When the store fails.
     pub async fn run(&self, mut shutdown: watch::Receiver<bool>) -> Result<(), StoreError> {
-        let in_hand = u32::try_from(self.inner.config.in_hand.max(1)).unwrap_or(u32::MAX);
-        let hands = Arc::new(Semaphore::new(in_hand as usize));
+        let inner = &self.inner;
+        let places = Places::new(
+            inner.queue.clone(),
+            inner.config.in_hand,
+            &inner.config.providers,
+        );
+        let ending = Arc::new(Semaphore::new(ENDING_MAX as usize));
         let stop = async {
             // The sender gone means stop as well.
             let _ = shutdown.wait_for(|stop| *stop).await;
@@ -111,40 +112,28 @@ impl Delivery {
         tokio::pin!(stop);
         loop {
             let next = async {
-                let hand = hands.clone().acquire_owned().await;
-                let claim = self.inner.queue.next(&*self.inner.clock).await?;
-                Ok::<_, StoreError>((hand, claim))
+                let taken = inner.queue.next(&*inner.clock, &places).await?;
+                // What has no pass can only be ended. It does not wait for a place, so that a full
+                // provider does not keep it.
+                let end = match &taken.pass {
+                    None => ending.clone().acquire_owned().await.ok(),
+                    Some(_) => None,
+                };
+                Ok::<_, StoreError>((taken, end))
             };
-            let (hand, claim) = tokio::select! {
+            let (taken, end) = tokio::select! {
                 () = &mut stop => break,
                 next = next => next?,
             };
-            let inner = self.inner.clone();
+            let inner = inner.clone();
             tokio::spawn(async move {
-                let (id, priority) = (claim.id, claim.job.priority);
-                let delivered = tokio::spawn({
-                    let inner = inner.clone();
-                    async move { inner.deliver(claim).await }
-                });
-                match delivered.await {
-                    Ok(Ok(())) => {}
-                    // Neither may make the message wait for the next start.
-                    failed => {
-                        match failed {
-                            Ok(Err(error)) => {
-                                tracing::error!(message = %id, %error, "the outcome of a delivery could not be stored");
-                            }
-                            _ => tracing::error!(message = %id, "a delivery panicked"),
-                        }
-                        let due = inner.clock.now() + inner.config.backoff_max;
-                        inner.queue.put_back(id, priority, due);
-                    }
-                }
-                drop(hand);
+                inner.deliver_and_survive(taken.claim).await;
+                drop((taken.pass, end));
             });
         }
-        // All hands back: nothing is in flight any more.
-        let _ = hands.acquire_many(in_hand).await;
+        // All places back: nothing is in flight any more.
+        places.empty().await;
+        let _ = ending.acquire_many(ENDING_MAX).await;
         Ok(())
     }
 
@@ -158,44 +147,41 @@ impl Delivery {
     }
 }
 
-/// What is to be done after a failed try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    Again(UnixMillis),
-    Over(Status),
-}
-
 impl Inner {
+    /// One try whose own trouble does not make the message wait for the end of its lease.
+    async fn deliver_and_survive(self: Arc<Inner>, claim: Claim) {
+        let lease: Lease = claim.lease;
+        let delivered = tokio::spawn({
+            let inner = self.clone();
+            async move { inner.deliver(claim).await }
+        });
+        match delivered.await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                tracing::error!(message = %lease.id, %error, "the outcome of a delivery could not be stored");
+            }
+            Err(_) => tracing::error!(message = %lease.id, "a delivery panicked"),
+        }
+        let due = self.clock.now() + self.config.backoff_max;
+        self.queue.put_back(lease, due);
+    }
+
     async fn deliver(&self, mut claim: Claim) -> Result<(), StoreError> {
-        let now = self.clock.now();
+        let at = self.clock.now();
         let carries_code = claim.job.challenge.is_some();
         // Begun before a crash and never finished: a message without a code may not go out twice.
-        let begun = claim
-            .job
-            .attempts
-            .last()
-            .is_some_and(|last| last.outcome == Outcome::Started);
-        if begun && !carries_code {
+        if claim.job.is_started() && !carries_code {
             return self.over(claim, Status::Unknown, None).await;
         }
-        if now >= claim.job.deadline {
-            return self.over(claim, Status::Expired, None).await;
-        }
-        let Some(provider) = self.provider(&claim) else {
-            tracing::error!(message = %claim.id, country = claim.job.country, "no route matches a message");
-            return self.over(claim, Status::Failed, None).await;
-        };
-        let permit = match self.permits.get(&provider) {
-            // It is never closed.
-            Some(permits) => permits.acquire().await.ok(),
-            None => None,
-        };
-        // The wait for the provider may have been long.
-        let at = self.clock.now();
         if at >= claim.job.deadline {
             return self.over(claim, Status::Expired, None).await;
         }
-        let message = match self.render(&claim, at) {
+        let last = claim.job.round().last().map(|last| last.provider.as_str());
+        let Some(provider) = self.config.routes.provider(&claim.job.country, last) else {
+            tracing::error!(message = %claim.id, country = claim.job.country, "no route matches a message");
+            return self.over(claim, Status::Failed, None).await;
+        };
+        let message = match self.render(&claim, &provider, at) {
             Ok(message) => message,
             Err(reason) => {
                 tracing::error!(message = %claim.id, reason, "a message cannot be rendered");
@@ -203,56 +189,75 @@ impl Inner {
             }
         };
         if !carries_code && !self.queue.begin(&mut claim, at, &provider).await? {
-            self.queue.forget(claim.id);
             return Ok(());
         }
-        let outcome = self.sender.send(&provider, &message).await;
-        drop(permit);
-        let now = self.clock.now();
-        let held = match outcome {
+        let held = match self.sender.send(&provider, &message).await {
             Ok(accepted) => {
-                tracing::debug!(message = %claim.id, provider, "sent");
+                tracing::debug!(message = %claim.id, provider = &*provider, "sent");
                 let sent = Finish::Sent {
                     at,
-                    provider,
+                    provider: provider.to_string(),
                     accepted,
+                    receipt_asked: message.status_callback.is_some(),
                 };
-                self.queue.finish(claim, sent, now).await?
+                self.queue.finish(claim, sent, self.clock.now()).await?
             }
-            Err(error) => {
-                tracing::warn!(
-                    message = %claim.id,
-                    provider,
-                    class = error.class.word(),
-                    code = error.provider_code,
-                    reason = error.text,
-                    "a provider did not take a message"
-                );
-                match self.after(&claim, &error, now) {
-                    Next::Again(due) => {
-                        let retry = Finish::Retry {
-                            at,
-                            provider,
-                            error,
-                            due,
-                        };
-                        self.queue.finish(claim, retry, now).await?
-                    }
-                    Next::Over(status) => {
-                        let attempt = Attempt {
-                            at,
-                            provider,
-                            outcome: Outcome::Failed(error),
-                        };
-                        return self.over(claim, status, Some(attempt)).await;
-                    }
-                }
-            }
+            Err(error) => self.failed(claim, at, &provider, error).await?,
         };
         if !held {
-            tracing::warn!("a claim was void when its delivery ended");
+            tracing::warn!(message = %message.id, "a claim was void when its delivery ended");
         }
         Ok(())
+    }
+
+    async fn failed(
+        &self,
+        claim: Claim,
+        at: UnixMillis,
+        provider: &str,
+        error: SendError,
+    ) -> Result<bool, StoreError> {
+        tracing::warn!(
+            message = %claim.id,
+            provider,
+            class = error.class.word(),
+            code = error.provider_code,
+            reason = error.text,
+            "a provider did not take a message"
+        );
+        let now = self.clock.now();
+        let country = &claim.job.country;
+        let next = Failure {
+            job: &claim.job,
+            route: self.config.routes.providers(country),
+            next: self.config.routes.provider(country, Some(provider)).as_deref(),
+            error: &error,
+            now,
+            jitter: self.jitter(),
+            backoff_base: self.config.backoff_base,
+            backoff_max: self.config.backoff_max,
+        }
+        .next();
+        let provider = provider.to_owned();
+        let finish = match next {
+            Next::Again(due) => Finish::Retry {
+                at,
+                provider,
+                error,
+                due,
+            },
+            Next::Over(status) => {
+                tracing::warn!(message = %claim.id, status = status.word(), "a message was given up");
+                let attempt = Some(Attempt {
+                    at,
+                    ended: now,
+                    provider,
+                    outcome: Outcome::Failed(error),
+                });
+                Finish::Over { status, attempt }
+            }
+        };
+        self.queue.finish(claim, finish, now).await
     }
 
     async fn over(
@@ -263,14 +268,13 @@ impl Inner {
     ) -> Result<(), StoreError> {
         tracing::warn!(message = %claim.id, status = status.word(), "a message was given up");
         let over = Finish::Over { status, attempt };
-        self.queue
-            .finish(claim, over, self.clock.now())
-            .await
-            .map(|_| ())
+        let finished = self.queue.finish(claim, over, self.clock.now());
+        finished.await.map(|_| ())
     }
 
     /// The message as the receiver reads it: the only place where a code becomes text.
-    fn render(&self, claim: &Claim, now: UnixMillis) -> Result<Message, String> {
+    fn render(&self, claim: &Claim, provider: &str, now: UnixMillis) -> Result<Message, String> {
+        let terms = self.config.providers.get(provider);
         let job = &claim.job;
         let code = match &job.challenge {
             None => None,
@@ -306,80 +310,8 @@ impl Inner {
             locale: job.locale.clone(),
             purpose: job.purpose.clone(),
             validity: job.deadline.since(now),
+            status_callback: terms.and_then(|terms| terms.status_callback.clone()),
         })
-    }
-
-    fn providers(&self, claim: &Claim) -> Option<&[String]> {
-        self.config
-            .routes
-            .iter()
-            .find(|route| {
-                route
-                    .country
-                    .as_ref()
-                    .is_none_or(|country| *country == claim.job.country)
-            })
-            .map(|route| route.providers.as_slice())
-    }
-
-    /// Whose turn it is: the first of the route, and after a failure the one after the last tried.
-    fn provider(&self, claim: &Claim) -> Option<String> {
-        let providers = self.providers(claim)?;
-        let last = claim.job.attempts.last();
-        let turn = last
-            .and_then(|last| providers.iter().position(|name| *name == last.provider))
-            .map_or(0, |at| (at + 1) % providers.len());
-        providers.get(turn).cloned()
-    }
-
-    /// What follows from an error.
-    fn after(&self, claim: &Claim, error: &SendError, now: UnixMillis) -> Next {
-        let job = &claim.job;
-        let tried = u32::try_from(job.attempts.len()).unwrap_or(u32::MAX) + 1;
-        let time_left = job.deadline.since(now);
-        let asked = Duration::from_millis(error.retry_after_ms.unwrap_or(0));
-        let another = self.providers(claim).is_some_and(|providers| {
-            // Somebody in this round has not been asked yet.
-            !(tried as usize).is_multiple_of(providers.len().max(1))
-        });
-        let backoff = |least: Duration| {
-            let config = &self.config;
-            let jitter = self.jitter();
-            let delay = retry_delay(
-                tried,
-                jitter,
-                config.backoff_base,
-                config.backoff_max,
-                time_left,
-            );
-            match delay.map(|delay| delay.max(least)) {
-                Some(delay) if delay < time_left => Next::Again(now + delay),
-                _ => Next::Over(Status::Expired),
-            }
-        };
-        match error.class {
-            ErrorClass::Permanent | ErrorClass::Blocked if error.failover && another => {
-                Next::Again(now)
-            }
-            ErrorClass::Permanent | ErrorClass::Blocked => Next::Over(Status::Failed),
-            ErrorClass::UnknownOutcome => {
-                let unknown = job.unknown_outcomes() + 1;
-                if job.challenge.is_none() || unknown >= UNKNOWN_OUTCOMES_MAX {
-                    return Next::Over(Status::Unknown);
-                }
-                // After about 1 s and 2 s, without waiting for a receipt: somebody waits for a code.
-                let delay = Duration::from_secs(unknown as u64).mul_f64(0.8 + 0.4 * self.jitter());
-                if delay < time_left {
-                    Next::Again(now + delay)
-                } else {
-                    Next::Over(Status::Unknown)
-                }
-            }
-            ErrorClass::Retryable | ErrorClass::Throttled | ErrorClass::Auth if another => {
-                Next::Again(now)
-            }
-            ErrorClass::Retryable | ErrorClass::Throttled | ErrorClass::Auth => backoff(asked),
-        }
     }
 
     /// A random share in `[0, 1)`.

@@ -4,13 +4,18 @@
 //! the `codes` capability above compares what a user typed ([`codes`]). A provider is anything that
 //! is a [`Sender`]; nothing here knows WebAssembly or HTTP.
 
+mod after;
 pub mod codes;
 mod deliver;
+mod gate;
+mod rate;
 mod retry;
+mod route;
 mod scrub;
 mod template;
 
-pub use deliver::{Delivery, DeliveryConfig, Route, Sender};
+pub use deliver::{Delivery, DeliveryConfig, ProviderTerms, Sender};
 pub use retry::retry_delay;
+pub use route::{Route, Routes};
 pub use scrub::scrub;
 pub use template::{Template, TemplateError};

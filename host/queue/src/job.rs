@@ -1,7 +1,11 @@
-//! What rests on disk of a message, before and after it was sent.
+//! A message that waits, and what was tried with it.
 
-use countersign_types::{ErrorClass, MessageId, Price, Priority, SendError, UnixMillis};
+use countersign_types::{ErrorClass, Price, Priority, SendError, UnixMillis};
 use serde::{Deserialize, Serialize};
+
+/// How many tries of a message are kept: the first and the newest. It is never fewer than a route
+/// has providers, so that what each of them asked for is still known.
+const ATTEMPTS_KEPT: usize = 64;
 
 /// Which code a message carries: all that its digits are derived from, and none of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +47,8 @@ pub struct Job {
     pub service: String,
     /// What it is for.
     pub purpose: String,
+    /// Who asked for it: the id of an API key, or [`ANONYMOUS`]. Callers take turns.
+    pub caller: String,
     /// The code that it carries.
     pub challenge: Option<ChallengeRef>,
     /// When it was accepted.
@@ -53,8 +59,24 @@ pub struct Job {
     pub deadline: UnixMillis,
     /// Who goes first.
     pub priority: Priority,
-    /// What was tried so far.
+    /// What was tried so far, replays included.
     pub attempts: Vec<Attempt>,
+    /// What was counted since it was accepted or replayed.
+    pub counts: Counts,
+}
+
+/// The caller of a message that nobody's key was given for.
+pub const ANONYMOUS: &str = "anonymous";
+
+/// What backoff, turns and the bound of unknown outcomes go by. A replay begins anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// When the message was replayed; `None`: it never was.
+    pub replayed: Option<UnixMillis>,
+    /// How many tries there were.
+    pub tried: u32,
+    /// How many of them ended without anybody knowing whether the provider has the message.
+    pub unknown: u32,
 }
 
 /// One try to hand a message to a provider.
@@ -62,6 +84,8 @@ pub struct Job {
 pub struct Attempt {
     /// When it began.
     pub at: UnixMillis,
+    /// When it ended; for one that has only begun, when it began.
+    pub ended: UnixMillis,
     /// The provider's configured name.
     pub provider: String,
     /// How it ended.
@@ -87,84 +111,82 @@ pub enum Outcome {
     Failed(SendError),
 }
 
-/// Where a message is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Status {
-    /// It waits, or is being tried.
-    Queued,
-    /// A provider took it.
-    Sent,
-    /// No provider could take it.
-    Failed,
-    /// Its time was over before one did.
-    Expired,
-    /// A provider may have taken it, and it is not tried again.
-    Unknown,
-}
-
-impl Status {
-    /// The word for logs, events and answers.
-    pub fn word(self) -> &'static str {
+impl Outcome {
+    /// The class of a failure, as a word for events; `none` for whatever is no failure.
+    pub(crate) fn class(&self) -> &'static str {
         match self {
-            Status::Queued => "queued",
-            Status::Sent => "sent",
-            Status::Failed => "failed",
-            Status::Expired => "expired",
-            Status::Unknown => "unknown",
+            Outcome::Failed(error) => error.class.word(),
+            Outcome::Started | Outcome::Accepted { .. } => "none",
         }
     }
 }
 
-/// What is kept of a message that is over: no text, and only a masked number.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MessageRow {
-    /// How it ended.
-    pub status: Status,
-    /// When it was accepted.
-    pub accepted: UnixMillis,
-    /// When it was over.
-    pub ended: UnixMillis,
-    /// How it was carried.
-    pub channel: String,
-    /// The receiver, masked.
-    pub to: String,
-    /// ISO 3166-1 alpha-2 of the receiver.
-    pub country: String,
-    /// The template's name.
-    pub template: String,
-    /// The namespace it belonged to.
-    pub service: String,
-    /// What it was for.
-    pub purpose: String,
-    /// All that was tried.
-    pub attempts: Vec<Attempt>,
+impl Attempt {
+    /// Until when the provider has asked not to be tried again.
+    pub fn asked_until(&self) -> UnixMillis {
+        match &self.outcome {
+            Outcome::Failed(error) => {
+                let wait = error.retry_after_ms.unwrap_or(0);
+                UnixMillis(self.ended.0.saturating_add(wait))
+            }
+            Outcome::Started | Outcome::Accepted { .. } => UnixMillis(0),
+        }
+    }
 }
 
 impl Job {
-    /// What remains of it when it is over.
-    pub fn into_message(self, status: Status, ended: UnixMillis) -> MessageRow {
-        MessageRow {
-            status,
-            accepted: self.accepted,
-            ended,
-            channel: self.channel,
-            to: mask(&self.to),
-            country: self.country,
-            template: self.template,
-            service: self.service,
-            purpose: self.purpose,
-            attempts: self.attempts,
-        }
+    /// Since when it has been waiting: its acceptance or its last replay.
+    pub fn since(&self) -> UnixMillis {
+        self.counts.replayed.unwrap_or(self.accepted)
     }
 
-    /// How many tries ended without anybody knowing whether the provider has the message.
-    pub fn unknown_outcomes(&self) -> usize {
-        let unknown = |attempt: &&Attempt| match &attempt.outcome {
-            Outcome::Started => true,
-            Outcome::Failed(error) => error.class == ErrorClass::UnknownOutcome,
-            Outcome::Accepted { .. } => false,
+    /// The tries since it was accepted or replayed, as far as they are kept.
+    pub fn round(&self) -> &[Attempt] {
+        let since = self.counts.tried as usize;
+        &self.attempts[self.attempts.len().saturating_sub(since)..]
+    }
+
+    /// Whether its last try has begun and nothing is known of its end.
+    pub fn is_started(&self) -> bool {
+        let last = self.round().last();
+        last.is_some_and(|last| last.outcome == Outcome::Started)
+    }
+
+    /// Adds a try, in place of the one that had only begun.
+    pub(crate) fn record(&mut self, attempt: Attempt) {
+        if self.is_started() {
+            self.attempts.pop();
+        } else {
+            self.counts.tried += 1;
+        }
+        let unknown = matches!(
+            &attempt.outcome,
+            Outcome::Failed(error) if error.class == ErrorClass::UnknownOutcome
+        );
+        self.counts.unknown += u32::from(unknown);
+        if self.attempts.len() >= ATTEMPTS_KEPT {
+            // The first one stays: it says how it all began.
+            self.attempts.remove(1);
+        }
+        self.attempts.push(attempt);
+    }
+
+    /// Makes a dead message wait again from `now` on, with all that was tried kept and nothing of it
+    /// counted. Returns `None` where it carries a code whose time is over.
+    pub(crate) fn replayed(mut self, now: UnixMillis) -> Option<Job> {
+        let span = self.deadline.since(self.since());
+        let end = match &self.challenge {
+            Some(challenge) if challenge.expires <= now => return None,
+            Some(challenge) => challenge.expires,
+            None => UnixMillis(u64::MAX),
         };
-        self.attempts.iter().filter(unknown).count()
+        self.deadline = (now + span).min(end);
+        self.due = now;
+        self.counts = Counts {
+            replayed: Some(now),
+            ..Counts::default()
+        };
+        Some(self)
     }
 }
 
@@ -184,19 +206,62 @@ pub fn mask(number: &str) -> String {
         .collect()
 }
 
-/// Row keys of the host's own rows.
-pub(crate) fn key(prefix: &[u8], id: MessageId) -> Vec<u8> {
-    [prefix, &id.0].concat()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::testing::{NOW, attempt, failed, job};
 
     #[test]
     fn a_masked_number_cannot_be_called() {
         assert_eq!(mask("+12025550123"), "+1202•••••23");
         assert_eq!(mask("+4915123456789"), "+4915•••••••89");
         assert_eq!(mask(""), "");
+    }
+
+    #[test]
+    fn of_many_tries_the_first_and_the_newest_are_kept_and_all_are_counted() {
+        let mut job = job();
+        for n in 0..100 {
+            job.record(attempt(n, failed(ErrorClass::UnknownOutcome)));
+        }
+        assert_eq!(job.attempts.len(), ATTEMPTS_KEPT);
+        assert_eq!(job.attempts[0].at, NOW);
+        assert_eq!(job.attempts[1].at, NOW + Duration::from_secs(37));
+        assert_eq!((job.counts.tried, job.counts.unknown), (100, 100));
+        assert_eq!(job.round().len(), ATTEMPTS_KEPT);
+    }
+
+    #[test]
+    fn a_replay_counts_anew_for_as_long_as_the_first_time() {
+        let mut job = job();
+        job.record(attempt(0, failed(ErrorClass::UnknownOutcome)));
+        let span = job.deadline.since(job.accepted);
+        let later = NOW + Duration::from_secs(86_400);
+        for now in [later, later + span] {
+            job = job.replayed(now).expect("no code in it");
+            assert_eq!((job.due, job.deadline), (now, now + span));
+            assert_eq!((job.counts.tried, job.counts.unknown), (0, 0));
+            assert!(job.round().is_empty() && job.attempts.len() == 1);
+        }
+    }
+
+    #[test]
+    fn a_replay_ends_with_its_code_at_the_latest() {
+        let mut job = job();
+        let expires = NOW + Duration::from_secs(60);
+        job.challenge = Some(ChallengeRef {
+            id: [1; 16],
+            key_id: 1,
+            service: "default".into(),
+            purpose: "verification".into(),
+            subject: "s".into(),
+            digits: 6,
+            expires,
+        });
+        let last = UnixMillis(expires.0 - 1);
+        assert_eq!(job.clone().replayed(last).expect("in time").deadline, expires);
+        assert_eq!(job.replayed(expires), None);
     }
 }

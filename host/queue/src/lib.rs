@@ -1,15 +1,36 @@
 //! Durable jobs: what waits to be sent, who works on it, and what became of it.
 //!
 //! A job is a row, written in the same commit as whatever caused it, so it exists exactly if its
-//! cause does. The queue keeps the order of the rows in memory: names, due times and priorities.
-//! Claiming writes nothing: on the embedded store one process owns all jobs, and a start voids every
-//! claim. The version of the claimed row is the fencing token: whoever finishes a claim that somebody
-//! else has moved on changes nothing.
+//! cause does. The queue keeps the order of the rows in memory: names, due times, priorities and
+//! callers.
+//!
+//! - `order.rs` decides who goes next; `drain.rs` whether that could be too late.
+//! - `claims.rs` lets somebody work on a job, and ends that. A start voids every claim.
+//! - `message.rs` is what remains of a message, `receipts.rs` what providers tell of it, `follow.rs`
+//!   finds those of which something is still to be learnt, `dead.rs` keeps what nobody could take.
 //!
 //! What never lives here: how a message is rendered and which provider gets it.
 
+mod claims;
+mod dead;
+mod drain;
+mod follow;
 mod job;
+mod message;
+mod order;
 mod queue;
+mod receipts;
+mod rows;
+#[cfg(test)]
+mod testing;
 
-pub use job::{Attempt, ChallengeRef, Job, MessageRow, Outcome, Status, mask};
-pub use queue::{Claim, Finish, Full, Queue, Reservation, job_row};
+pub use claims::{Claim, Finish, Gate, Open, Taken};
+pub use dead::{DEAD_PAGE_MAX, DeadPage, ReplayError};
+pub use follow::{Cursor, FOLLOW_SENT_WITHIN, FollowPage, Followed, Line};
+pub use job::{ANONYMOUS, Attempt, ChallengeRef, Counts, Job, Outcome, mask};
+pub use message::{MessageRow, MessageView, Part, Receipt, Sent};
+pub use order::Lease;
+pub use queue::{
+    AcceptError, LaneOf, Overview, Queue, QueueConfig, Reservation, TurnedAway, job_row,
+};
+pub use receipts::{ReceiveError, Received, UPDATES_MAX};

@@ -14,7 +14,7 @@ use countersign_store::{
     CommitError, Ending, Keyring, Rulings, Savepoint, Store, StoreError, Transaction,
     TransactionError, settle_counts,
 };
-use countersign_types::{Clock, Entropy, MessageId, Priority, UnixMillis};
+use countersign_types::{Clock, Entropy, MessageId};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::Semaphore;
@@ -121,8 +121,6 @@ pub(crate) struct Kept {
 pub(crate) struct Enqueued {
     pub(crate) place: Reservation,
     pub(crate) id: MessageId,
-    pub(crate) due: UnixMillis,
-    pub(crate) priority: Priority,
 }
 
 /// A line of a component's log.
@@ -448,8 +446,7 @@ where
         return match ended {
             Ended::Ok(answer) => {
                 for job in enqueued {
-                    host.queue
-                        .announce(job.place, job.id, job.due, job.priority);
+                    host.queue.announce(job.place, job.id);
                 }
                 instance.map(keep);
                 finished.into_iter().for_each(|keep| keep());

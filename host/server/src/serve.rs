@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_delivery::{Delivery, DeliveryConfig, Route, Sender};
-use countersign_queue::Queue;
+use countersign_delivery::{Delivery, DeliveryConfig, ProviderTerms, Route, Routes, Sender};
+use countersign_queue::{Queue, QueueConfig};
 use countersign_runtime::{Limits, ProviderConfig, Runtime, RuntimeConfig, StartError};
 use countersign_store::{BindError, SledStore, Store, StoreError};
 use countersign_types::{Clock, Entropy, SystemClock, SystemEntropy};
@@ -35,6 +35,9 @@ const SWEEP_STEP: Duration = Duration::from_millis(100);
 const SWEEP_PAUSE: Duration = Duration::from_secs(60);
 /// A component that is larger is a mistake.
 const COMPONENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// How long the commit after a provider's call may take before its message counts as lost by whoever
+/// had it in hand.
+const COMMIT_TIME: Duration = Duration::from_secs(60);
 /// How long tasks that are left over may take to go.
 const LEFTOVER_TIME: Duration = Duration::from_secs(2);
 
@@ -170,8 +173,9 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
     ));
 
     let (data_folder, stop_time) = (config.folders.data.clone(), config.http.stop_time);
-    let queue = Queue::open(store.clone(), data.keyring.clone(), config.queue_capacity).await?;
     let delivery_config = delivery_config(&config);
+    let queue_config = queue_config(&config, &delivery_config.routes);
+    let queue = Queue::open(store.clone(), data.keyring.clone(), queue_config).await?;
     let runtime = tokio::select! {
         runtime = start_runtime(config, &data, &queue, &clock, &entropy) => runtime?,
         // Nothing has been promised to anybody yet.
@@ -474,15 +478,35 @@ fn delivery_config(config: &Config) -> DeliveryConfig {
         country: route.country.clone(),
         providers: route.providers.clone(),
     });
-    let concurrency = config.providers.iter();
+    let providers = config.providers.iter().map(|provider| {
+        let terms = ProviderTerms {
+            concurrency: provider.concurrency,
+            rate: provider.rate,
+            status_callback: status_callback(config, provider),
+        };
+        (provider.name.clone(), terms)
+    });
     DeliveryConfig {
-        routes: routes.collect(),
-        concurrency: concurrency
-            .map(|provider| (provider.name.clone(), provider.concurrency))
-            .collect(),
+        routes: Routes::new(routes.collect()),
+        providers: providers.collect(),
         in_hand: config.delivery.in_hand,
         backoff_base: config.delivery.backoff_base,
         backoff_max: config.delivery.backoff_max,
+    }
+}
+
+/// Where a provider sends its receipts: nowhere without a public address, and the terminal sends none.
+fn status_callback(config: &Config, provider: &Provider) -> Option<String> {
+    let url = config.public_url.as_ref()?;
+    (!provider.is_console()).then(|| url.webhook(&provider.name))
+}
+
+fn queue_config(config: &Config, routes: &Routes) -> QueueConfig {
+    let call = limits(config.limits).provider_wall;
+    QueueConfig {
+        capacity: config.queue_capacity,
+        lease: call + COMMIT_TIME,
+        lane_of: routes.lane_of(),
     }
 }
 

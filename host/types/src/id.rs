@@ -20,6 +20,19 @@ impl MessageId {
         bytes[..6].copy_from_slice(&now.0.to_be_bytes()[2..]);
         MessageId(bytes)
     }
+
+    /// When the message was made.
+    pub fn time(self) -> UnixMillis {
+        let [a, b, c, d, e, f, ..] = self.0;
+        UnixMillis(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
+    }
+
+    /// The lowest name that a message made at `time` can have.
+    pub fn first_at(time: UnixMillis) -> MessageId {
+        let mut bytes = [0; 16];
+        bytes[..6].copy_from_slice(&time.0.to_be_bytes()[2..]);
+        MessageId(bytes)
+    }
 }
 
 /// Lower-case hexadecimal text of `bytes`.
@@ -77,6 +90,9 @@ mod tests {
         let newer = MessageId::new(UnixMillis(1_001), &entropy);
         assert!(older < newer && older.to_string() < newer.to_string());
         assert_eq!(older.to_string().parse(), Ok(older));
+        assert_eq!(older.time(), UnixMillis(1_000));
+        assert!(MessageId::first_at(newer.time()) > older);
+        assert!(MessageId::first_at(newer.time()) <= newer);
     }
 
     #[test]

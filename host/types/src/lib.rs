@@ -9,6 +9,7 @@ mod event;
 mod id;
 mod message;
 mod secret;
+mod status;
 mod time;
 
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
@@ -18,4 +19,5 @@ pub use message::{
     Accepted, ErrorClass, Message, NumberKind, PhoneNumber, Price, Priority, SendError,
 };
 pub use secret::Secret;
+pub use status::{Status, StatusUpdate};
 pub use time::{Clock, ManualClock, SystemClock, UnixMillis};

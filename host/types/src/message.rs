@@ -47,6 +47,17 @@ pub enum Priority {
     Bulk,
 }
 
+impl Priority {
+    /// The word for answers and metrics, as in the WIT.
+    pub fn word(self) -> &'static str {
+        match self {
+            Priority::Urgent => "urgent",
+            Priority::Normal => "normal",
+            Priority::Bulk => "bulk",
+        }
+    }
+}
+
 /// A message that is ready for a provider: the text contains the code, so it is never stored or
 /// logged.
 #[derive(Clone)]
@@ -71,6 +82,8 @@ pub struct Message {
     pub purpose: String,
     /// How much longer it is of use.
     pub validity: Duration,
+    /// Where the provider is to send its receipts; `None`: none are wanted.
+    pub status_callback: Option<String>,
 }
 
 /// A provider took the message.
@@ -91,6 +104,21 @@ pub struct Price {
     pub amount: String,
     /// ISO 4217.
     pub currency: String,
+}
+
+/// More digits than any price has.
+const AMOUNT_BYTES_MAX: usize = 32;
+
+impl Price {
+    /// A price as a provider tells it; `None` where `amount` is no decimal number such as `0.0079`,
+    /// or `currency` does not have the form of ISO 4217.
+    pub fn new(amount: String, currency: String) -> Option<Price> {
+        let (whole, fraction) = amount.split_once('.').unwrap_or((&amount, "0"));
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        let is_decimal = amount.len() <= AMOUNT_BYTES_MAX && digits(whole) && digits(fraction);
+        let is_currency = currency.len() == 3 && currency.bytes().all(|b| b.is_ascii_uppercase());
+        (is_decimal && is_currency).then_some(Price { amount, currency })
+    }
 }
 
 /// Why a provider did not take the message. The class is what the queue acts on; the rest is for
@@ -136,6 +164,25 @@ impl ErrorClass {
             ErrorClass::Auth => "auth",
             ErrorClass::Blocked => "blocked",
             ErrorClass::UnknownOutcome => "unknown-outcome",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_is_a_decimal_and_a_currency() {
+        let price = |amount: &str, currency: &str| Price::new(amount.into(), currency.into());
+        for amount in ["0", "0.0079", "12.50", &"9".repeat(32)] {
+            assert!(price(amount, "USD").is_some(), "{amount}");
+        }
+        for amount in ["", "-0.1", "+1", ".5", "1.", "1.2.3", "1e3", "NaN", &"9".repeat(33)] {
+            assert_eq!(price(amount, "USD"), None, "{amount}");
+        }
+        for currency in ["", "usd", "US", "USDT", "€"] {
+            assert_eq!(price("1", currency), None, "{currency}");
         }
     }
 }

@@ -1,10 +1,11 @@
 use std::sync::Mutex;
 
-use countersign_queue::{ChallengeRef, Job, job_row};
-use countersign_store::{Ending, Rulings, SledStore, Store, Transaction};
-use countersign_types::{ManualClock, MessageId, Priority, SeededEntropy};
+use countersign_queue::{ANONYMOUS, ChallengeRef, Counts, Job, Open, QueueConfig};
+use countersign_store::{Commit, SledStore, Store};
+use countersign_types::{ErrorClass, Event, ManualClock, MessageId, Priority, SeededEntropy};
 
 use super::*;
+use crate::Route;
 
 const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
 const SECOND: Duration = Duration::from_secs(1);
@@ -48,7 +49,15 @@ impl Bench {
         let keys = folder.path().join("keys");
         let keyring = Arc::new(Keyring::load_or_create(&keys, true, &*entropy).expect("made"));
         let clock = Arc::new(ManualClock::new(NOW));
-        let queue = Queue::open(store.clone(), keyring.clone(), 100)
+        let routes = Routes::new(vec![Route {
+            country: None,
+            providers: providers.iter().map(|name| (*name).to_owned()).collect(),
+        }]);
+        let queue_config = QueueConfig {
+            lane_of: routes.lane_of(),
+            ..QueueConfig::default()
+        };
+        let queue = Queue::open(store.clone(), keyring.clone(), queue_config)
             .await
             .expect("opened");
         let script = Arc::new(Script {
@@ -56,11 +65,8 @@ impl Bench {
             sent: Mutex::default(),
         });
         let config = DeliveryConfig {
-            routes: vec![Route {
-                country: None,
-                providers: providers.iter().map(|name| (*name).to_owned()).collect(),
-            }],
-            concurrency: HashMap::new(),
+            routes,
+            providers: HashMap::new(),
             in_hand: 8,
             backoff_base: SECOND,
             backoff_max: 30 * SECOND,
@@ -86,7 +92,6 @@ impl Bench {
     }
 
     async fn add(&self, with_code: bool) -> MessageId {
-        let id = MessageId::new(NOW, &*self.entropy);
         let deadline = NOW + 600 * SECOND;
         let job = Job {
             channel: "sms".into(),
@@ -102,6 +107,7 @@ impl Bench {
             locale: None,
             service: "default".into(),
             purpose: "verification".into(),
+            caller: ANONYMOUS.into(),
             challenge: with_code.then(|| ChallengeRef {
                 id: [9; 16],
                 key_id: 1,
@@ -116,15 +122,35 @@ impl Bench {
             deadline,
             priority: Priority::Normal,
             attempts: Vec::new(),
+            counts: Counts::default(),
         };
-        let place = self.queue.reserve().expect("room");
-        let (key, section) = job_row(&self.keyring, id, &job).expect("sealed");
-        let mut run = Transaction::new(self.store.clone(), NOW, Rulings::default());
-        run.set_host(&key, Some(section)).await.expect("written");
-        let commit = run.into_commit(Ending::Commit);
-        self.store.commit(commit).await.expect("committed");
-        self.queue.announce(place, id, NOW, Priority::Normal);
-        id
+        let event = Event {
+            kind: "message.accepted".into(),
+            at: NOW,
+            service: "default".into(),
+            source: "host".into(),
+            message: None,
+            country: None,
+            attributes: Vec::new(),
+        };
+        let commit = Commit {
+            instant: NOW,
+            ..Commit::default()
+        };
+        let accepted = self.queue.accept(&job, event, commit, &*self.entropy);
+        accepted.await.expect("accepted")
+    }
+
+    /// The next job.
+    async fn claim(&self) -> Claim {
+        let next = self.queue.next(&*self.clock, &Open).await;
+        next.expect("claimed").claim
+    }
+
+    async fn reopened(&self) -> Queue {
+        let config = QueueConfig::default();
+        let queue = Queue::open(self.store.clone(), self.keyring.clone(), config);
+        queue.await.expect("opened again")
     }
 
     /// Delivers until nothing is due within the next 30 seconds.
@@ -133,12 +159,31 @@ impl Bench {
             if self.queue.depth() == 0 {
                 return;
             }
-            let next = self.queue.next(&*self.clock);
             tokio::select! {
                 biased;
-                claim = next => self.delivery.deliver(claim.expect("claimed")).await.expect("stored"),
+                claim = self.claim() => self.delivery.deliver(claim).await.expect("stored"),
                 () = std::future::ready(()) => self.clock.advance(SECOND / 4),
             }
+        }
+    }
+
+    /// A worker on the queue that was opened again.
+    fn restarted(&self) -> Delivery {
+        Delivery::new(
+            self.queue.clone(),
+            self.keyring.clone(),
+            self.clock.clone(),
+            self.entropy.clone(),
+            self.script.clone(),
+            self.delivery.inner.config.clone(),
+        )
+    }
+
+    async fn nothing_is_due(&self) {
+        tokio::select! {
+            biased;
+            claim = self.claim() => panic!("{claim:?}"),
+            () = std::future::ready(()) => {}
         }
     }
 
@@ -204,7 +249,7 @@ async fn another_provider_takes_over_at_once() {
     let bench = Bench::new(&["a", "b"], vec![error(ErrorClass::Auth)]).await;
     bench.add(true).await;
     for _ in 0..2 {
-        let claim = bench.queue.next(&*bench.clock).await.expect("due now");
+        let claim = bench.claim().await;
         bench.delivery.deliver(claim).await.expect("stored");
     }
     assert_eq!(bench.tried(), ["a", "b"]);
@@ -254,7 +299,7 @@ async fn an_unknown_outcome_is_resent_for_codes_only_and_three_times_in_all() {
 async fn a_message_without_a_code_that_was_begun_before_a_crash_is_not_sent_twice() {
     let bench = Bench::new(&["a"], vec![]).await;
     bench.add(false).await;
-    let mut claim = bench.queue.next(&*bench.clock).await.expect("claimed");
+    let mut claim = bench.claim().await;
     assert!(
         bench
             .queue
@@ -263,16 +308,14 @@ async fn a_message_without_a_code_that_was_begun_before_a_crash_is_not_sent_twic
             .expect("begun")
     );
     drop(claim);
-    let queue = Queue::open(bench.store.clone(), bench.keyring.clone(), 100)
-        .await
-        .expect("opened again");
-    let claim = queue.next(&*bench.clock).await.expect("claimed again");
-    bench.delivery.deliver(claim).await.expect("stored");
-    assert!(bench.tried().is_empty());
-    let queue = Queue::open(bench.store.clone(), bench.keyring.clone(), 100)
-        .await
-        .expect("opened again");
-    assert_eq!(queue.depth(), 0);
+    let next = Bench {
+        queue: bench.reopened().await,
+        ..bench
+    };
+    let claim = next.claim().await;
+    next.restarted().deliver(claim).await.expect("stored");
+    assert!(next.tried().is_empty());
+    assert_eq!(next.reopened().await.depth(), 0);
 }
 
 #[tokio::test]
@@ -296,11 +339,10 @@ async fn a_provider_that_asks_for_time_gets_it() {
     });
     let bench = Bench::new(&["a"], vec![asks]).await;
     bench.add(true).await;
-    let claim = bench.queue.next(&*bench.clock).await.expect("claimed");
+    let claim = bench.claim().await;
     bench.delivery.deliver(claim).await.expect("stored");
     bench.clock.advance(39 * SECOND);
-    let early = tokio::time::timeout(Duration::from_millis(20), bench.queue.next(&*bench.clock));
-    assert!(early.await.is_err());
+    bench.nothing_is_due().await;
     bench.clock.advance(SECOND);
-    bench.queue.next(&*bench.clock).await.expect("due now");
+    bench.claim().await;
 }

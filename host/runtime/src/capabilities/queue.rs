@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use countersign_delivery::Template;
-use countersign_queue::{Job, job_row};
+use countersign_queue::{ANONYMOUS, Counts, Job, job_row};
 use countersign_types::{Entropy, MessageId, Priority, SeededEntropy, UnixMillis};
 use rand::Rng;
 
 use super::{Access, bounded, codes, count};
 use crate::bindings::service::countersign::service::queue;
-use crate::call::{Enqueued, misuse};
+use crate::call::{Caller, Enqueued, misuse};
 
 const MESSAGES_MAX: u32 = 8;
 const VARIABLES_MAX: usize = 16;
@@ -49,6 +49,10 @@ impl queue::Host for Access<'_> {
             locale: job.locale,
             service: view.run.context.service.clone(),
             purpose: job.purpose,
+            caller: match &view.run.context.caller {
+                Caller::Anonymous => ANONYMOUS.to_owned(),
+                Caller::Key(id) => id.clone(),
+            },
             deadline: challenge
                 .as_ref()
                 .map_or(deadline, |challenge| deadline.min(challenge.expires)),
@@ -61,6 +65,7 @@ impl queue::Host for Access<'_> {
                 queue::Priority::Bulk => Priority::Bulk,
             },
             attempts: Vec::new(),
+            counts: Counts::default(),
         };
         if job.deadline > now + DEADLINE_MAX {
             return misuse("a message whose deadline is more than 72 hours away");
@@ -71,7 +76,7 @@ impl queue::Host for Access<'_> {
         if job.deadline <= now {
             return misuse("a message whose deadline is over");
         }
-        let Ok(place) = view.run.host.queue.reserve() else {
+        let Ok(place) = view.run.host.queue.reserve(&job, now) else {
             view.run.queue_full = true;
             return misuse("the queue is full");
         };
@@ -86,12 +91,7 @@ impl queue::Host for Access<'_> {
         if let Err(error) = view.run.transaction.set_host(&key, Some(section)).await {
             return Err(view.run.failed(error));
         }
-        view.run.enqueued.push(Enqueued {
-            place,
-            id,
-            due: job.due,
-            priority: job.priority,
-        });
+        view.run.enqueued.push(Enqueued { place, id });
         Ok(id.to_string())
     }
 }

@@ -111,7 +111,7 @@ impl Exports {
             purpose: message.purpose.clone(),
             sender: None,
             validity: millis(message.validity),
-            status_callback: None,
+            status_callback: message.status_callback.clone(),
             attributes: Vec::new(),
         };
         let sender = self.0.countersign_provider_sender();

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use countersign_queue::Queue;
+use countersign_queue::{Queue, QueueConfig};
 use countersign_runtime::world::{
     Call, Service, World, link_otp, otp_import, service as service_wit,
 };
@@ -220,7 +220,11 @@ impl Bench {
         let keys = folder.path().join("keys");
         let keyring = Arc::new(Keyring::load_or_create(&keys, true, &SystemEntropy).unwrap());
         let clock = Arc::new(ManualClock::new(NOW));
-        let queue = Queue::open(store.clone(), keyring.clone(), capacity)
+        let config = QueueConfig {
+            capacity,
+            ..QueueConfig::default()
+        };
+        let queue = Queue::open(store.clone(), keyring.clone(), config)
             .await
             .unwrap();
         let runtime = Runtime::start(RuntimeConfig {

@@ -42,6 +42,7 @@ async fn send(address: SocketAddr, text: &str) -> Result<Accepted, SendError> {
         locale: None,
         purpose: "verification".into(),
         validity: Duration::from_secs(600),
+        status_callback: None,
     };
     bench.runtime.send("probe", &message).await
 }
@@ -245,7 +246,7 @@ async fn start(config: ProviderConfig) -> StartError {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
         keyring: keyring.clone(),
-        queue: countersign_queue::Queue::open(store, keyring, 10)
+        queue: countersign_queue::Queue::open(store, keyring, Default::default())
             .await
             .unwrap(),
         limits: Limits::default(),

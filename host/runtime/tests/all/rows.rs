@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use countersign_delivery::{Delivery, DeliveryConfig, Route, Sender};
+use countersign_delivery::{Delivery, DeliveryConfig, Route, Routes, Sender};
+use countersign_queue::Open;
 use countersign_runtime::{Limits, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict};
 use countersign_store::Body;
 use countersign_types::{Accepted, Message, SendError, SystemEntropy};
@@ -39,11 +40,11 @@ impl Bench {
 
     async fn deliver(&self, taken: &Arc<Taken>) {
         let config = DeliveryConfig {
-            routes: vec![Route {
+            routes: Routes::new(vec![Route {
                 country: None,
                 providers: vec!["p".into()],
-            }],
-            concurrency: HashMap::new(),
+            }]),
+            providers: HashMap::new(),
             in_hand: 8,
             backoff_base: Duration::from_secs(1),
             backoff_max: Duration::from_secs(30),
@@ -56,8 +57,8 @@ impl Bench {
             taken.clone(),
             config,
         );
-        let claim = self.queue.next(&*self.clock).await.unwrap();
-        delivery.deliver(claim).await.unwrap();
+        let taken = self.queue.next(&*self.clock, &Open).await.unwrap();
+        delivery.deliver(taken.claim).await.unwrap();
     }
 }
 

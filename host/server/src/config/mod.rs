@@ -6,6 +6,7 @@
 mod bounds;
 mod environment;
 mod provider;
+mod public_url;
 mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,10 +19,10 @@ use std::time::Duration;
 use countersign_types::Secret;
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use tracing_subscriber::EnvFilter;
-use url::Url;
 
 pub(crate) use environment::Environment;
 pub(crate) use provider::{BUILT_IN_CONSOLE, BUILT_IN_TWILIO, ComponentSource, Provider, Route};
+pub(crate) use public_url::PublicUrl;
 pub(crate) use settings::Limits;
 
 use crate::telemetry;
@@ -264,8 +265,7 @@ pub(crate) struct Config {
     pub(crate) log: EnvFilter,
     pub(crate) open: bool,
     pub(crate) default_region: Option<String>,
-    #[expect(dead_code, reason = "callbacks of providers will be told this address")]
-    pub(crate) public_url: Option<Url>,
+    pub(crate) public_url: Option<PublicUrl>,
     pub(crate) api_key: Option<Secret<String>>,
     pub(crate) admin_token: Option<Secret<String>>,
     /// For the component `otp`, as text.
@@ -305,12 +305,8 @@ impl Config {
             return Err(merged.wrong("default-region", must, Some(region.clone())));
         }
         let public_url = settings.public_url.as_deref().map(|text| {
-            let url = Url::parse(text).ok();
-            url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-                .ok_or_else(|| {
-                    let must = "must be an address that begins with https:// or http://";
-                    merged.wrong("public-url", must, Some(text.to_owned()))
-                })
+            let wrong = |must| merged.wrong("public-url", must, Some(text.to_owned()));
+            PublicUrl::parse(text).map_err(wrong)
         });
         let mut warnings = Vec::new();
         let concurrency = settings.delivery.concurrency;

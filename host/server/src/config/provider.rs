@@ -39,6 +39,10 @@ pub(crate) struct Provider {
     /// `None`: those that the component asks for. The host of a `base-url` comes on top.
     pub(crate) allow_hosts: Option<Vec<String>>,
     pub(crate) concurrency: usize,
+    /// Messages a second; `None`: as many as come.
+    pub(crate) rate: Option<f64>,
+    /// Whether its callbacks are believed without a signature.
+    pub(crate) unsigned: bool,
 }
 
 impl Provider {
@@ -73,6 +77,8 @@ pub(super) fn read(
                 credentials: Vec::new(),
                 allow_hosts: None,
                 concurrency,
+                rate: None,
+                unsigned: false,
             },
         };
         return Ok(vec![provider]);
@@ -128,6 +134,24 @@ fn judge(
             ));
         }
     };
+    let rate = match &entry.rate {
+        None => None,
+        Some(rate) if (0.01..=10_000.0).contains(&rate.0) => Some(rate.0),
+        Some(_) => {
+            return Err(failed(
+                &entry.name,
+                "its rate must be from 0.01 to 10000 messages a second",
+                None,
+            ));
+        }
+    };
+    if entry.unsigned {
+        warnings.push(format!(
+            "the provider `{}` has unsigned = true: anybody who reaches its callback address can say \
+             that a message was delivered",
+            entry.name
+        ));
+    }
     let settings: Vec<_> = settings.collect();
     check_base_url(&entry.name, "its base-url", &settings)?;
     let has = |name: &str| settings.iter().any(|(setting, _)| setting == name);
@@ -147,6 +171,8 @@ fn judge(
         settings,
         credentials,
         concurrency,
+        rate,
+        unsigned: entry.unsigned,
     })
 }
 
@@ -302,6 +328,8 @@ fn twilio(concurrency: usize, environment: &Environment) -> Result<Option<Provid
         settings,
         credentials: vec![("auth-token".to_owned(), Secret::new(token.to_owned()))],
         concurrency,
+        rate: None,
+        unsigned: false,
     }))
 }
 

@@ -241,6 +241,32 @@ pub(crate) struct Provider {
     pub(crate) allow_hosts: Option<Vec<String>>,
     /// How many messages may be on their way to it at a time.
     pub(crate) concurrency: Option<u64>,
+    /// How many messages a second it is handed at most.
+    pub(crate) rate: Option<PerSecond>,
+    /// Whether its callbacks are believed without a signature.
+    #[serde(default)]
+    pub(crate) unsigned: bool,
+}
+
+/// A number a second, whole or not: TOML keeps the two apart.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(from = "Number")]
+pub(crate) struct PerSecond(pub(crate) f64);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Number {
+    Whole(u32),
+    Real(f64),
+}
+
+impl From<Number> for PerSecond {
+    fn from(number: Number) -> PerSecond {
+        PerSecond(match number {
+            Number::Whole(number) => number.into(),
+            Number::Real(number) => number,
+        })
+    }
 }
 
 /// A `[[route]]` entry: the first that matches a number decides.

@@ -1,0 +1,398 @@
+//! Claims: who works on what, and the commits that end it.
+//!
+//! On the embedded store claiming writes nothing, since one process owns all jobs. A claim still has
+//! what a store that several hosts share needs: a lease, after which somebody else may take the job,
+//! and the version of the row as fencing token, so that whoever comes late changes nothing.
+
+use std::time::Duration;
+
+use countersign_store::{Commit, CommitError, Read, StoreError, Write};
+use countersign_types::{Accepted, Clock, MessageId, SendError, Status, UnixMillis};
+
+use crate::message::Sent;
+use crate::order::{Found, Lease};
+use crate::queue::{KEPT, Queue, host_event};
+use crate::rows::{self, JOBS, MESSAGES, gone, key};
+use crate::{Attempt, Job, Outcome};
+
+/// A bound on the sleep between two looks, since the clock may be set meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How often a commit is worked out anew when a receipt comes in between.
+pub(crate) const RUNS_MAX: usize = 8;
+
+/// Decides whether a provider may be handed another message now.
+pub trait Gate: Send + Sync {
+    /// Held while the message is handed over.
+    type Pass: Send;
+
+    /// A pass for one message to `lane`, the provider whose turn it is.
+    ///
+    /// # Errors
+    ///
+    /// Where there is none: the time from when on there may be one, or `None` where only the end of
+    /// something can bring it, after which [`Queue::ring`] is to be called. It is called under the
+    /// queue's lock, so it must not use the queue.
+    fn pass(&self, lane: Option<&str>, now: UnixMillis) -> Result<Self::Pass, Option<UnixMillis>>;
+}
+
+/// A gate that lets everything through.
+#[derive(Clone, Copy, Debug)]
+pub struct Open;
+
+impl Gate for Open {
+    type Pass = ();
+    fn pass(&self, _: Option<&str>, _: UnixMillis) -> Result<(), Option<UnixMillis>> {
+        Ok(())
+    }
+}
+
+/// A job that somebody works on.
+#[derive(Debug)]
+pub struct Claim {
+    /// The message's name.
+    pub id: MessageId,
+    /// What is to be done.
+    pub job: Job,
+    /// The hold on it.
+    pub lease: Lease,
+    /// The version of the row: the fencing token.
+    version: u64,
+}
+
+/// A claim, and what it was let through with.
+#[derive(Debug)]
+pub struct Taken<P> {
+    /// The claim.
+    pub claim: Claim,
+    /// `None` where its time is over: it can only be ended.
+    pub pass: Option<P>,
+}
+
+/// How a claim ended.
+#[derive(Clone, Debug)]
+pub enum Finish {
+    /// A provider took the message.
+    Sent {
+        /// When the try began.
+        at: UnixMillis,
+        /// The provider's configured name.
+        provider: String,
+        /// What it said.
+        accepted: Accepted,
+        /// Whether it was told where receipts go.
+        receipt_asked: bool,
+    },
+    /// It is to be tried again.
+    Retry {
+        /// When the try began.
+        at: UnixMillis,
+        /// The provider's configured name.
+        provider: String,
+        /// What went wrong.
+        error: SendError,
+        /// When to try again.
+        due: UnixMillis,
+    },
+    /// It is not to be tried again.
+    Over {
+        /// How the message ends: failed, expired or unknown.
+        status: Status,
+        /// The last try, where there was one.
+        attempt: Option<Attempt>,
+    },
+}
+
+impl Queue {
+    /// Waits for the next job that is due and that `gate` lets through, and claims it: the most
+    /// urgent, among those the one of the caller whose turn it is. A job whose time is over is
+    /// claimed at once, without a pass. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn next<G: Gate>(
+        &self,
+        clock: &dyn Clock,
+        gate: &G,
+    ) -> Result<Taken<G::Pass>, StoreError> {
+        loop {
+            // Before the look, so that a ring in between is not missed.
+            let bell = self.inner.bell.notified();
+            let now = clock.now();
+            let found = self.order().take(now, now + self.inner.config.lease, gate);
+            let (lease, pass) = match found {
+                Found::Job(lease, pass) => (lease, pass),
+                Found::Nothing(until) => {
+                    let wait = until.map_or(LOOK_AGAIN, |until| until.since(now));
+                    let wait = wait.clamp(Duration::from_millis(1), LOOK_AGAIN);
+                    // Either way it is time to look again.
+                    let _ = tokio::time::timeout(wait, bell).await;
+                    continue;
+                }
+            };
+            let back = PutBack {
+                queue: self,
+                lease: Some(lease),
+            };
+            let key = key(JOBS, lease.id);
+            let row = self.inner.store.get(&key).await?;
+            back.keep();
+            let read = row.map(|row| rows::open(&self.inner.keyring, &key, &row, now));
+            match read {
+                Some(Ok(Some(row))) => {
+                    let claim = Claim {
+                        id: lease.id,
+                        job: row.value,
+                        lease,
+                        version: row.version,
+                    };
+                    return Ok(Taken { claim, pass });
+                }
+                None | Some(Ok(None)) => self.order().forget(lease),
+                Some(Err(error)) => {
+                    tracing::error!(%error, "a waiting message cannot be read and is left out");
+                    self.order().forget(lease);
+                }
+            }
+        }
+    }
+
+    /// Gives up a claim without a result: the job waits again, until `due`, as it stands in its row.
+    pub fn put_back(&self, lease: Lease, due: UnixMillis) {
+        self.order().put_back(lease, |ticket| ticket.due = due);
+        self.ring();
+    }
+
+    /// Notes durably that a try has begun, for messages that must not go out twice. Returns whether
+    /// the claim still holds; its lease begins anew.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn begin(
+        &self,
+        claim: &mut Claim,
+        at: UnixMillis,
+        provider: &str,
+    ) -> Result<bool, StoreError> {
+        if !self.renew(claim, at) {
+            return Ok(false);
+        }
+        claim.job.record(Attempt {
+            at,
+            ended: at,
+            provider: provider.to_owned(),
+            outcome: Outcome::Started,
+        });
+        let row = rows::put(&self.inner.keyring, key(JOBS, claim.id), &claim.job, None)?;
+        let commit = claim.commit(at, vec![row], Vec::new());
+        match self.commit(commit).await? {
+            Some(version) => claim.version = version,
+            None => {
+                self.order().forget(claim.lease);
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Ends a claim, durably. Returns whether the claim still held; otherwise nothing was changed.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails. The claim still holds its job then.
+    pub async fn finish(
+        &self,
+        mut claim: Claim,
+        finish: Finish,
+        now: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        // The commit has its time as well.
+        if !self.renew(&mut claim, now) {
+            return Ok(false);
+        }
+        match finish {
+            Finish::Sent {
+                at,
+                provider,
+                accepted,
+                receipt_asked,
+            } => {
+                claim.job.record(Attempt {
+                    at,
+                    ended: now,
+                    provider: provider.clone(),
+                    outcome: Outcome::Accepted {
+                        ids: accepted.ids.clone(),
+                        segments: accepted.segments,
+                        price: accepted.price.clone(),
+                    },
+                });
+                let sent = Sent::new(provider, accepted, receipt_asked, now);
+                self.sent(claim, sent, now).await
+            }
+            Finish::Retry {
+                at,
+                provider,
+                error,
+                due,
+            } => {
+                let attempt = Attempt {
+                    at,
+                    ended: now,
+                    provider,
+                    outcome: Outcome::Failed(error),
+                };
+                self.retry(claim, attempt, due, now).await
+            }
+            Finish::Over { status, attempt } => self.over(claim, status, attempt, now).await,
+        }
+    }
+
+    fn renew(&self, claim: &mut Claim, now: UnixMillis) -> bool {
+        let until = now + self.inner.config.lease;
+        self.order().renew(&mut claim.lease, until)
+    }
+
+    async fn sent(&self, claim: Claim, sent: Sent, now: UnixMillis) -> Result<bool, StoreError> {
+        for _ in 0..RUNS_MAX {
+            let mut message = claim.job.clone().into_message(Status::Sent, now);
+            message.sent = Some(sent.clone());
+            let mut commit = claim.commit(now, vec![gone(key(JOBS, claim.id))], Vec::new());
+            self.record_sent(claim.id, &mut message, &mut commit, now)
+                .await?;
+            let row_key = key(MESSAGES, claim.id);
+            let row = rows::put(&self.inner.keyring, row_key, &message, Some(now + KEPT))?;
+            commit.writes.push(row);
+            if self.commit(commit).await?.is_some() {
+                self.order().forget(claim.lease);
+                return Ok(true);
+            }
+            // Either somebody else has the job, or a receipt has just come.
+            let job = self.inner.store.get(&key(JOBS, claim.id)).await?;
+            if job.is_none_or(|row| row.version != claim.version) {
+                self.order().forget(claim.lease);
+                return Ok(false);
+            }
+        }
+        Err(StoreError::Failed(
+            "receipts came in between all the time".to_owned(),
+        ))
+    }
+
+    async fn retry(
+        &self,
+        mut claim: Claim,
+        attempt: Attempt,
+        due: UnixMillis,
+        now: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        let facts = [
+            ("provider", attempt.provider.as_str()),
+            ("class", attempt.outcome.class()),
+        ];
+        let event = host_event(claim.id, &claim.job, "message.attempt-failed", now, &facts);
+        claim.job.record(attempt);
+        claim.job.due = due;
+        let row = rows::put(&self.inner.keyring, key(JOBS, claim.id), &claim.job, None)?;
+        let commit = claim.commit(now, vec![row], vec![event]);
+        let held = self.commit(commit).await?.is_some();
+        if held {
+            let lane = self.lane(&claim.job);
+            self.order().put_back(claim.lease, |ticket| {
+                ticket.due = due;
+                ticket.lane = lane;
+            });
+            self.ring();
+        } else {
+            self.order().forget(claim.lease);
+        }
+        Ok(held)
+    }
+
+    async fn over(
+        &self,
+        mut claim: Claim,
+        status: Status,
+        attempt: Option<Attempt>,
+        now: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        if let Some(attempt) = attempt {
+            claim.job.record(attempt);
+        }
+        let last = claim.job.round().last();
+        let facts = [
+            ("provider", last.map_or("none", |last| &last.provider)),
+            ("class", last.map_or("none", |last| last.outcome.class())),
+        ];
+        let kind = format!("message.{}", status.word());
+        let event = host_event(claim.id, &claim.job, &kind, now, &facts);
+        let (id, job) = (claim.id, claim.job.clone());
+        let rest = if status == Status::Failed {
+            self.dead_row(id, job, now)?
+        } else {
+            let message = job.into_message(status, now);
+            let row_key = key(MESSAGES, id);
+            rows::put(&self.inner.keyring, row_key, &message, Some(now + KEPT))?
+        };
+        let writes = vec![gone(key(JOBS, id)), rest];
+        let commit = claim.commit(now, writes, vec![event]);
+        let held = self.commit(commit).await?.is_some();
+        if held && status == Status::Failed {
+            self.dead_count().add(now + KEPT);
+        }
+        self.order().forget(claim.lease);
+        Ok(held)
+    }
+
+    /// Commits; the new version, or `None` where something it read has changed.
+    async fn commit(&self, commit: Commit) -> Result<Option<u64>, StoreError> {
+        match self.inner.store.commit(commit).await {
+            Ok(committed) => Ok(committed.version),
+            Err(CommitError::Store(error)) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+impl Claim {
+    /// A commit that counts only while the claimed row is what it was.
+    fn commit(&self, now: UnixMillis, writes: Vec<Write>, events: Vec<Vec<u8>>) -> Commit {
+        Commit {
+            instant: now,
+            reads: vec![Read {
+                key: key(JOBS, self.id),
+                version: Some(self.version),
+                until: None,
+            }],
+            writes,
+            events,
+            ..Commit::default()
+        }
+    }
+}
+
+/// Puts a job back when its claim was cancelled half-way.
+struct PutBack<'a> {
+    queue: &'a Queue,
+    lease: Option<Lease>,
+}
+
+impl PutBack<'_> {
+    fn keep(mut self) {
+        self.lease = None;
+    }
+}
+
+impl Drop for PutBack<'_> {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            self.queue.order().put_back(lease, |_| {});
+            self.queue.ring();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! Dead letters: messages that no provider could take. They are kept whole, can be looked at, and can
+//! be sent once more.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use countersign_store::{Commit, CommitError, Read, StoreError};
+use countersign_types::{MessageId, Status, UnixMillis};
+
+use crate::queue::{Queue, host_event};
+use crate::rows::{self, DEAD, DEAD_END, JOBS, Opened, dead_key, gone, key};
+use crate::{Job, MessageView, TurnedAway};
+
+/// How many dead letters a page holds at most.
+pub const DEAD_PAGE_MAX: usize = 100;
+
+/// A page of dead letters, the newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadPage {
+    /// Their stories.
+    pub letters: Vec<MessageView>,
+    /// The cursor of the next page, where there may be one.
+    pub next: Option<MessageId>,
+}
+
+/// Why a message was not replayed. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// It is not dead, or no longer kept.
+    #[error("there is no dead message `{0}`")]
+    NotDead(MessageId),
+    /// It carries a code, which has ended.
+    #[error("its code ended at {ended}, and a code is never sent after its end")]
+    CodeOver {
+        /// When the code ended.
+        ended: UnixMillis,
+    },
+    /// The queue does not take it now.
+    #[error(transparent)]
+    TurnedAway(#[from] TurnedAway),
+    /// Somebody else replays it at this moment.
+    #[error("somebody else is changing this message")]
+    Busy,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How many dead letters there are, by when they are no longer kept: counted at the start and kept up,
+/// since the store removes them by itself.
+#[derive(Debug, Default)]
+pub(crate) struct DeadCount(BTreeMap<u64, usize>);
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+impl DeadCount {
+    fn hour(expires: UnixMillis) -> u64 {
+        expires.0 / (HOUR.as_secs() * 1_000)
+    }
+
+    pub(crate) fn add(&mut self, expires: UnixMillis) {
+        *self.0.entry(DeadCount::hour(expires)).or_default() += 1;
+    }
+
+    fn remove(&mut self, expires: UnixMillis) {
+        if let Some(count) = self.0.get_mut(&DeadCount::hour(expires)) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// How many there are at `now`; one that has just expired may still be counted, for an hour.
+    pub(crate) fn count(&mut self, now: UnixMillis) -> usize {
+        self.0 = self.0.split_off(&DeadCount::hour(now));
+        self.0.values().sum()
+    }
+}
+
+/// What lies under a dead letter's key.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct DeadRow {
+    pub(crate) job: Job,
+    /// When it was given up.
+    pub(crate) ended: UnixMillis,
+}
+
+impl Queue {
+    /// Dead letters, the newest first: at most `limit` (and at most [`DEAD_PAGE_MAX`]) after the one
+    /// that `after` names.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn dead_letters(
+        &self,
+        after: Option<MessageId>,
+        limit: usize,
+        now: UnixMillis,
+    ) -> Result<DeadPage, StoreError> {
+        let limit = limit.clamp(1, DEAD_PAGE_MAX);
+        let mut from = match after {
+            Some(id) => [dead_key(id).as_slice(), &[0]].concat(),
+            None => DEAD.to_vec(),
+        };
+        let mut page = DeadPage {
+            letters: Vec::new(),
+            next: None,
+        };
+        loop {
+            let found = self.inner.store.scan(&from, DEAD_END, limit).await?;
+            let Some((last, _)) = found.last() else {
+                return Ok(page);
+            };
+            from = [last.as_slice(), &[0]].concat();
+            for (key, row) in &found {
+                let Some(id) = rows::dead_id(key) else {
+                    continue;
+                };
+                match rows::open::<DeadRow>(&self.inner.keyring, key, row, now) {
+                    Ok(Some(Opened { value: dead, .. })) => page.letters.push(view(id, dead)),
+                    Ok(None) => {}
+                    // The others can still be looked at.
+                    Err(error) => tracing::error!(%error, "a dead letter cannot be read"),
+                }
+                if page.letters.len() == limit {
+                    page.next = Some(id);
+                    return Ok(page);
+                }
+            }
+        }
+    }
+
+    /// One dead letter.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails or its row cannot be read.
+    pub async fn dead_letter(
+        &self,
+        id: MessageId,
+        now: UnixMillis,
+    ) -> Result<Option<MessageView>, StoreError> {
+        let dead = self.get::<DeadRow>(&dead_key(id), now).await?;
+        Ok(dead.map(|dead| view(id, dead.value)))
+    }
+
+    /// Lets a dead message wait again under its id, with its tries kept and none of them counted. One
+    /// with a code may go out until the code's end; any other has as long as it had at first.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReplayError`].
+    pub async fn replay(&self, id: MessageId, now: UnixMillis) -> Result<MessageView, ReplayError> {
+        let dead_key = dead_key(id);
+        let dead = self.get::<DeadRow>(&dead_key, now).await?;
+        let dead = dead.ok_or(ReplayError::NotDead(id))?;
+        let code_ends = dead.value.job.challenge.as_ref().map(|code| code.expires);
+        let job = dead.value.job.replayed(now);
+        let job = job.ok_or(ReplayError::CodeOver {
+            ended: code_ends.unwrap_or(now),
+        })?;
+        let place = self.reserve(&job, now)?;
+        let keyring = &self.inner.keyring;
+        let event = host_event(id, &job, "message.replayed", now, &[]);
+        let commit = Commit {
+            instant: now,
+            reads: vec![Read {
+                key: dead_key.clone(),
+                version: Some(dead.version),
+                until: dead.expires,
+            }],
+            writes: vec![
+                gone(dead_key),
+                rows::put(keyring, key(JOBS, id), &job, None)?,
+            ],
+            events: vec![event],
+            ..Commit::default()
+        };
+        match self.inner.store.commit(commit).await {
+            Ok(_) => {}
+            Err(CommitError::Store(error)) => return Err(error.into()),
+            Err(_) => return Err(ReplayError::Busy),
+        }
+        if let Some(expires) = dead.expires {
+            self.dead_count().remove(expires);
+        }
+        self.announce(place, id);
+        Ok(MessageView::of_job(id, job, Status::Queued, None))
+    }
+}
+
+fn view(id: MessageId, dead: DeadRow) -> MessageView {
+    MessageView::of_job(id, dead.job, Status::Failed, Some(dead.ended))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,386 @@
+//! A message after its last try: what its receipts have said, and what can be told of any message.
+
+use countersign_types::{
+    Accepted, Event, MessageId, Price, Priority, SendError, Status, StatusUpdate, UnixMillis,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{Attempt, Job, mask, rows};
+
+/// How many receipts of a message are kept, the newest.
+const RECEIPTS_KEPT: usize = 16;
+
+/// What is kept of a message that is over: no text, and only a masked number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageRow {
+    /// How it ended, as far as is known.
+    pub status: Status,
+    /// When it was accepted.
+    pub accepted: UnixMillis,
+    /// When it left the queue: sent, expired or given up.
+    pub left: UnixMillis,
+    /// When its status became final.
+    pub ended: Option<UnixMillis>,
+    /// How it was carried.
+    pub channel: String,
+    /// The receiver, masked.
+    pub to: String,
+    /// ISO 3166-1 alpha-2 of the receiver.
+    pub country: String,
+    /// The template's name.
+    pub template: String,
+    /// The namespace it belonged to.
+    pub service: String,
+    /// What it was for.
+    pub purpose: String,
+    /// Who asked for it.
+    pub caller: String,
+    /// Who went first.
+    pub priority: Priority,
+    /// All that was tried.
+    pub attempts: Vec<Attempt>,
+    /// What the provider that took it has said.
+    pub sent: Option<Sent>,
+}
+
+/// A message that a provider took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// The provider's configured name.
+    pub provider: String,
+    /// Each of the provider's ids; a provider with an id for each part of a long text has several.
+    pub parts: Vec<Part>,
+    /// Number of SMS segments, where known.
+    pub segments: Option<u32>,
+    /// What it costs, where known.
+    pub price: Option<Price>,
+    /// Whether the provider was asked for receipts.
+    pub receipt_asked: bool,
+    /// What has come since.
+    pub receipts: Vec<Receipt>,
+}
+
+/// How far the part of a message has come that a provider's id stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The provider's id.
+    pub id: String,
+    /// By its receipts.
+    pub status: Status,
+    /// When that happened.
+    pub at: UnixMillis,
+}
+
+/// A receipt that was news.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The provider's id that it was about.
+    pub id: String,
+    /// What it said.
+    pub status: Status,
+    /// When it happened, as the provider says, or when it was told.
+    pub at: UnixMillis,
+    /// Why it was not delivered.
+    pub error: Option<SendError>,
+}
+
+/// What an update has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changed {
+    /// Something that is kept.
+    pub(crate) row: bool,
+    /// The status of the whole message.
+    pub(crate) status: bool,
+    /// The price or the number of segments.
+    pub(crate) price: bool,
+}
+
+impl Job {
+    /// What remains of it when it is over.
+    pub(crate) fn into_message(self, status: Status, now: UnixMillis) -> MessageRow {
+        MessageRow {
+            status,
+            accepted: self.accepted,
+            left: now,
+            ended: status.is_final().then_some(now),
+            channel: self.channel,
+            to: mask(&self.to),
+            country: self.country,
+            template: self.template,
+            service: self.service,
+            purpose: self.purpose,
+            caller: self.caller,
+            priority: self.priority,
+            attempts: self.attempts,
+            sent: None,
+        }
+    }
+}
+
+impl Sent {
+    pub(crate) fn new(
+        provider: String,
+        accepted: Accepted,
+        receipt_asked: bool,
+        now: UnixMillis,
+    ) -> Sent {
+        let mut parts: Vec<Part> = Vec::new();
+        for id in accepted.ids {
+            if !parts.iter().any(|part| part.id == id) {
+                parts.push(Part {
+                    id,
+                    status: Status::Sent,
+                    at: now,
+                });
+            }
+        }
+        Sent {
+            provider,
+            parts,
+            segments: accepted.segments,
+            price: accepted.price,
+            receipt_asked,
+            receipts: Vec::new(),
+        }
+    }
+
+    /// The status of the whole: that of the part that has come least far, so that a message is
+    /// delivered when all its parts are. Each part only climbs, so the whole does.
+    fn status(&self) -> Status {
+        let parts = self.parts.iter().map(|part| part.status);
+        parts
+            .min_by_key(|status| status.rank())
+            .unwrap_or(Status::Sent)
+    }
+}
+
+impl MessageRow {
+    /// Takes news of one part. News that are not better than what is known change nothing but the
+    /// price, which may come late.
+    pub(crate) fn update(&mut self, update: &StatusUpdate, now: UnixMillis) -> Changed {
+        let Some(sent) = &mut self.sent else {
+            return Changed::default();
+        };
+        let Some(part) = sent.parts.iter_mut().find(|part| part.id == update.id) else {
+            return Changed::default();
+        };
+        // A provider's clock may be wrong; nothing has happened that is still to come.
+        let at = update.at.unwrap_or(now).min(now);
+        let news = update.status.rank() > part.status.rank();
+        if news {
+            part.status = update.status;
+            part.at = at;
+            if sent.receipts.len() >= RECEIPTS_KEPT {
+                sent.receipts.remove(0);
+            }
+            sent.receipts.push(Receipt {
+                id: update.id.clone(),
+                status: update.status,
+                at,
+                error: update.error.clone(),
+            });
+        }
+        let mut price = false;
+        if update.price.is_some() && update.price != sent.price {
+            sent.price.clone_from(&update.price);
+            price = true;
+        }
+        if update.segments.is_some() && update.segments != sent.segments {
+            sent.segments = update.segments;
+            price = true;
+        }
+        let status = news && self.settle(at);
+        Changed {
+            row: news || price,
+            status,
+            price,
+        }
+    }
+
+    /// Lets the status follow the parts; whether it has changed.
+    fn settle(&mut self, at: UnixMillis) -> bool {
+        let Some(sent) = &self.sent else {
+            return false;
+        };
+        let status = sent.status();
+        if status.rank() <= self.status.rank() {
+            return false;
+        }
+        self.status = status;
+        self.ended = status.is_final().then_some(at);
+        true
+    }
+
+    /// Ends the wait for receipts that were asked for and have not come; whether there was one.
+    pub(crate) fn end_wait(&mut self, now: UnixMillis) -> bool {
+        let Some(sent) = self.sent.as_mut().filter(|sent| sent.receipt_asked) else {
+            return false;
+        };
+        if self.status.is_final() {
+            return false;
+        }
+        let silent = sent.parts.iter_mut().filter(|part| !part.status.is_final());
+        for part in silent {
+            part.status = Status::Unknown;
+            part.at = now;
+        }
+        // Where the provider gave no id there is no part that could say it.
+        self.status = sent.status();
+        if !self.status.is_final() {
+            self.status = Status::Unknown;
+        }
+        self.ended = Some(now);
+        true
+    }
+
+    /// An event about it, ready for a commit: with the provider, the class of its newest receipt's
+    /// error, what it costs as far as known, and what its status `was`.
+    pub(crate) fn event(
+        &self,
+        id: MessageId,
+        kind: &str,
+        was: Option<Status>,
+        at: UnixMillis,
+    ) -> Vec<u8> {
+        let mut attributes = Vec::new();
+        let mut fact = |name: &str, value: &str| {
+            attributes.push((name.to_owned(), value.to_owned()));
+        };
+        if let Some(was) = was {
+            fact("was", was.word());
+        }
+        if let Some(sent) = &self.sent {
+            fact("provider", &sent.provider);
+            let errors = sent.receipts.iter().rev();
+            let newest = errors.filter_map(|receipt| receipt.error.as_ref()).next();
+            if let Some(error) = newest.filter(|_| was.is_some()) {
+                fact("class", error.class.word());
+            }
+            if let Some(price) = &sent.price {
+                fact("price", &price.amount);
+                fact("currency", &price.currency);
+            }
+            if let Some(segments) = sent.segments {
+                fact("segments", &segments.to_string());
+            }
+        }
+        rows::event(&Event {
+            kind: kind.to_owned(),
+            at,
+            service: self.service.clone(),
+            source: "host".to_owned(),
+            message: Some(id),
+            country: Some(self.country.clone()),
+            attributes,
+        })
+    }
+}
+
+/// One message's story, whatever has become of it: without its text, and with a masked number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageView {
+    /// Its id.
+    pub id: MessageId,
+    /// Where it is in its life.
+    pub status: Status,
+    /// How it is carried.
+    pub channel: String,
+    /// The receiver, masked.
+    pub to: String,
+    /// ISO 3166-1 alpha-2 of the receiver.
+    pub country: String,
+    /// The template's name.
+    pub template: String,
+    /// The namespace it belongs to.
+    pub service: String,
+    /// What it is for.
+    pub purpose: String,
+    /// Who asked for it: the id of an API key, or [`ANONYMOUS`](crate::ANONYMOUS).
+    pub caller: String,
+    /// Who goes first.
+    pub priority: Priority,
+    /// When it was accepted.
+    pub accepted: UnixMillis,
+    /// When it was replayed last.
+    pub replayed: Option<UnixMillis>,
+    /// Not tried before; while it waits.
+    pub due: Option<UnixMillis>,
+    /// Not tried at or after; while it waits.
+    pub deadline: Option<UnixMillis>,
+    /// When a provider took it.
+    pub sent: Option<UnixMillis>,
+    /// When its status became final.
+    pub ended: Option<UnixMillis>,
+    /// Which provider took it.
+    pub provider: Option<String>,
+    /// Number of SMS segments, where known.
+    pub segments: Option<u32>,
+    /// What it costs, where known.
+    pub price: Option<Price>,
+    /// Whether the provider was asked for receipts.
+    pub receipt_asked: bool,
+    /// What was tried, at most 64.
+    pub attempts: Vec<Attempt>,
+    /// Each of the provider's ids with its own status.
+    pub parts: Vec<Part>,
+    /// The receipts that were news, at most 16.
+    pub receipts: Vec<Receipt>,
+}
+
+impl MessageView {
+    /// A message that waits, or is dead since `ended`.
+    pub(crate) fn of_job(
+        id: MessageId,
+        job: Job,
+        status: Status,
+        ended: Option<UnixMillis>,
+    ) -> MessageView {
+        let waiting = status == Status::Queued;
+        let (replayed, due, deadline) = (job.counts.replayed, job.due, job.deadline);
+        let mut view = MessageView::of_row(id, job.into_message(status, UnixMillis(0)));
+        view.ended = ended;
+        view.replayed = replayed;
+        view.due = waiting.then_some(due);
+        view.deadline = waiting.then_some(deadline);
+        view
+    }
+
+    /// A message that is over.
+    pub(crate) fn of_row(id: MessageId, row: MessageRow) -> MessageView {
+        let mut view = MessageView {
+            id,
+            status: row.status,
+            channel: row.channel,
+            to: row.to,
+            country: row.country,
+            template: row.template,
+            service: row.service,
+            purpose: row.purpose,
+            caller: row.caller,
+            priority: row.priority,
+            accepted: row.accepted,
+            replayed: None,
+            due: None,
+            deadline: None,
+            sent: None,
+            ended: row.ended,
+            provider: None,
+            segments: None,
+            price: None,
+            receipt_asked: false,
+            attempts: row.attempts,
+            parts: Vec::new(),
+            receipts: Vec::new(),
+        };
+        if let Some(sent) = row.sent {
+            view.sent = Some(row.left);
+            view.provider = Some(sent.provider);
+            view.segments = sent.segments;
+            view.price = sent.price;
+            view.receipt_asked = sent.receipt_asked;
+            view.parts = sent.parts;
+            view.receipts = sent.receipts;
+        }
+        view
+    }
+}

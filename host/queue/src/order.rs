@@ -1,0 +1,414 @@
+//! Who goes next: the order of the jobs in memory. Nothing here waits or touches the disk.
+//!
+//! A job stands in the *lane* of the provider whose turn it is, so that one provider that takes no
+//! more keeps nobody waiting who wants another. In a lane priorities are strict; within one, callers
+//! take turns; of one caller the job goes first that has been due for longest.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use countersign_types::{MessageId, Priority, UnixMillis};
+
+use crate::drain::Drain;
+use crate::{Gate, Job, Reservation};
+
+/// The provider whose turn it is; `None`: no route leads anywhere.
+pub(crate) type Lane = Option<Arc<str>>;
+
+/// What the order knows of a job.
+#[derive(Clone, Debug)]
+pub(crate) struct Ticket {
+    pub(crate) due: UnixMillis,
+    pub(crate) deadline: UnixMillis,
+    pub(crate) since: UnixMillis,
+    pub(crate) priority: Priority,
+    pub(crate) caller: Arc<str>,
+    pub(crate) lane: Lane,
+}
+
+impl Ticket {
+    pub(crate) fn new(job: &Job, lane: Lane) -> Ticket {
+        Ticket {
+            due: job.due,
+            deadline: job.deadline,
+            since: job.since(),
+            priority: job.priority,
+            caller: job.caller.as_str().into(),
+            lane,
+        }
+    }
+}
+
+/// The hold of one claim on its job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Which job it is.
+    pub id: MessageId,
+    /// When somebody else may take it.
+    pub until: UnixMillis,
+    /// No two claims have the same.
+    pub(crate) number: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    ticket: Ticket,
+    /// Jobs found at start have none where there are more than the queue takes.
+    _place: Option<Reservation>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Later,
+    Ready,
+    Claimed(Lease),
+}
+
+/// What [`Order::take`] found.
+pub(crate) enum Found<P> {
+    /// A job with its pass, or without one where its time is over.
+    Job(Lease, Option<P>),
+    /// Nothing before that time, unless something happens.
+    Nothing(Option<UnixMillis>),
+}
+
+/// All jobs that are not over.
+#[derive(Debug, Default)]
+pub(crate) struct Order {
+    jobs: HashMap<MessageId, Held>,
+    /// Not due yet, by time.
+    later: BTreeSet<(UnixMillis, MessageId)>,
+    /// Due, by lane.
+    lanes: BTreeMap<Lane, LaneOrder>,
+    /// When waiting jobs end.
+    deadlines: BTreeSet<(UnixMillis, MessageId)>,
+    /// When claims end.
+    leases: BTreeSet<(UnixMillis, MessageId)>,
+    /// Since when each has been waiting.
+    ages: BTreeSet<(UnixMillis, MessageId)>,
+    by_priority: [usize; 3],
+    claims: u64,
+    taken: u64,
+}
+
+#[derive(Debug, Default)]
+struct LaneOrder {
+    levels: [Level; 3],
+    drain: Drain,
+    /// When it was last taken from: lanes take turns as well.
+    served: u64,
+}
+
+/// The due jobs of one priority in one lane.
+#[derive(Debug, Default)]
+struct Level {
+    /// Whose turn it is, the lowest number first.
+    turns: BTreeMap<u64, Arc<str>>,
+    callers: HashMap<Arc<str>, CallersJobs>,
+    jobs: usize,
+    next_turn: u64,
+}
+
+#[derive(Debug)]
+struct CallersJobs {
+    turn: u64,
+    jobs: BTreeSet<(UnixMillis, MessageId)>,
+}
+
+fn level(priority: Priority) -> usize {
+    match priority {
+        Priority::Urgent => 0,
+        Priority::Normal => 1,
+        Priority::Bulk => 2,
+    }
+}
+
+impl Level {
+    fn add(&mut self, caller: &Arc<str>, due: UnixMillis, id: MessageId) {
+        self.jobs += 1;
+        let turn = self.next_turn;
+        let jobs = self.callers.entry(caller.clone()).or_insert_with(|| {
+            self.next_turn += 1;
+            self.turns.insert(turn, caller.clone());
+            CallersJobs {
+                turn,
+                jobs: BTreeSet::new(),
+            }
+        });
+        jobs.jobs.insert((due, id));
+    }
+
+    fn remove(&mut self, caller: &Arc<str>, due: UnixMillis, id: MessageId) {
+        let Some(jobs) = self.callers.get_mut(caller) else {
+            return;
+        };
+        if jobs.jobs.remove(&(due, id)) {
+            self.jobs -= 1;
+        }
+        if jobs.jobs.is_empty() {
+            self.turns.remove(&jobs.turn);
+            self.callers.remove(caller);
+        }
+    }
+
+    fn pop(&mut self) -> Option<MessageId> {
+        let (_, caller) = self.turns.pop_first()?;
+        let jobs = self.callers.get_mut(&caller)?;
+        let (_, id) = jobs.jobs.pop_first()?;
+        self.jobs -= 1;
+        if jobs.jobs.is_empty() {
+            self.callers.remove(&caller);
+        } else {
+            jobs.turn = self.next_turn;
+            self.turns.insert(self.next_turn, caller);
+            self.next_turn += 1;
+        }
+        Some(id)
+    }
+
+    /// How many jobs at least leave before a further one of `caller`: of each other one as many as
+    /// take turns with its own.
+    fn before(&self, caller: &str) -> usize {
+        let own = self.callers.get(caller).map_or(0, |jobs| jobs.jobs.len());
+        let others = self.callers.iter().filter(|(name, _)| &***name != caller);
+        own + others
+            .map(|(_, jobs)| jobs.jobs.len().min(own))
+            .sum::<usize>()
+    }
+}
+
+impl LaneOrder {
+    fn jobs(&self) -> usize {
+        self.levels.iter().map(|level| level.jobs).sum()
+    }
+
+    fn first_level(&self) -> Option<usize> {
+        self.levels.iter().position(|level| level.jobs > 0)
+    }
+}
+
+impl Order {
+    /// How many jobs are not over.
+    pub(crate) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// How many of each priority are not over, the most urgent first.
+    pub(crate) fn by_priority(&self) -> [usize; 3] {
+        self.by_priority
+    }
+
+    /// How many somebody works on.
+    pub(crate) fn claimed(&self) -> usize {
+        self.leases.len()
+    }
+
+    /// Since when the oldest has been waiting.
+    pub(crate) fn oldest(&self) -> Option<UnixMillis> {
+        self.ages.first().map(|(since, _)| *since)
+    }
+
+    /// Adds a job.
+    pub(crate) fn add(&mut self, id: MessageId, ticket: Ticket, place: Option<Reservation>) {
+        self.remove(id);
+        self.by_priority[level(ticket.priority)] += 1;
+        self.ages.insert((ticket.since, id));
+        self.deadlines.insert((ticket.deadline, id));
+        self.later.insert((ticket.due, id));
+        let held = Held {
+            ticket,
+            _place: place,
+            phase: Phase::Later,
+        };
+        self.jobs.insert(id, held);
+    }
+
+    fn remove(&mut self, id: MessageId) {
+        let Some(held) = self.jobs.remove(&id) else {
+            return;
+        };
+        self.withdraw(id, &held.ticket, held.phase);
+        self.by_priority[level(held.ticket.priority)] -= 1;
+        self.ages.remove(&(held.ticket.since, id));
+    }
+
+    /// Takes a job out of whatever line it stands in.
+    fn withdraw(&mut self, id: MessageId, ticket: &Ticket, phase: Phase) {
+        match phase {
+            Phase::Later => {
+                self.later.remove(&(ticket.due, id));
+            }
+            Phase::Ready => {
+                if let Some(lane) = self.lanes.get_mut(&ticket.lane) {
+                    let level = &mut lane.levels[level(ticket.priority)];
+                    level.remove(&ticket.caller, ticket.due, id);
+                }
+            }
+            Phase::Claimed(lease) => {
+                self.leases.remove(&(lease.until, id));
+            }
+        }
+        self.deadlines.remove(&(ticket.deadline, id));
+    }
+
+    /// Whether `lease` still holds its job.
+    pub(crate) fn holds(&self, lease: Lease) -> bool {
+        let phase = self.jobs.get(&lease.id).map(|held| held.phase);
+        matches!(phase, Some(Phase::Claimed(held)) if held.number == lease.number)
+    }
+
+    /// Lets `lease` hold until `until`; `false` where it no longer does.
+    pub(crate) fn renew(&mut self, lease: &mut Lease, until: UnixMillis) -> bool {
+        if !self.holds(*lease) {
+            return false;
+        }
+        if let Some(held) = self.jobs.get_mut(&lease.id) {
+            if let Phase::Claimed(old) = held.phase {
+                self.leases.remove(&(old.until, lease.id));
+            }
+            lease.until = until;
+            held.phase = Phase::Claimed(*lease);
+            self.leases.insert((until, lease.id));
+        }
+        true
+    }
+
+    /// Ends `lease`; its job is over.
+    pub(crate) fn forget(&mut self, lease: Lease) {
+        if self.holds(lease) {
+            self.remove(lease.id);
+        }
+    }
+
+    /// Ends `lease`; its job waits again as `change` leaves it.
+    pub(crate) fn put_back(&mut self, lease: Lease, change: impl FnOnce(&mut Ticket)) {
+        if !self.holds(lease) {
+            return;
+        }
+        if let Some(held) = self.jobs.get_mut(&lease.id) {
+            if let Phase::Claimed(held) = held.phase {
+                self.leases.remove(&(held.until, lease.id));
+            }
+            change(&mut held.ticket);
+            held.phase = Phase::Later;
+            self.later.insert((held.ticket.due, lease.id));
+            self.deadlines.insert((held.ticket.deadline, lease.id));
+        }
+    }
+
+    /// Lets everything wait in its lane that has become due, and what lost claims have held.
+    fn advance(&mut self, now: UnixMillis) {
+        while let Some(&(until, id)) = self.leases.first()
+            && until <= now
+        {
+            self.leases.pop_first();
+            if let Some(held) = self.jobs.get_mut(&id) {
+                held.phase = Phase::Later;
+                self.later.insert((held.ticket.due, id));
+                self.deadlines.insert((held.ticket.deadline, id));
+            }
+        }
+        while let Some(&(due, id)) = self.later.first()
+            && due <= now
+        {
+            self.later.pop_first();
+            let Some(held) = self.jobs.get_mut(&id) else {
+                continue;
+            };
+            held.phase = Phase::Ready;
+            let ticket = &held.ticket;
+            let lane = self.lanes.entry(ticket.lane.clone()).or_default();
+            lane.drain.look(now, lane.jobs());
+            lane.levels[level(ticket.priority)].add(&ticket.caller, due, id);
+        }
+    }
+
+    /// Claims the job that goes next: first those whose time is over, which need no pass; then of the
+    /// lanes that `gate` lets through the most urgent job.
+    pub(crate) fn take<G: Gate>(
+        &mut self,
+        now: UnixMillis,
+        lease: UnixMillis,
+        gate: &G,
+    ) -> Found<G::Pass> {
+        self.advance(now);
+        if let Some(&(deadline, id)) = self.deadlines.first()
+            && deadline <= now
+        {
+            return Found::Job(self.claim(id, lease), None);
+        }
+        let mut wait = self.next_event();
+        let mut lanes: Vec<_> = self
+            .lanes
+            .iter()
+            .filter_map(|(name, lane)| Some((lane.first_level()?, lane.served, name.clone())))
+            .collect();
+        lanes.sort_unstable();
+        for (level, _, name) in lanes {
+            let pass = match gate.pass(name.as_deref(), now) {
+                Ok(pass) => pass,
+                Err(until) => {
+                    wait = wait.into_iter().chain(until).min();
+                    continue;
+                }
+            };
+            self.taken += 1;
+            let lane = self.lanes.get_mut(&name);
+            let id = lane.and_then(|lane| {
+                lane.served = self.taken;
+                lane.drain.look(now, lane.jobs());
+                let id = lane.levels[level].pop();
+                lane.drain.taken(lane.jobs());
+                id
+            });
+            if let Some(id) = id {
+                return Found::Job(self.claim(id, lease), Some(pass));
+            }
+        }
+        Found::Nothing(wait)
+    }
+
+    /// When the first thing happens by itself.
+    fn next_event(&self) -> Option<UnixMillis> {
+        [&self.later, &self.deadlines, &self.leases]
+            .into_iter()
+            .filter_map(|times| times.first().map(|(time, _)| *time))
+            .min()
+    }
+
+    fn claim(&mut self, id: MessageId, until: UnixMillis) -> Lease {
+        self.claims += 1;
+        let lease = Lease {
+            id,
+            until,
+            number: self.claims,
+        };
+        if let Some(held) = self.jobs.get_mut(&id) {
+            let (ticket, phase) = (held.ticket.clone(), held.phase);
+            held.phase = Phase::Claimed(lease);
+            self.withdraw(id, &ticket, phase);
+            self.leases.insert((until, id));
+        }
+        lease
+    }
+
+    /// Whether a new job with `ticket` could not leave before its deadline, by what its lane has
+    /// shown to be able to; then how many go before it.
+    pub(crate) fn too_late(&self, ticket: &Ticket, now: UnixMillis) -> Option<usize> {
+        let lane = self.lanes.get(&ticket.lane)?;
+        let time_left = ticket.deadline.since(now.max(ticket.due));
+        let level = level(ticket.priority);
+        let urgent: usize = lane.levels[..level].iter().map(|level| level.jobs).sum();
+        // Whoever fits behind all of them needs no closer look.
+        let at_most = urgent + lane.levels[level].jobs;
+        if !lane.drain.cannot(at_most, time_left, now) {
+            return None;
+        }
+        let before = urgent + lane.levels[level].before(&ticket.caller);
+        lane.drain.cannot(before, time_left, now).then_some(before)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,444 @@
+//! Receipts: what providers tell of messages that they have taken.
+//!
+//! A provider names a message by its own id. Which message that is says a row under the provider's
+//! name, written with the one that says `sent`, and only where the provider was told where receipts
+//! go. A receipt that overtakes its provider's answer waits in that row.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use countersign_store::{Commit, CommitError, Read, StoreError};
+use countersign_types::{MessageId, StatusUpdate, UnixMillis};
+use serde::{Deserialize, Serialize};
+
+use crate::claims::RUNS_MAX;
+use crate::message::Changed;
+use crate::queue::{KEPT, Queue};
+use crate::rows::{self, MESSAGES, Opened, key, late_key, receipt_key};
+use crate::{FOLLOW_SENT_WITHIN, MessageRow};
+
+/// How many updates one call takes: as many as a callback may carry.
+pub const UPDATES_MAX: usize = 1_000;
+/// How many are worked in with one commit.
+const UPDATES_A_COMMIT: usize = 64;
+
+/// How long a receipt waits for the answer that it overtook.
+const EARLY_KEPT: Duration = Duration::from_secs(3_600);
+/// How many receipts wait for one answer.
+const EARLY_UPDATES_MAX: usize = 8;
+/// For how many ids receipts wait that come within an hour: ids that nobody knows must not fill the
+/// disk.
+const EARLY_IDS_MAX: usize = 10_000;
+
+/// What lies under a provider's id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum ReceiptRow {
+    /// The id is that of this message.
+    Message(MessageId),
+    /// No message has it yet.
+    Early(Vec<StatusUpdate>),
+}
+
+/// What became of the updates that a provider sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// How many messages they have changed.
+    pub changed: usize,
+    /// How many ids are not known yet and are kept for an hour.
+    pub early: usize,
+}
+
+/// Why updates were not taken. Those that were taken before stay; taking them again changes nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The same messages are changing all the time.
+    #[error("the messages are being changed by others")]
+    Busy,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How many early rows were written in the present hour.
+#[derive(Debug, Default)]
+pub(crate) struct EarlyCount {
+    began: UnixMillis,
+    written: usize,
+}
+
+impl EarlyCount {
+    fn room(&mut self, now: UnixMillis) -> bool {
+        if now.since(self.began) >= EARLY_KEPT || now < self.began {
+            *self = EarlyCount {
+                began: now,
+                written: 0,
+            };
+        }
+        self.written += 1;
+        self.written <= EARLY_IDS_MAX
+    }
+}
+
+/// An update, and the message it is about where that is known already.
+type Item<'a> = (Option<MessageId>, &'a StatusUpdate);
+
+/// The commit that works updates in, as far as it has got.
+struct Work<'a> {
+    queue: &'a Queue,
+    provider: &'a str,
+    now: UnixMillis,
+    commit: Commit,
+    messages: BTreeMap<MessageId, Option<Message>>,
+    early: HashMap<&'a str, (Vec<StatusUpdate>, Option<UnixMillis>)>,
+    received: Received,
+}
+
+struct Message {
+    row: MessageRow,
+    expires: Option<UnixMillis>,
+    changed: bool,
+}
+
+impl Queue {
+    /// Takes what `provider` has told of its messages: idempotent, and never a step back. An id is
+    /// looked for among that provider's own messages only; one that nobody knows changes nothing, but
+    /// is remembered for an hour. Beyond [`UPDATES_MAX`] updates the rest is dropped. Returns when what
+    /// has changed is durable.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReceiveError`].
+    pub async fn receive(
+        &self,
+        provider: &str,
+        updates: &[StatusUpdate],
+        now: UnixMillis,
+    ) -> Result<Received, ReceiveError> {
+        let items: Vec<Item<'_>> = updates.iter().map(|update| (None, update)).collect();
+        self.take_in(provider, &items, now).await
+    }
+
+    /// As [`receive`](Queue::receive), for updates that were asked for, with the messages they are
+    /// about.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReceiveError`].
+    pub async fn fetched(
+        &self,
+        provider: &str,
+        updates: &[(MessageId, StatusUpdate)],
+        now: UnixMillis,
+    ) -> Result<Received, ReceiveError> {
+        let items = updates.iter().map(|(id, update)| (Some(*id), update));
+        let items: Vec<Item<'_>> = items.collect();
+        self.take_in(provider, &items, now).await
+    }
+
+    async fn take_in(
+        &self,
+        provider: &str,
+        items: &[Item<'_>],
+        now: UnixMillis,
+    ) -> Result<Received, ReceiveError> {
+        let mut received = Received::default();
+        let items = &items[..items.len().min(UPDATES_MAX)];
+        for items in items.chunks(UPDATES_A_COMMIT) {
+            let done = self.take_in_some(provider, items, now).await?;
+            received.changed += done.changed;
+            received.early += done.early;
+        }
+        Ok(received)
+    }
+
+    async fn take_in_some(
+        &self,
+        provider: &str,
+        items: &[Item<'_>],
+        now: UnixMillis,
+    ) -> Result<Received, ReceiveError> {
+        for _ in 0..RUNS_MAX {
+            let mut work = Work::new(self, provider, now);
+            for (id, update) in items {
+                work.take(*id, update).await?;
+            }
+            let (commit, received) = work.finish()?;
+            // Also where nothing is written: the answer must not leave before what was read is
+            // durable, or a repeated receipt would be lost with the first one.
+            match self.inner.store.commit(commit).await {
+                Ok(_) => return Ok(received),
+                Err(CommitError::Store(error)) => return Err(error.into()),
+                Err(_) => {}
+            }
+        }
+        Err(ReceiveError::Busy)
+    }
+
+    /// Adds to the commit that records `message` as sent what its receipts need: rows that find it by
+    /// the provider's ids, what has come early for them, and the row of one that was sent late.
+    pub(crate) async fn record_sent(
+        &self,
+        id: MessageId,
+        message: &mut MessageRow,
+        commit: &mut Commit,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        let Some(sent) = &message.sent else {
+            return Ok(());
+        };
+        let was = message.clone();
+        let provider = sent.provider.clone();
+        let ids: Vec<_> = sent.parts.iter().map(|part| part.id.clone()).collect();
+        if sent.receipt_asked {
+            for provider_id in ids {
+                let row_key = receipt_key(&provider, &provider_id);
+                let (early, read) = self.early(row_key.clone(), now).await?;
+                commit.reads.push(read);
+                for update in early {
+                    message.update(&update, now);
+                }
+                let row = ReceiptRow::Message(id);
+                let keyring = &self.inner.keyring;
+                let row = rows::put(keyring, row_key, &row, Some(now + KEPT))?;
+                commit.writes.push(row);
+            }
+        }
+        let is_late = now.since(id.time()) > FOLLOW_SENT_WITHIN;
+        if is_late && was.is_followed() {
+            let row = rows::put(&self.inner.keyring, late_key(now, id), &(), Some(now + KEPT))?;
+            commit.writes.push(row);
+        }
+        commit.events.push(was.event(id, "message.sent", None, now));
+        if message.status != was.status {
+            let kind = format!("message.{}", message.status.word());
+            commit.events.push(message.event(id, &kind, Some(was.status), now));
+        }
+        Ok(())
+    }
+
+    /// What has come early for a provider's id.
+    async fn early(
+        &self,
+        key: Vec<u8>,
+        now: UnixMillis,
+    ) -> Result<(Vec<StatusUpdate>, Read), StoreError> {
+        let Some(row) = self.inner.store.get(&key).await? else {
+            return Ok((Vec::new(), unseen(key)));
+        };
+        let updates = match rows::open::<ReceiptRow>(&self.inner.keyring, &key, &row, now) {
+            Ok(Some(Opened {
+                value: ReceiptRow::Early(updates),
+                ..
+            })) => updates,
+            Ok(Some(_)) => Vec::new(),
+            Ok(None) => return Ok((Vec::new(), unseen(key))),
+            // A row that cannot be read must not keep a message from being recorded as sent: it would
+            // be sent again.
+            Err(error) => {
+                tracing::error!(%error, "an early receipt cannot be read and is lost");
+                Vec::new()
+            }
+        };
+        let read = Read {
+            key,
+            version: Some(row.version),
+            until: rows::expiry(&row),
+        };
+        Ok((updates, read))
+    }
+
+    /// Ends the wait for the receipt of a message, 72 hours after it was sent; whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReceiveError`].
+    pub async fn end_wait(&self, id: MessageId, now: UnixMillis) -> Result<bool, ReceiveError> {
+        for _ in 0..RUNS_MAX {
+            let row_key = key(MESSAGES, id);
+            let Some(found) = self.get::<MessageRow>(&row_key, now).await? else {
+                return Ok(false);
+            };
+            let mut row = found.value;
+            let was = row.status;
+            if !row.end_wait(now) {
+                return Ok(false);
+            }
+            let kind = format!("message.{}", row.status.word());
+            let commit = Commit {
+                instant: now,
+                reads: vec![seen(row_key.clone(), found.version, found.expires)],
+                events: vec![row.event(id, &kind, Some(was), now)],
+                writes: vec![rows::put(
+                    &self.inner.keyring,
+                    row_key,
+                    &row,
+                    found.expires,
+                )?],
+                ..Commit::default()
+            };
+            match self.inner.store.commit(commit).await {
+                Ok(_) => return Ok(true),
+                Err(CommitError::Store(error)) => return Err(error.into()),
+                Err(_) => {}
+            }
+        }
+        Err(ReceiveError::Busy)
+    }
+}
+
+impl Queue {
+    fn early_room(&self, now: UnixMillis) -> bool {
+        let early = self.inner.early.lock();
+        early.unwrap_or_else(PoisonError::into_inner).room(now)
+    }
+}
+
+fn seen(key: Vec<u8>, version: u64, until: Option<UnixMillis>) -> Read {
+    Read {
+        key,
+        version: Some(version),
+        until,
+    }
+}
+
+fn unseen(key: Vec<u8>) -> Read {
+    Read {
+        key,
+        version: None,
+        until: None,
+    }
+}
+
+impl<'a> Work<'a> {
+    fn new(queue: &'a Queue, provider: &'a str, now: UnixMillis) -> Work<'a> {
+        Work {
+            queue,
+            provider,
+            now,
+            commit: Commit {
+                instant: now,
+                ..Commit::default()
+            },
+            messages: BTreeMap::new(),
+            early: HashMap::new(),
+            received: Received::default(),
+        }
+    }
+
+    async fn take(
+        &mut self,
+        id: Option<MessageId>,
+        update: &'a StatusUpdate,
+    ) -> Result<(), StoreError> {
+        let id = match id {
+            Some(id) => Some(id),
+            None => self.find(update).await?,
+        };
+        let Some(id) = id else {
+            return Ok(());
+        };
+        if !self.messages.contains_key(&id) {
+            let found = self.load(id).await?;
+            self.messages.insert(id, found);
+        }
+        let Some(Some(message)) = self.messages.get_mut(&id) else {
+            return Ok(());
+        };
+        let was = message.row.status;
+        let Changed { row, status, price } = message.row.update(update, self.now);
+        message.changed |= row;
+        let kind = match (status, price) {
+            (true, _) => format!("message.{}", message.row.status.word()),
+            (false, true) => "message.priced".to_owned(),
+            (false, false) => return Ok(()),
+        };
+        let event = message.row.event(id, &kind, status.then_some(was), self.now);
+        self.commit.events.push(event);
+        Ok(())
+    }
+
+    /// The message that the update's id belongs to. Where there is none yet, the update is kept.
+    async fn find(&mut self, update: &'a StatusUpdate) -> Result<Option<MessageId>, StoreError> {
+        if let Some((updates, _)) = self.early.get_mut(update.id.as_str()) {
+            keep(updates, update);
+            return Ok(None);
+        }
+        let row_key = receipt_key(self.provider, &update.id);
+        let found = self.queue.get::<ReceiptRow>(&row_key, self.now).await?;
+        let (mut updates, expires) = match found {
+            Some(Opened {
+                value: ReceiptRow::Message(id),
+                ..
+            }) => return Ok(Some(id)),
+            Some(Opened {
+                value: ReceiptRow::Early(updates),
+                version,
+                expires,
+            }) => {
+                self.commit.reads.push(seen(row_key, version, expires));
+                (updates, expires)
+            }
+            None => {
+                if !self.queue.early_room(self.now) {
+                    return Ok(None);
+                }
+                self.commit.reads.push(unseen(row_key));
+                (Vec::new(), None)
+            }
+        };
+        keep(&mut updates, update);
+        self.early.insert(&update.id, (updates, expires));
+        Ok(None)
+    }
+
+    /// The message `id`, if it is this provider's.
+    async fn load(&mut self, id: MessageId) -> Result<Option<Message>, StoreError> {
+        let row_key = key(MESSAGES, id);
+        let Some(found) = self.queue.get::<MessageRow>(&row_key, self.now).await? else {
+            return Ok(None);
+        };
+        let own = found.value.sent.as_ref();
+        if own.is_none_or(|sent| sent.provider != self.provider) {
+            return Ok(None);
+        }
+        let read = seen(row_key, found.version, found.expires);
+        self.commit.reads.push(read);
+        Ok(Some(Message {
+            row: found.value,
+            expires: found.expires,
+            changed: false,
+        }))
+    }
+
+    fn finish(mut self) -> Result<(Commit, Received), StoreError> {
+        let keyring = &self.queue.inner.keyring;
+        for (id, message) in self.messages {
+            if let Some(message) = message.filter(|message| message.changed) {
+                let row_key = key(MESSAGES, id);
+                let row = rows::put(keyring, row_key, &message.row, message.expires)?;
+                self.commit.writes.push(row);
+                self.received.changed += 1;
+            }
+        }
+        for (id, (updates, expires)) in self.early {
+            let expires = expires.unwrap_or(self.now + EARLY_KEPT);
+            let row_key = receipt_key(self.provider, id);
+            let row = ReceiptRow::Early(updates);
+            let row = rows::put(keyring, row_key, &row, Some(expires))?;
+            self.commit.writes.push(row);
+            self.received.early += 1;
+        }
+        Ok((self.commit, self.received))
+    }
+}
+
+/// Keeps an early update; a repeated one, and what is too much, is dropped.
+fn keep(updates: &mut Vec<StatusUpdate>, update: &StatusUpdate) {
+    if updates.len() < EARLY_UPDATES_MAX && !updates.contains(update) {
+        updates.push(update.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests;

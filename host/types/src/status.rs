@@ -1,0 +1,103 @@
+//! What becomes of a message after a provider has taken it, and how providers tell.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Price, SendError, UnixMillis};
+
+/// Where a message is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Status {
+    /// It waits, or is being tried.
+    Queued,
+    /// A provider took it.
+    Sent,
+    /// The receiver has it.
+    Delivered,
+    /// The network or the handset did not take it.
+    Undelivered,
+    /// No provider could take it, or it never left the one that did.
+    Failed,
+    /// Its time was over before a provider took it.
+    Expired,
+    /// A provider may have taken it and it is not tried again, or the receipt that was asked for
+    /// never came.
+    Unknown,
+    /// The receiver has read it; counts as delivered.
+    Read,
+}
+
+impl Status {
+    /// The word for logs, events and answers.
+    pub fn word(self) -> &'static str {
+        match self {
+            Status::Queued => "queued",
+            Status::Sent => "sent",
+            Status::Delivered => "delivered",
+            Status::Undelivered => "undelivered",
+            Status::Failed => "failed",
+            Status::Expired => "expired",
+            Status::Unknown => "unknown",
+            Status::Read => "read",
+        }
+    }
+
+    /// How much a receipt with this status knows: news counts only where its rank is higher, so that
+    /// receipts may come late, twice and in any order.
+    ///
+    /// queued < sent < unknown < undelivered < failed < delivered < read. That it arrived outranks
+    /// whatever was feared before, since operators report late and change their minds; the other way
+    /// it never goes. `Expired` is not a provider's word and ranks with `Unknown`.
+    pub fn rank(self) -> u8 {
+        match self {
+            Status::Queued => 0,
+            Status::Sent => 1,
+            Status::Unknown | Status::Expired => 2,
+            Status::Undelivered => 3,
+            Status::Failed => 4,
+            Status::Delivered => 5,
+            Status::Read => 6,
+        }
+    }
+
+    /// Whether nothing more is expected, though better news is still taken.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Status::Queued | Status::Sent)
+    }
+}
+
+/// News of a message, as a provider tells them: in a callback, or because it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusUpdate {
+    /// The provider's own id of the message or of one part of it.
+    pub id: String,
+    /// How far it has come.
+    pub status: Status,
+    /// Why it was not delivered: for reports, and never a reason to send again.
+    pub error: Option<SendError>,
+    /// When it happened, where the provider says so.
+    pub at: Option<UnixMillis>,
+    /// What it costs, where the provider says so here.
+    pub price: Option<Price>,
+    /// Number of SMS segments, where the provider says so here.
+    pub segments: Option<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_arrived_outranks_every_doubt_and_never_the_other_way() {
+        let order = [
+            Status::Queued,
+            Status::Sent,
+            Status::Unknown,
+            Status::Undelivered,
+            Status::Failed,
+            Status::Delivered,
+            Status::Read,
+        ];
+        assert!(order.windows(2).all(|pair| pair[0].rank() < pair[1].rank()));
+        assert!(!Status::Sent.is_final() && Status::Unknown.is_final());
+    }
+}
