@@ -258,6 +258,7 @@ impl Bench {
             otp: otp.to_vec(),
             otp_settings: Vec::new(),
             providers: Vec::new(),
+            public_url: None,
         })
         .await?;
         let probe = runtime.load("probe", countersign_hostile::PROBE).await?;

@@ -78,7 +78,7 @@ mod component {
                     true,
                 )],
                 hosts: vec!["api.twilio.com".into()],
-                attributes: Vec::new(),
+                attributes: vec![("fetch-status".into(), "supported".into())],
             }
         }
 

@@ -4,7 +4,7 @@
 //! age at which a message is asked for, and one that ends the wait for receipts. A pass that falls
 //! behind so far that the next one would come first skips ahead.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -64,19 +64,20 @@ struct Pass {
 }
 
 impl Pass {
-    const ALL: [Pass; 8] = {
-        let pass = |line, stage| Pass { line, stage };
-        [
-            pass(Line::Accepted, Some(0)),
-            pass(Line::Accepted, Some(1)),
-            pass(Line::Accepted, Some(2)),
-            pass(Line::Accepted, None),
-            pass(Line::Sent, Some(0)),
-            pass(Line::Sent, Some(1)),
-            pass(Line::Sent, Some(2)),
-            pass(Line::Sent, None),
-        ]
-    };
+    const ALL: [Pass; 8] = [
+        Pass::new(Line::Accepted, Some(0)),
+        Pass::new(Line::Accepted, Some(1)),
+        Pass::new(Line::Accepted, Some(2)),
+        Pass::new(Line::Accepted, None),
+        Pass::new(Line::Sent, Some(0)),
+        Pass::new(Line::Sent, Some(1)),
+        Pass::new(Line::Sent, Some(2)),
+        Pass::new(Line::Sent, None),
+    ];
+
+    const fn new(line: Line, stage: Option<usize>) -> Pass {
+        Pass { line, stage }
+    }
 
     fn age(self) -> Duration {
         match self.stage {
@@ -108,8 +109,11 @@ pub struct Follower {
     cursors: Vec<(Line, Cursor)>,
     noted: Vec<(Line, Cursor)>,
     noted_at: UnixMillis,
-    backlogs: Arc<Mutex<HashMap<String, Backlog>>>,
+    backlogs: Backlogs,
 }
+
+/// By provider.
+type Backlogs = Arc<Mutex<HashMap<String, Backlog>>>;
 
 /// What one provider is still to be asked for.
 #[derive(Debug, Default)]
@@ -118,3 +122,216 @@ struct Backlog {
     asking: bool,
     not_before: UnixMillis,
 }
+
+impl Backlog {
+    fn add(&mut self, found: Followed) {
+        for id in found.ids {
+            if self.ids.len() == BACKLOG_MAX {
+                self.ids.pop_front();
+            }
+            self.ids.push_back((found.id, id));
+        }
+    }
+}
+
+impl Follower {
+    /// A follower that goes on where the last one was; the first one begins with what is sent now.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn start(
+        queue: Queue,
+        clock: Arc<dyn Clock>,
+        source: Arc<dyn StatusSource>,
+    ) -> Result<Follower, StoreError> {
+        let now = clock.now();
+        let noted = queue.follower(now).await?.unwrap_or_default();
+        let lines = Pass::ALL.iter().map(|pass| pass.line);
+        let cursors = if noted.iter().map(|(line, _)| *line).eq(lines) {
+            noted.clone()
+        } else {
+            let fresh = Pass::ALL.iter();
+            fresh
+                .map(|pass| (pass.line, pass.line.at(now - pass.age())))
+                .collect()
+        };
+        Ok(Follower {
+            queue,
+            clock,
+            source,
+            cursors,
+            noted,
+            noted_at: UnixMillis(0),
+            backlogs: Arc::default(),
+        })
+    }
+
+    /// Follows until `shutdown` becomes true.
+    pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
+        let mut asking = JoinSet::new();
+        loop {
+            if let Err(error) = self.step().await {
+                // A store that has failed for good ends the server.
+                tracing::error!(%error, "sent messages could not be followed");
+            }
+            for provider in self.to_ask() {
+                asking.spawn(self.asker(provider).ask_all());
+            }
+            while asking.try_join_next().is_some() {}
+            tokio::select! {
+                // The sender gone means stop as well.
+                _ = shutdown.wait_for(|stop| *stop) => break,
+                () = tokio::time::sleep(PACE) => {}
+            }
+        }
+        // Whoever is being asked is asked again after the next start.
+        asking.shutdown().await;
+        if let Err(error) = self.note(self.clock.now()).await {
+            tracing::warn!(%error, "the follower could not note where it is");
+        }
+    }
+
+    /// Moves every pass on by a page.
+    async fn step(&mut self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        for (at, pass) in Pass::ALL.into_iter().enumerate() {
+            self.advance(at, pass, now).await?;
+        }
+        if now.since(self.noted_at) >= NOTE_EVERY || now < self.noted_at {
+            self.note(now).await?;
+        }
+        Ok(())
+    }
+
+    async fn advance(&mut self, at: usize, pass: Pass, now: UnixMillis) -> Result<(), StoreError> {
+        let line = pass.line;
+        let mut from = self.cursors[at].1.clone();
+        if let Some(end) = pass.end() {
+            from = from.max(line.at(now - end));
+        }
+        let to = line.at(now - pass.age());
+        let page = self.queue.follow(line, &from, &to, ROWS, now).await?;
+        for found in page.found {
+            if pass.stage.is_some() {
+                if self.source.tells_status(&found.provider) {
+                    let provider = found.provider.clone();
+                    lock(&self.backlogs).entry(provider).or_default().add(found);
+                }
+            } else if found.lacks_receipt {
+                match self.queue.end_wait(found.id, now).await {
+                    Ok(_) => {}
+                    Err(ReceiveError::Store(error)) => return Err(error),
+                    // It is being changed, so its receipt is there; if not, the page comes again.
+                    Err(ReceiveError::Busy) => return Ok(()),
+                }
+            }
+        }
+        self.cursors[at].1 = page.next;
+        Ok(())
+    }
+
+    async fn note(&mut self, now: UnixMillis) -> Result<(), StoreError> {
+        self.noted_at = now;
+        if self.noted != self.cursors {
+            self.queue.note_follower(&self.cursors, now).await?;
+            self.noted.clone_from(&self.cursors);
+        }
+        Ok(())
+    }
+
+    /// The providers that there is something to ask of and that nobody asks; they count as asked.
+    fn to_ask(&self) -> Vec<String> {
+        let now = self.clock.now();
+        let mut backlogs = lock(&self.backlogs);
+        let free = backlogs.iter_mut().filter(|(_, backlog)| {
+            !backlog.asking && !backlog.ids.is_empty() && backlog.not_before <= now
+        });
+        free.map(|(name, backlog)| {
+            backlog.asking = true;
+            name.clone()
+        })
+        .collect()
+    }
+
+    fn asker(&self, provider: String) -> Asker {
+        Asker {
+            provider,
+            queue: self.queue.clone(),
+            clock: self.clock.clone(),
+            source: self.source.clone(),
+            backlogs: self.backlogs.clone(),
+        }
+    }
+}
+
+/// Asks one provider, one batch after the other, and is the only one that does.
+struct Asker {
+    provider: String,
+    queue: Queue,
+    clock: Arc<dyn Clock>,
+    source: Arc<dyn StatusSource>,
+    backlogs: Backlogs,
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.backlog(|backlog| backlog.asking = false);
+    }
+}
+
+impl Asker {
+    fn backlog<R>(&self, then: impl FnOnce(&mut Backlog) -> R) -> R {
+        then(lock(&self.backlogs).entry(self.provider.clone()).or_default())
+    }
+
+    async fn ask_all(self) {
+        loop {
+            let batch: Vec<_> = self.backlog(|backlog| {
+                let count = backlog.ids.len().min(BATCH);
+                backlog.ids.drain(..count).collect()
+            });
+            if batch.is_empty() {
+                return;
+            }
+            if let Some(pause) = self.ask(&batch).await {
+                let until = self.clock.now() + pause;
+                return self.backlog(|backlog| backlog.not_before = until);
+            }
+        }
+    }
+
+    /// Asks for one batch; how long to leave the provider alone, where it could not answer. The
+    /// batch is not asked again then: its messages are, at the next age.
+    async fn ask(&self, batch: &[(MessageId, String)]) -> Option<Duration> {
+        let provider = self.provider.as_str();
+        let ids: Vec<_> = batch.iter().map(|(_, id)| id.clone()).collect();
+        let updates = match self.source.fetch_status(provider, &ids).await {
+            Ok(updates) => updates,
+            Err(error) => {
+                let class = error.class.word();
+                tracing::warn!(provider, class, reason = error.text, "a provider did not tell what became of messages");
+                let asked = Duration::from_millis(error.retry_after_ms.unwrap_or(0));
+                return Some(asked.clamp(PAUSE, PAUSE_MAX));
+            }
+        };
+        // Only what was asked for: an answer is no callback and has no signature.
+        let own = |update: StatusUpdate| {
+            let (message, _) = batch.iter().find(|(_, id)| *id == update.id)?;
+            Some((*message, update))
+        };
+        let updates: Vec<_> = updates.into_iter().filter_map(own).collect();
+        let taken = self.queue.fetched(provider, &updates, self.clock.now());
+        if let Err(error) = taken.await {
+            tracing::warn!(provider, %error, "what became of messages could not be stored");
+        }
+        None
+    }
+}
+
+fn lock(backlogs: &Backlogs) -> MutexGuard<'_, HashMap<String, Backlog>> {
+    backlogs.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

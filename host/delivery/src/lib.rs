@@ -7,6 +7,7 @@
 mod after;
 pub mod codes;
 mod deliver;
+mod follow;
 mod gate;
 mod rate;
 mod retry;
@@ -15,6 +16,7 @@ mod scrub;
 mod template;
 
 pub use deliver::{Delivery, DeliveryConfig, ProviderTerms, Sender};
+pub use follow::{Follower, StatusSource};
 pub use retry::retry_delay;
 pub use route::{Route, Routes};
 pub use scrub::scrub;

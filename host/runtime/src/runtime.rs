@@ -1,12 +1,15 @@
 //! What the server talks to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use countersign_delivery::Sender;
+use countersign_delivery::{Sender, StatusSource};
 use countersign_queue::Queue;
 use countersign_store::{Keyring, Store};
-use countersign_types::{Accepted, Clock, Entropy, ErrorClass, Message, SendError, UnixMillis};
+use countersign_types::{
+    Accepted, Clock, Entropy, ErrorClass, Message, SendError, StatusUpdate, UnixMillis,
+};
 use tokio::sync::Semaphore;
 
 use crate::bindings::service::countersign::service::types;
@@ -14,7 +17,9 @@ use crate::call::{self, CallRequest, Host, Versions};
 use crate::instant::Instants;
 use crate::once::Once;
 use crate::phone::{self, Parsed};
-use crate::provider::{GrantError, Provider, ProviderConfig, Providers};
+use crate::provider::{
+    CallbackError, CallbackRequest, GrantError, Provider, ProviderConfig, Providers,
+};
 use crate::service::{Call, Export, OtpComponent, Service, World};
 use crate::subject::Subjects;
 use crate::{CallContext, CallError, Limits, LoadError, engine};
@@ -41,7 +46,14 @@ pub struct RuntimeConfig {
     pub otp_settings: Vec<(String, String)>,
     /// The providers.
     pub providers: Vec<ProviderConfig>,
+    /// The address by which providers reach the server, without a slash at its end, as it stands
+    /// before the path of what they sign. `None`: they are not asked to call.
+    pub public_url: Option<String>,
 }
+
+/// How many callbacks are read at once. It takes no waiting, so this is far above any real traffic
+/// and leaves most instances to sending.
+const CALLBACKS_MAX: usize = 64;
 
 /// Why the runtime did not start.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +82,8 @@ pub struct Runtime {
     host: Arc<Host>,
     otp: Arc<Service<OtpComponent>>,
     providers: Arc<Providers>,
+    public_url: Option<Arc<str>>,
+    callbacks: Arc<Semaphore>,
 }
 
 impl Runtime {
@@ -109,6 +123,8 @@ impl Runtime {
             host,
             otp,
             providers: Arc::new(providers),
+            public_url: config.public_url.map(Into::into),
+            callbacks: Arc::new(Semaphore::new(CALLBACKS_MAX)),
         })
     }
 
@@ -178,6 +194,31 @@ impl Runtime {
         call::call(&self.host, request, run, |instance| service.keep(instance)).await
     }
 
+    /// What a request to the callback address of `provider` tells of its messages. The address that
+    /// the provider has signed is made of the public URL and the request's path and query, never of
+    /// its headers.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallbackError`].
+    pub async fn parse_callback(
+        &self,
+        provider: &str,
+        request: CallbackRequest,
+    ) -> Result<Vec<StatusUpdate>, CallbackError> {
+        let found = self.providers.get(provider);
+        let provider = found.ok_or_else(|| CallbackError::NoProvider(provider.to_owned()))?;
+        let public_url = self.public_url.as_deref();
+        let public_url = public_url.ok_or(CallbackError::NoPublicUrl)?;
+        let _place = self
+            .callbacks
+            .try_acquire()
+            .map_err(|_| CallbackError::Busy {
+                retry_after: Duration::from_secs(1),
+            })?;
+        provider.parse_callback(public_url, request).await
+    }
+
     pub(crate) fn host(&self) -> &Host {
         &self.host
     }
@@ -210,6 +251,25 @@ impl Sender for Runtime {
                 text: "no such provider is configured".to_owned(),
                 failover: false,
             }),
+        }
+    }
+}
+
+#[async_trait]
+impl StatusSource for Runtime {
+    fn tells_status(&self, provider: &str) -> bool {
+        let provider = self.providers.get(provider);
+        provider.is_some_and(Provider::tells_status)
+    }
+
+    async fn fetch_status(
+        &self,
+        provider: &str,
+        ids: &[String],
+    ) -> Result<Vec<StatusUpdate>, SendError> {
+        match self.providers.get(provider) {
+            Some(provider) => provider.fetch_status(ids).await,
+            None => Ok(Vec::new()),
         }
     }
 }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_delivery::{Delivery, DeliveryConfig, ProviderTerms, Route, Routes, Sender};
+use countersign_delivery::{
+    Delivery, DeliveryConfig, Follower, ProviderTerms, Route, Routes, Sender, StatusSource,
+};
 use countersign_queue::{Queue, QueueConfig};
 use countersign_runtime::{Limits, ProviderConfig, Runtime, RuntimeConfig, StartError};
 use countersign_store::{BindError, SledStore, Store, StoreError};
@@ -183,6 +185,8 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
     };
 
     let sender: Arc<dyn Sender> = Arc::new(runtime.clone());
+    let source: Arc<dyn StatusSource> = Arc::new(runtime.clone());
+    let follower = Follower::start(queue.clone(), clock.clone(), source).await?;
     let delivery = Delivery::new(
         queue,
         data.keyring.clone(),
@@ -205,6 +209,7 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
     // After the line that says where calls are served: the console provider prints as well, and
     // whoever waits for that line reads the first.
     let (stop_delivery, delivery_stopped) = watch::channel(false);
+    let follower = back.spawn(follower.run(delivery_stopped.clone()));
     let mut delivery = back.spawn(async move { delivery.run(delivery_stopped).await });
 
     let ended = wait(&mut signals, &data.store, &mut delivery).await;
@@ -228,6 +233,8 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
         if tokio::time::timeout_at(deadline, delivery).await.is_err() {
             tracing::warn!("some deliveries did not end in time; they go out after the next start");
         }
+        // It only notes where it is; without that it asks again for a few minutes' messages.
+        let _ = tokio::time::timeout_at(deadline, follower).await;
     };
     tokio::select! {
         () = stopping => tracing::info!("stopped"),
@@ -380,6 +387,7 @@ async fn start_runtime(
         otp: countersign_embedded::OTP.to_vec(),
         otp_settings: config.otp,
         providers: providers.collect::<Result<_, _>>()?,
+        public_url: config.public_url.map(|url| url.to_string()),
     };
     tokio::spawn(Runtime::start(config))
         .await
@@ -395,6 +403,7 @@ fn provider_config(provider: Provider) -> Result<ProviderConfig, ServeError> {
         settings: provider.settings,
         credentials: provider.credentials,
         allow_hosts: provider.allow_hosts,
+        unsigned: provider.unsigned,
     })
 }
 

@@ -312,6 +312,7 @@ mod tests {
             credentials: Vec::new(),
             allow_hosts: None,
             terminal: false,
+            unsigned: false,
         };
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         Grant::new(&config, &hosts)
@@ -377,6 +378,7 @@ mod tests {
             credentials: Vec::new(),
             allow_hosts: None,
             terminal: false,
+            unsigned: false,
         };
         for host in ["127.0.0.1", "169.254.169.254:80", "[::1]"] {
             let refused = from_manifest(&config, vec![host.into()]);

@@ -4,6 +4,7 @@
 //! credentials that it names and the host puts in. `since_v0_1.rs` is the only file that knows the
 //! released WIT.
 
+mod callback;
 mod credentials;
 mod grant;
 mod http;
@@ -15,12 +16,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use countersign_delivery::scrub;
 use countersign_types::{Accepted, Clock, Entropy, ErrorClass, Message, Secret, SendError};
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime::{Engine, Store, StoreLimits};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+pub use self::callback::{CallbackError, CallbackRequest};
 use self::credentials::Credentials;
 use self::grant::Grant;
 pub use self::grant::{GrantError, is_private};
@@ -44,6 +45,8 @@ pub struct ProviderConfig {
     pub allow_hosts: Option<Vec<String>>,
     /// Whether it may print to standard output: the built-in console provider alone.
     pub terminal: bool,
+    /// Whether its callbacks are believed without a signature.
+    pub unsigned: bool,
 }
 
 /// The configured providers by name.
@@ -57,6 +60,9 @@ pub(crate) struct Provider {
     entropy: Arc<dyn Entropy>,
     exports: since_v0_1::Pre,
     grants: Arc<Grants>,
+    unsigned: bool,
+    /// Whether its manifest says that it can be asked what became of messages.
+    tells_status: bool,
 }
 
 /// What a provider has been given; the same for all its calls.
@@ -86,6 +92,8 @@ pub(crate) struct Call {
     meter: Arc<Meter>,
     requests: usize,
     signature_checks: u32,
+    /// A check has found a signature to be right.
+    signature_held: bool,
     lines: usize,
     world: Arc<wasi::World>,
     wasi: WasiCtx,
@@ -135,6 +143,8 @@ impl Provider {
             entropy: entropy.clone(),
             exports,
             grants: Arc::new(Grants::new(&config, &hosts, limits)?),
+            unsigned: config.unsigned,
+            tells_status: false,
         };
         let manifest = provider
             .describe()
@@ -148,6 +158,7 @@ impl Provider {
             None => grant::from_manifest(&config, manifest.hosts)?,
         };
         grant::check_needs(&config, &manifest.settings, &manifest.credentials)?;
+        provider.tells_status = manifest.tells_status;
         provider.grants = Arc::new(Grants {
             hosts: Grant::new(&config, &hosts)?,
             ..Grants::clone(&provider.grants)
@@ -168,6 +179,11 @@ impl Provider {
         }
     }
 
+    /// Whether it can be asked what became of messages.
+    pub(crate) fn tells_status(&self) -> bool {
+        self.tells_status
+    }
+
     fn store(&self) -> (Store<Call>, Arc<Meter>, Arc<Seen>) {
         let limits = &self.limits;
         let seen = Arc::new(Seen::default());
@@ -183,6 +199,7 @@ impl Provider {
             meter: meter.clone(),
             requests: 0,
             signature_checks: 0,
+            signature_held: false,
             lines: 0,
             wasi: wasi::context(&world, &self.clock, &*self.entropy),
             world,
@@ -220,9 +237,8 @@ impl Provider {
 
     /// What a provider says of `message`, without credentials, codes and numbers.
     fn clean(&self, text: &str, message: &Message) -> String {
-        let text = self.grants.credentials.scrub(text);
         let number = message.to.trim_start_matches('+');
-        scrub(&text.replace(number, "•"))
+        self.clean_text(&text.replace(number, "•"))
     }
 
     /// What became of a message whose component failed, by what the host saw of its requests.

@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
-use countersign_types::{Accepted, ErrorClass, Message, Price, SendError};
+use countersign_types::{
+    Accepted, ErrorClass, Message, Price, SendError, Status, StatusUpdate, UnixMillis,
+};
 use wasmtime::Store;
 use wasmtime::component::{HasSelf, InstancePre, Linker};
 
-use super::Call;
 use super::grant::Need;
+use super::{Call, CallbackRequest};
 use crate::call::cut;
 
 mod bindings {
@@ -36,7 +38,20 @@ pub(super) struct Manifest {
     pub(super) settings: Vec<Need>,
     pub(super) credentials: Vec<Need>,
     pub(super) hosts: Vec<String>,
+    pub(super) tells_status: bool,
 }
+
+/// Why a component did not take a callback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    Unsigned,
+    Malformed,
+}
+
+/// How many updates a callback may carry, and how many ids may be asked for at once.
+const UPDATES_MAX: usize = 1_000;
+const IDS_MAX: usize = 100;
+const ID_BYTES: std::ops::RangeInclusive<usize> = 1..=128;
 
 /// A linked provider.
 pub(super) struct Pre(bindings::ConsoleProviderPre<Call>);
@@ -91,6 +106,7 @@ impl Exports {
             settings: needs(manifest.settings),
             credentials: needs(manifest.credentials),
             hosts: manifest.hosts,
+            tells_status: says(&manifest.attributes, "fetch-status", "supported"),
         })
     }
 
@@ -121,6 +137,82 @@ impl Exports {
             Err(error) => Err(send_error(error)),
         })
     }
+
+    /// What the component makes of a request to `url`, as the provider called it.
+    pub(super) async fn parse_callback(
+        &self,
+        store: &mut Store<Call>,
+        url: String,
+        request: CallbackRequest,
+    ) -> wasmtime::Result<Result<Vec<StatusUpdate>, Refused>> {
+        let request = sender::Callback {
+            method: request.method,
+            url,
+            headers: request.headers,
+            body: request.body,
+        };
+        let sender = self.0.countersign_provider_sender();
+        Ok(match sender.call_parse_callback(store, &request).await? {
+            Ok(updates) => Ok(check_updates(updates)?),
+            Err(sender::CallbackError::Unsigned) => Err(Refused::Unsigned),
+            Err(sender::CallbackError::Malformed) => Err(Refused::Malformed),
+        })
+    }
+
+    /// The present state of messages; of more ids than one call may ask for, that of the first.
+    pub(super) async fn fetch_status(
+        &self,
+        store: &mut Store<Call>,
+        ids: &[String],
+    ) -> wasmtime::Result<Result<Vec<StatusUpdate>, SendError>> {
+        let ids = &ids[..ids.len().min(IDS_MAX)];
+        let sender = self.0.countersign_provider_sender();
+        Ok(match sender.call_fetch_status(store, ids).await? {
+            Ok(updates) => Ok(check_updates(updates)?),
+            Err(error) => Err(send_error(error)),
+        })
+    }
+}
+
+/// Whether `attributes` say `value` of `name`.
+fn says(attributes: &[(String, String)], name: &str, value: &str) -> bool {
+    attributes
+        .iter()
+        .any(|(known, said)| known == name && said == value)
+}
+
+fn check_updates(updates: Vec<sender::StatusUpdate>) -> wasmtime::Result<Vec<StatusUpdate>> {
+    if updates.len() > UPDATES_MAX {
+        wasmtime::bail!("more than {UPDATES_MAX} updates");
+    }
+    updates.into_iter().map(status_update).collect()
+}
+
+fn status_update(update: sender::StatusUpdate) -> wasmtime::Result<StatusUpdate> {
+    if !ID_BYTES.contains(&update.id.len()) {
+        wasmtime::bail!("the id of an update is out of bounds");
+    }
+    Ok(StatusUpdate {
+        id: update.id,
+        status: match update.status {
+            sender::Status::Queued => Status::Queued,
+            sender::Status::Sent => Status::Sent,
+            sender::Status::Delivered => Status::Delivered,
+            sender::Status::Undelivered => Status::Undelivered,
+            sender::Status::Failed => Status::Failed,
+            sender::Status::Read => Status::Read,
+            sender::Status::Unknown => Status::Unknown,
+        },
+        error: update.error.map(send_error),
+        at: update.at.map(UnixMillis),
+        price: update.price.and_then(price),
+        segments: update.segments,
+    })
+}
+
+/// What is no price is left out: a report must not add it up.
+fn price(price: sender::Price) -> Option<Price> {
+    Price::new(price.amount, price.currency)
 }
 
 fn millis(span: Duration) -> u64 {
@@ -129,17 +221,14 @@ fn millis(span: Duration) -> u64 {
 
 fn check(accepted: sender::Accepted) -> wasmtime::Result<Accepted> {
     let ids = &accepted.ids;
-    let bounded = ids.iter().all(|id| (1..=128).contains(&id.len()));
+    let bounded = ids.iter().all(|id| ID_BYTES.contains(&id.len()));
     if !(1..=16).contains(&ids.len()) || !bounded {
         wasmtime::bail!("the ids of an accepted message are out of bounds");
     }
     Ok(Accepted {
         ids: accepted.ids,
         segments: accepted.segments,
-        price: accepted.price.map(|price| Price {
-            amount: price.amount.chars().take(32).collect(),
-            currency: price.currency.chars().take(3).collect(),
-        }),
+        price: accepted.price.and_then(price),
     })
 }
 
@@ -156,9 +245,6 @@ fn send_error(error: sender::SendError) -> SendError {
         retry_after_ms: error.retry_after,
         provider_code: error.provider_code.map(|code| cut(&code, 64).to_owned()),
         text: cut(&error.text, 512).to_owned(),
-        failover: error
-            .attributes
-            .iter()
-            .any(|(name, value)| name == "failover" && value == "allowed"),
+        failover: says(&error.attributes, "failover", "allowed"),
     }
 }

@@ -18,6 +18,9 @@ use countersign_store::{
 use countersign_types::{ManualClock, SystemEntropy, UnixMillis};
 use wasmtime::component::{InstancePre, Linker};
 
+/// What providers are told to call.
+pub(crate) const PUBLIC_URL: &str = "https://sms.example.test";
+
 pub(crate) const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
 
 mod probe_wit {
@@ -238,6 +241,7 @@ impl Bench {
             otp: otp.to_vec(),
             otp_settings: Vec::new(),
             providers,
+            public_url: Some(PUBLIC_URL.to_owned()),
         })
         .await
         .unwrap();

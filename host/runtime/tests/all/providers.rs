@@ -24,6 +24,7 @@ fn config(base: &str) -> ProviderConfig {
         credentials: vec![("token".into(), Secret::new(TOKEN.into()))],
         allow_hosts: None,
         terminal: false,
+        unsigned: false,
     }
 }
 
@@ -254,6 +255,7 @@ async fn start(config: ProviderConfig) -> StartError {
         otp: countersign_embedded::OTP.to_vec(),
         otp_settings: Vec::new(),
         providers: vec![config],
+        public_url: None,
     });
     runtime.await.err().unwrap()
 }

@@ -1,0 +1,146 @@
+//! Status callbacks: what a provider's component makes of a request to its address.
+
+use std::time::Duration;
+
+use countersign_delivery::scrub;
+use countersign_types::{SendError, StatusUpdate};
+
+use super::since_v0_1::Refused;
+use super::{Provider, log};
+use crate::component::reason;
+
+/// As the WIT bounds it.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// A request to the callback address of a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallbackRequest {
+    /// The HTTP method.
+    pub method: String,
+    /// The path as it was received, not decoded: `/webhooks/twilio`.
+    pub path: String,
+    /// What followed `?`, not decoded.
+    pub query: Option<String>,
+    /// Names in lower case, in the order received.
+    pub headers: Vec<(String, String)>,
+    /// As it came, at most 1 MiB.
+    pub body: Vec<u8>,
+}
+
+/// Why a callback told nothing. Nothing of it may be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallbackError {
+    /// No provider of that name is configured.
+    #[error("no provider is called `{0}`")]
+    NoProvider(String),
+    /// The server does not know the address by which providers call it, so it never asked for
+    /// callbacks and cannot check what they have signed.
+    #[error("there is no public-url, so no callback can be checked")]
+    NoPublicUrl,
+    /// No signature, or not the right one.
+    #[error("the callback has no signature that holds")]
+    Unsigned,
+    /// Signed, and not understood.
+    #[error("the callback is signed and cannot be understood")]
+    Malformed,
+    /// Too many callbacks at once.
+    #[error("too many callbacks at once")]
+    Busy {
+        /// When it is worth another try.
+        retry_after: Duration,
+    },
+    /// The component trapped, took too long, or broke a bound.
+    #[error("the provider component failed: {reason}")]
+    Failed {
+        /// What happened. For the log, not for whoever called.
+        reason: String,
+    },
+}
+
+impl Provider {
+    /// Has the component read a callback to the address `public_url`. Updates count only when a
+    /// signature has held in this very call, or the operator believes this provider without one.
+    pub(crate) async fn parse_callback(
+        &self,
+        public_url: &str,
+        request: CallbackRequest,
+    ) -> Result<Vec<StatusUpdate>, CallbackError> {
+        if request.body.len() > BODY_BYTES_MAX {
+            return Err(CallbackError::Malformed);
+        }
+        let query = request.query.as_deref();
+        let url = match query {
+            Some(query) => format!("{public_url}{}?{query}", request.path),
+            None => format!("{public_url}{}", request.path),
+        };
+        let (mut store, meter, _) = self.store();
+        let parsed = meter.run(async {
+            let exports = self.exports.instantiate(&mut store).await?;
+            exports.parse_callback(&mut store, url, request).await
+        });
+        let ended = tokio::time::timeout(self.limits.provider_wall, parsed).await;
+        log::write_output(store.data());
+        let answer = match ended {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err(self.callback_failed(&reason(&error))),
+            Err(_) => return Err(self.callback_failed("it took too long")),
+        };
+        if !(store.data().signature_held || self.unsigned) {
+            return Err(CallbackError::Unsigned);
+        }
+        match answer {
+            Ok(updates) => Ok(updates.into_iter().map(|one| self.clean_update(one)).collect()),
+            Err(Refused::Unsigned) => Err(CallbackError::Unsigned),
+            Err(Refused::Malformed) => Err(CallbackError::Malformed),
+        }
+    }
+
+    fn callback_failed(&self, reason: &str) -> CallbackError {
+        let reason = self.clean_text(reason);
+        tracing::error!(provider = self.grants.name, reason, "a provider component failed");
+        CallbackError::Failed { reason }
+    }
+
+    /// Asks the provider for the present state of the messages that it knows as `ids`.
+    pub(crate) async fn fetch_status(&self, ids: &[String]) -> Result<Vec<StatusUpdate>, SendError> {
+        let (mut store, meter, seen) = self.store();
+        let asked = meter.run(async {
+            let exports = self.exports.instantiate(&mut store).await?;
+            exports.fetch_status(&mut store, ids).await
+        });
+        let ended = tokio::time::timeout(self.limits.provider_wall, asked).await;
+        log::write_output(store.data());
+        let failed = |reason: &str| {
+            // Asking sends nothing, so there is nothing to judge; the class is that of a failed send.
+            self.judge(&seen, &self.clean_text(reason)).map(|_| Vec::new())
+        };
+        match ended {
+            Ok(Ok(Ok(updates))) => {
+                Ok(updates.into_iter().map(|one| self.clean_update(one)).collect())
+            }
+            Ok(Ok(Err(error))) => Err(self.clean_error(error)),
+            Ok(Err(error)) => failed(&reason(&error)),
+            Err(_) => failed("it took too long"),
+        }
+    }
+
+    fn clean_update(&self, update: StatusUpdate) -> StatusUpdate {
+        StatusUpdate {
+            error: update.error.map(|error| self.clean_error(error)),
+            ..update
+        }
+    }
+
+    fn clean_error(&self, error: SendError) -> SendError {
+        SendError {
+            text: self.clean_text(&error.text),
+            provider_code: error.provider_code.map(|code| self.clean_text(&code)),
+            ..error
+        }
+    }
+
+    /// What a provider says, without credentials, codes and numbers.
+    pub(super) fn clean_text(&self, text: &str) -> String {
+        scrub(&self.grants.credentials.scrub(text))
+    }
+}
