@@ -14,7 +14,7 @@ use countersign_store::{
     CommitError, Ending, Keyring, Rulings, Savepoint, Store, StoreError, Transaction,
     TransactionError, settle_counts,
 };
-use countersign_types::{Clock, Entropy, MessageId};
+use countersign_types::{Clock, Entropy, MessageId, UnixMillis};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::Semaphore;
