@@ -58,6 +58,13 @@ pub(crate) enum KeyError {
         help("`countersign keys list` shows them all")
     )]
     Unknown { id: String },
+    /// Not repeated, since it may be a whole key, or anything else.
+    #[error("an id of a key has {ID_BYTES} letters and digits, and this is none")]
+    #[diagnostic(
+        code(countersign::keys::no_id),
+        help("`countersign keys list` shows them all; of a key it is what stands before the `_`")
+    )]
+    NoId,
     #[error("the name of a key has at most {NAME_BYTES_MAX} bytes and no control characters")]
     #[diagnostic(code(countersign::keys::name))]
     Name,
@@ -153,7 +160,7 @@ pub(crate) async fn revoke(
 ) -> Result<Key, KeyError> {
     let unknown = || KeyError::Unknown { id: id.to_owned() };
     if !is_id(id) {
-        return Err(unknown());
+        return Err(KeyError::NoId);
     }
     for _ in 0..RUNS_MAX {
         let mut run = Transaction::new(store.clone(), now, Rulings::default());
@@ -382,9 +389,12 @@ mod tests {
     #[tokio::test]
     async fn unknown_ids_and_unprintable_names_are_refused() {
         let (_folder, store) = store();
-        for id in ["", "abc", "../../../x", "AAAAAAAAAA"] {
-            let revoked = revoke(&store, NOW, id).await;
-            assert!(matches!(revoked, Err(KeyError::Unknown { .. })), "{id}");
+        let revoked = revoke(&store, NOW, "AAAAAAAAAA").await;
+        assert!(matches!(revoked, Err(KeyError::Unknown { .. })));
+        for id in ["", "abc", "../../../x", "AAAAAAAAAA_secret", "AAAAAAAAA\n"] {
+            let revoked = revoke(&store, NOW, id).await.expect_err("no id");
+            assert!(matches!(revoked, KeyError::NoId), "{id}");
+            assert!(id.is_empty() || !revoked.to_string().contains(id), "{id}");
         }
         for name in ["a\nb".to_owned(), "n".repeat(65)] {
             let made = create(&store, NOW, &SystemEntropy, Some(name)).await;

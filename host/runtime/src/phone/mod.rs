@@ -71,6 +71,12 @@ impl Parsed {
     }
 }
 
+/// Whether `text` is the ISO 3166-1 alpha-2 code, in capital letters, of a country or territory that has
+/// numbers of its own.
+pub fn is_region(text: &str) -> bool {
+    text.parse::<country::Id>().is_ok() && phonenumber::metadata::DATABASE.by_id(text).is_some()
+}
+
 /// Parses what a person typed. `region` (ISO 3166-1 alpha-2) is that of a number without `+`.
 ///
 /// # Errors
@@ -201,6 +207,16 @@ fn has_extension(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_region_is_one_that_has_numbers() {
+        for region in ["US", "DE", "IN", "GB", "VA"] {
+            assert!(is_region(region), "{region}");
+        }
+        for other in ["", "us", "XX", "UK", "USA", "001", "U"] {
+            assert!(!is_region(other), "{other}");
+        }
+    }
 
     #[track_caller]
     fn check(text: &str, region: Option<&str>, want: Result<&str, PhoneError>) {

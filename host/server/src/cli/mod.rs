@@ -13,9 +13,20 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 use crate::config::{Config, Environment, Flags, Merged};
 use crate::serve::serve;
 
+/// What has no flag and is needed all the same; the README has every setting with its variable.
+const VARIABLES: &str = "\
+Variables:
+  COUNTERSIGN_API_KEY                       An API key, 32 characters or more
+  COUNTERSIGN_ADMIN_TOKEN                   The bearer token of /admin, which answers 403 without it
+  COUNTERSIGN_KEYS                          The folder of the secret keys [default: keys in the data folder]
+  COUNTERSIGN_PUBLIC_URL                    Where providers reach this server
+  TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN,
+  TWILIO_PHONE_NUMBER                       Switch Twilio on
+Every setting of the configuration file has one: `otp.digits` is COUNTERSIGN_OTP_DIGITS.";
+
 /// Self-hosted one-time codes by SMS. Without a command it serves.
 #[derive(Debug, Parser)]
-#[command(name = "countersign", version, args_conflicts_with_subcommands = true)]
+#[command(name = "countersign", version, args_conflicts_with_subcommands = true, after_help = VARIABLES)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -26,6 +37,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the HTTP API; also what no command at all does.
+    #[command(after_help = VARIABLES)]
     Serve(ServeFlags),
     /// Make, list and revoke API keys.
     Keys(keys::Keys),
@@ -144,6 +156,27 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_names_the_variables() {
+        for line in ["countersign --help", "countersign serve --help"] {
+            let Err(help) = Cli::try_parse_from(line.split(' ')) else {
+                panic!("no help: {line}");
+            };
+            let help = help.to_string();
+            for name in [
+                "COUNTERSIGN_LISTEN",
+                "COUNTERSIGN_API_KEY",
+                "TWILIO_AUTH_TOKEN",
+            ] {
+                assert!(help.contains(name), "{name} in {line}");
+            }
+        }
+        let Err(help) = Cli::try_parse_from(["countersign", "keys", "list", "--help"]) else {
+            panic!("no help");
+        };
+        assert!(help.to_string().contains("COUNTERSIGN_DATA"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use countersign_runtime::is_region;
 use countersign_types::Secret;
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use tracing_subscriber::EnvFilter;
@@ -299,9 +300,9 @@ impl Config {
             merged.wrong("log", must, Some(settings.log.clone()))
         })?;
         if let Some(region) = &settings.default_region
-            && !is_country(region)
+            && !is_region(region)
         {
-            let must = "must be two capital letters (ISO 3166-1 alpha-2), such as US";
+            let must = "must be a country's two capital letters (ISO 3166-1 alpha-2), such as US";
             return Err(merged.wrong("default-region", must, Some(region.clone())));
         }
         let public_url = settings.public_url.as_deref().map(|text| {
@@ -352,11 +353,6 @@ impl Config {
 
 fn as_size(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-/// Whether `text` has the form of an ISO 3166-1 alpha-2 code.
-fn is_country(text: &str) -> bool {
-    text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
 fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use countersign_runtime::is_private;
+use countersign_runtime::{is_private, is_region};
 use countersign_types::Secret;
 use url::{Host, Url};
 
 use super::settings::{self, Credential};
-use super::{ConfigError, Environment, as_size, is_country};
+use super::{ConfigError, Environment, as_size};
 
 /// The built-in component that prints messages to the terminal.
 pub(crate) const BUILT_IN_CONSOLE: &str = "provider-console";
@@ -347,9 +347,9 @@ pub(super) fn read_routes(
     }
     for (number, entry) in (1..).zip(entries) {
         let wrong = |reason: String| ConfigError::Route { number, reason };
-        if let Some(country) = entry.country.as_ref().filter(|text| !is_country(text)) {
+        if let Some(country) = entry.country.as_ref().filter(|text| !is_region(text)) {
             return Err(wrong(format!(
-                "has the country `{country}`, which is not two capital letters (ISO 3166-1 alpha-2)"
+                "has the country `{country}`, which is no country's two capital letters (ISO 3166-1 alpha-2)"
             )));
         }
         if entry.providers.is_empty() {

@@ -168,6 +168,10 @@ fn a_value_that_cannot_be_used_is_named_with_its_source() {
         load_file("default-region = 'us'"),
         &["default-region", "`us`"],
     );
+    check_error(
+        load_file("default-region = 'UK'"),
+        &["default-region", "`UK`"],
+    );
     check_error(load_file("public-url = 'example.com'"), &["public-url"]);
     check_error(load_file("log = 'countersign=loud'"), &["log"]);
     check_error(load_file("[queue]\ncapacity = 0"), &["queue.capacity"]);
@@ -347,6 +351,10 @@ fn routes_name_providers_that_exist() {
     check_error(routed("providers = ['other']"), &["route 1", "`other`"]);
     check_error(routed("providers = []"), &["route 1"]);
     check_error(routed("providers = ['main', 'main']"), &["twice"]);
+    check_error(
+        routed("country = 'XX'\nproviders = ['main']"),
+        &["`XX`"],
+    );
     check_error(
         routed("country = 'India'\nproviders = ['main']"),
         &["`India`"],
