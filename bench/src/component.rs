@@ -255,6 +255,7 @@ impl Bench {
                 ..Limits::default()
             },
             default_region: None,
+            cache: None,
             otp: otp.to_vec(),
             otp_settings: Vec::new(),
             providers: Vec::new(),

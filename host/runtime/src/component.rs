@@ -1,7 +1,11 @@
 //! From bytes to a component that can be linked.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use wasmtime::Engine;
 use wasmtime::component::Component;
+
+use crate::cache::Cache;
 
 /// Why a component was not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +38,56 @@ pub enum LoadError {
     },
 }
 
-/// Compiles `bytes`: a component, or a core module that carries its component type, as
-/// `wit-bindgen` leaves it in modules for plain `wasm32`.
-pub(crate) fn compile(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Component, LoadError> {
+/// Makes components of bytes, out of the cache where it has them.
+pub(crate) struct Compiler {
+    pub(crate) engine: Engine,
+    cache: Option<Cache>,
+    cached: AtomicUsize,
+}
+
+impl Compiler {
+    pub(crate) fn new(engine: Engine, cache: Option<Cache>) -> Compiler {
+        Compiler {
+            engine,
+            cache,
+            cached: AtomicUsize::new(0),
+        }
+    }
+
+    /// Compiles `bytes`: a component, or a core module that carries its component type, as
+    /// `wit-bindgen` leaves it in modules for plain `wasm32`.
+    pub(crate) fn compile(&self, name: &str, bytes: &[u8]) -> Result<Component, LoadError> {
+        let Some(cache) = &self.cache else {
+            return compile(&self.engine, name, bytes);
+        };
+        let entry = cache.entry(&self.engine, bytes);
+        if let Some(component) = cache.load(&self.engine, &entry) {
+            self.cached.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(component = name, "compiled code was taken from the cache");
+            return Ok(component);
+        }
+        let component = compile(&self.engine, name, bytes)?;
+        tracing::debug!(component = name, "compiled");
+        if let Err(error) = cache.store(&entry, &component) {
+            tracing::warn!(component = name, %error, "compiled code cannot be kept for the next start");
+        }
+        Ok(component)
+    }
+
+    /// How many components came out of the cache.
+    #[cfg(test)]
+    pub(crate) fn cached(&self) -> usize {
+        self.cached.load(Ordering::Relaxed)
+    }
+
+    /// Where `bytes` would lie in the cache.
+    #[cfg(test)]
+    pub(crate) fn entry(&self, bytes: &[u8]) -> Option<crate::cache::Entry> {
+        Some(self.cache.as_ref()?.entry(&self.engine, bytes))
+    }
+}
+
+fn compile(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Component, LoadError> {
     let malformed = |reason: String| LoadError::Malformed {
         name: name.to_owned(),
         reason,

@@ -9,6 +9,7 @@
 //!   of a provider. Nothing else of the host can be reached by a component.
 
 mod bindings;
+mod cache;
 mod call;
 mod capabilities;
 mod component;

@@ -1,5 +1,6 @@
 //! What the server talks to.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use countersign_types::{
 use tokio::sync::Semaphore;
 
 use crate::bindings::service::countersign::service::types;
+use crate::cache::Cache;
 use crate::call::{self, CallRequest, Host, Versions};
+use crate::component::Compiler;
 use crate::instant::Instants;
 use crate::once::Once;
 use crate::phone::{self, Parsed};
@@ -40,6 +43,8 @@ pub struct RuntimeConfig {
     pub limits: Limits,
     /// ISO 3166-1 alpha-2 of numbers without `+`.
     pub default_region: Option<String>,
+    /// Where compiled components are kept for the next start; `None`: nowhere.
+    pub cache: Option<PathBuf>,
     /// The otp component.
     pub otp: Vec<u8>,
     /// Its settings, as far as they differ from its own defaults.
@@ -78,7 +83,7 @@ pub(crate) struct Subject {
 /// The components of a process, ready to be called.
 #[derive(Clone)]
 pub struct Runtime {
-    engine: wasmtime::Engine,
+    compiler: Arc<Compiler>,
     host: Arc<Host>,
     otp: Arc<Service<OtpComponent>>,
     providers: Arc<Providers>,
@@ -97,6 +102,14 @@ impl Runtime {
         tokio::task::spawn_blocking(phone::load_table);
         let engine =
             engine::start(&limits).map_err(|error| StartError::Engine(format!("{error:#}")))?;
+        let cache = config.cache.and_then(|folder| {
+            Cache::open(&folder, &config.keyring.cache_key())
+                .inspect_err(|error| {
+                    tracing::warn!(%error, folder = %folder.display(), "compiled code cannot be kept");
+                })
+                .ok()
+        });
+        let compiler = Compiler::new(engine, cache);
         let host = Arc::new(Host {
             instants: Instants::new(config.clock.clone(), config.store.clone()),
             store: config.store,
@@ -110,16 +123,17 @@ impl Runtime {
             calls: Semaphore::new(limits.service_calls),
             limits: limits.clone(),
         });
-        let otp = Service::load(&engine, &host, "otp", &config.otp).await?;
+        let otp = Service::load(&compiler, &host, "otp", &config.otp).await?;
         let mut providers = Providers::default();
         for provider in config.providers {
             let name = provider.name.clone();
             let provider =
-                Provider::load(&engine, &limits, &config.clock, &config.entropy, provider).await?;
+                Provider::load(&compiler, &limits, &config.clock, &config.entropy, provider)
+                    .await?;
             providers.insert(name, provider);
         }
         Ok(Runtime {
-            engine,
+            compiler: Arc::new(compiler),
             host,
             otp,
             providers: Arc::new(providers),
@@ -139,7 +153,7 @@ impl Runtime {
         name: &str,
         bytes: &[u8],
     ) -> Result<Arc<Service<W>>, LoadError> {
-        Service::load(&self.engine, &self.host, name, bytes).await
+        Service::load(&self.compiler, &self.host, name, bytes).await
     }
 
     /// Calls `function` of a service about `subject`, as a transaction. `export` makes the typed call

@@ -15,7 +15,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::bindings::service::countersign::service::types;
 use crate::call::{Ended, Finished, Host, Rescue, Run, misuse, rescued};
-use crate::component::{LoadError, compile, reason};
+use crate::component::{Compiler, LoadError, reason};
 use crate::meter::{self, Meter};
 use crate::{capabilities, wasi};
 
@@ -147,12 +147,13 @@ pub(crate) struct Instance<W> {
 impl<W: World> Service<W> {
     /// Compiles `bytes`, checks that they fit the world, and asks the component what it is.
     pub(crate) async fn load(
-        engine: &Engine,
+        compiler: &Compiler,
         host: &Arc<Host>,
         name: &str,
         bytes: &[u8],
     ) -> Result<Arc<Service<W>>, LoadError> {
-        let component = compile(engine, name, bytes)?;
+        let engine = &compiler.engine;
+        let component = compiler.compile(name, bytes)?;
         let misfit = |error: wasmtime::Error| LoadError::DoesNotFit {
             name: name.to_owned(),
             world: W::NAME,

@@ -36,6 +36,8 @@ pub(crate) enum DataError {
 pub(crate) struct Data {
     pub(crate) store: Arc<SledStore>,
     pub(crate) keyring: Arc<Keyring>,
+    /// For compiled components. Can be deleted at any time.
+    pub(crate) cache: PathBuf,
 }
 
 impl Data {
@@ -58,6 +60,7 @@ impl Data {
         Ok(Data {
             store,
             keyring: Arc::new(keyring),
+            cache: folders.data.join("cache"),
         })
     }
 }

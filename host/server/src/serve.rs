@@ -384,6 +384,7 @@ async fn start_runtime(
         queue: queue.clone(),
         limits: limits(config.limits),
         default_region: config.default_region,
+        cache: Some(data.cache.clone()),
         otp: countersign_embedded::OTP.to_vec(),
         otp_settings: config.otp,
         providers: providers.collect::<Result<_, _>>()?,

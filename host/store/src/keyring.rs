@@ -325,6 +325,12 @@ impl Keyring {
             .collect();
         keyed_hash(&self.index, &labelled)
     }
+
+    /// The key of what the host keeps for itself in its data folder and must know again as its own:
+    /// compiled components.
+    pub fn cache_key(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(keyed_hash(&self.index, &[b"compiled components"]))
+    }
 }
 
 fn broken(error: TransactionError) -> StoreError {

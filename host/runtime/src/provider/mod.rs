@@ -25,7 +25,7 @@ pub use self::callback::{CallbackError, CallbackRequest};
 use self::credentials::Credentials;
 use self::grant::Grant;
 pub use self::grant::{GrantError, is_private};
-use crate::component::{LoadError, compile, reason};
+use crate::component::{Compiler, LoadError, reason};
 use crate::meter::{self, Meter};
 use crate::{Limits, StartError, wasi};
 
@@ -114,13 +114,14 @@ impl Provider {
     /// Compiles a provider, checks that it fits its world, asks it what it is, and works out what it
     /// is granted.
     pub(crate) async fn load(
-        engine: &Engine,
+        compiler: &Compiler,
         limits: &Limits,
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
         config: ProviderConfig,
     ) -> Result<Provider, StartError> {
-        let component = compile(engine, &config.name, &config.component)?;
+        let engine = &compiler.engine;
+        let component = compiler.compile(&config.name, &config.component)?;
         let misfit = |error: wasmtime::Error| LoadError::DoesNotFit {
             name: config.name.clone(),
             world: since_v0_1::WORLD,

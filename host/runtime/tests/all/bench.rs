@@ -238,6 +238,7 @@ impl Bench {
             queue: queue.clone(),
             limits,
             default_region: None,
+            cache: None,
             otp: otp.to_vec(),
             otp_settings: Vec::new(),
             providers,

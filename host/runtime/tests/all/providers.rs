@@ -252,6 +252,7 @@ async fn start(config: ProviderConfig) -> StartError {
             .unwrap(),
         limits: Limits::default(),
         default_region: None,
+        cache: None,
         otp: countersign_embedded::OTP.to_vec(),
         otp_settings: Vec::new(),
         providers: vec![config],
