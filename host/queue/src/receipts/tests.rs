@@ -1,1 +1,341 @@
+use countersign_types::{ErrorClass, SendError, Status};
+use proptest::prelude::*;
 
+use super::*;
+use crate::testing::{Bench, NOW, SECOND, failed, job, price, sent, update};
+use crate::{Finish, MessageView};
+
+impl Bench {
+    async fn receive(&self, updates: &[StatusUpdate]) -> Received {
+        let received = self.queue.receive("p", updates, self.now()).await;
+        received.expect("received")
+    }
+
+    async fn view(&self, id: MessageId) -> MessageView {
+        let message = self.queue.message(id, self.now()).await.expect("read");
+        message.expect("known")
+    }
+}
+
+fn facts(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    let pairs = pairs.iter();
+    pairs
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_receipt_changes_its_message_and_says_so_once() {
+    let bench = Bench::new().await;
+    let id = bench.sent(&["SM1"]).await;
+    bench.clock.advance(5 * SECOND);
+    let mut news = update("SM1", Status::Undelivered);
+    news.error = Some(SendError {
+        provider_code: Some("30003".into()),
+        ..failed(ErrorClass::Retryable)
+    });
+    news.price = Some(price("0.0079"));
+    news.at = Some(NOW + 3 * SECOND);
+    for changed in [1, 0] {
+        let received = bench.receive(std::slice::from_ref(&news)).await;
+        assert_eq!((received.changed, received.early), (changed, 0));
+    }
+    let message = bench.view(id).await;
+    assert_eq!(message.status, Status::Undelivered);
+    assert_eq!(message.sent, Some(NOW));
+    assert_eq!(message.ended, Some(NOW + 3 * SECOND));
+    assert_eq!(message.price, Some(price("0.0079")));
+    assert_eq!(message.receipts.len(), 1);
+    let events = bench.events().await;
+    let attributes = facts(&[
+        ("was", "sent"),
+        ("provider", "p"),
+        ("class", "retryable"),
+        ("price", "0.0079"),
+        ("currency", "USD"),
+    ]);
+    assert_eq!(events.len(), 2);
+    assert_eq!(events[1], ("message.undelivered".to_owned(), attributes));
+}
+
+#[tokio::test]
+async fn delivered_replaces_undelivered_and_unknown_and_nothing_replaces_delivered() {
+    let bench = Bench::new().await;
+    let id = bench.sent(&["SM1"]).await;
+    for (news, status) in [
+        (Status::Queued, Status::Sent),
+        (Status::Unknown, Status::Unknown),
+        (Status::Undelivered, Status::Undelivered),
+        (Status::Unknown, Status::Undelivered),
+        (Status::Sent, Status::Undelivered),
+        (Status::Delivered, Status::Delivered),
+        (Status::Undelivered, Status::Delivered),
+        (Status::Failed, Status::Delivered),
+        (Status::Unknown, Status::Delivered),
+        (Status::Sent, Status::Delivered),
+        (Status::Read, Status::Read),
+        (Status::Delivered, Status::Read),
+    ] {
+        bench.receive(&[update("SM1", news)]).await;
+        assert_eq!(bench.status(id).await, status, "after {news:?}");
+    }
+    let kinds = ["sent", "unknown", "undelivered", "delivered", "read"];
+    assert_eq!(bench.kinds().await, kinds.map(|kind| format!("message.{kind}")));
+}
+
+#[tokio::test]
+async fn a_message_in_parts_is_delivered_when_all_of_them_are() {
+    let bench = Bench::new().await;
+    let id = bench.sent(&["a", "b", "b", "c"]).await;
+    let parts = ["a", "b"].map(|part| update(part, Status::Delivered));
+    bench.receive(&parts).await;
+    assert_eq!(bench.status(id).await, Status::Sent);
+    bench.receive(&[update("c", Status::Undelivered)]).await;
+    assert_eq!(bench.status(id).await, Status::Undelivered);
+    bench.receive(&[update("c", Status::Delivered)]).await;
+    let message = bench.view(id).await;
+    assert_eq!((message.status, message.parts.len()), (Status::Delivered, 3));
+}
+
+#[tokio::test]
+async fn a_receipt_that_overtakes_its_answer_is_worked_in_with_it() {
+    let bench = Bench::new().await;
+    let id = bench.add(job()).await;
+    let claim = bench.claim().await;
+    for early in [1, 1] {
+        let news = [update("SM1", Status::Sent), update("SM1", Status::Delivered)];
+        let received = bench.receive(&news).await;
+        assert_eq!((received.changed, received.early), (0, early));
+    }
+    assert!(bench.finish(claim, sent(&["SM1"])).await);
+    let message = bench.view(id).await;
+    assert_eq!((message.status, message.receipts.len()), (Status::Delivered, 1));
+    assert_eq!(bench.kinds().await, ["message.sent", "message.delivered"]);
+    // From now on the id is known.
+    let received = bench.receive(&[update("SM1", Status::Read)]).await;
+    assert_eq!((received.changed, received.early), (1, 0));
+}
+
+#[tokio::test]
+async fn a_receipt_that_came_more_than_an_hour_too_early_is_forgotten() {
+    let bench = Bench::new().await;
+    bench.receive(&[update("SM1", Status::Delivered)]).await;
+    bench.clock.advance(EARLY_KEPT);
+    let late = bench.now();
+    let id = bench
+        .add(crate::Job {
+            accepted: late,
+            due: late,
+            deadline: late + 600 * SECOND,
+            ..job()
+        })
+        .await;
+    let claim = bench.claim().await;
+    assert!(bench.finish(claim, sent(&["SM1"])).await);
+    assert_eq!(bench.status(id).await, Status::Sent);
+}
+
+#[tokio::test]
+async fn few_receipts_wait_for_one_answer_and_a_bounded_number_of_ids() {
+    let bench = Bench::new().await;
+    let segments = |n| StatusUpdate {
+        segments: Some(n),
+        ..update("SM1", Status::Sent)
+    };
+    let many: Vec<_> = (0..20).map(segments).collect();
+    bench.receive(&many).await;
+    let key = receipt_key("p", "SM1");
+    let row = bench.queue.get::<ReceiptRow>(&key, NOW).await.expect("read");
+    let ReceiptRow::Early(kept) = row.expect("kept").value else {
+        panic!("nobody has this id");
+    };
+    assert_eq!(kept.len(), EARLY_UPDATES_MAX);
+
+    let mut count = EarlyCount::default();
+    assert!((0..EARLY_IDS_MAX).all(|_| count.room(NOW)));
+    assert!(!count.room(NOW));
+    assert!(count.room(NOW + EARLY_KEPT));
+}
+
+#[tokio::test]
+async fn a_provider_speaks_of_its_own_messages_only() {
+    let bench = Bench::new().await;
+    let id = bench.sent(&["SM1"]).await;
+    let news = update("SM1", Status::Delivered);
+    let other = bench.queue.receive("q", std::slice::from_ref(&news), NOW);
+    assert_eq!(other.await.expect("received").changed, 0);
+    let fetched = bench.queue.fetched("q", &[(id, news.clone())], NOW).await;
+    assert_eq!(fetched.expect("received").changed, 0);
+    assert_eq!(bench.status(id).await, Status::Sent);
+    let fetched = bench.queue.fetched("p", &[(id, news)], NOW).await;
+    assert_eq!(fetched.expect("received").changed, 1);
+    assert_eq!(bench.status(id).await, Status::Delivered);
+}
+
+#[tokio::test]
+async fn without_a_callback_there_is_no_row_for_the_providers_id() {
+    let bench = Bench::new().await;
+    bench.add(job()).await;
+    let claim = bench.claim().await;
+    let Finish::Sent {
+        at,
+        provider,
+        accepted,
+        ..
+    } = sent(&["SM1"])
+    else {
+        panic!("it was sent");
+    };
+    let unasked = Finish::Sent {
+        at,
+        provider,
+        accepted,
+        receipt_asked: false,
+    };
+    assert!(bench.finish(claim, unasked).await);
+    let row = bench.store.get(&receipt_key("p", "SM1")).await;
+    assert_eq!(row.expect("read"), None);
+}
+
+#[tokio::test]
+async fn a_price_that_comes_late_is_told_without_a_change_of_status() {
+    let bench = Bench::new().await;
+    let id = bench.sent(&["SM1"]).await;
+    bench.receive(&[update("SM1", Status::Delivered)]).await;
+    let late = StatusUpdate {
+        price: Some(price("0.0079")),
+        segments: Some(2),
+        ..update("SM1", Status::Delivered)
+    };
+    for _ in 0..2 {
+        bench.receive(std::slice::from_ref(&late)).await;
+    }
+    let message = bench.view(id).await;
+    assert_eq!((message.price, message.segments), (Some(price("0.0079")), Some(2)));
+    let events = bench.events().await;
+    assert_eq!(events.len(), 3);
+    let attributes = facts(&[
+        ("provider", "p"),
+        ("price", "0.0079"),
+        ("currency", "USD"),
+        ("segments", "2"),
+    ]);
+    assert_eq!(events[2], ("message.priced".to_owned(), attributes));
+}
+
+#[tokio::test]
+async fn the_wait_for_a_receipt_ends_as_unknown_once() {
+    let bench = Bench::new().await;
+    let id = bench.sent(&["a", "b"]).await;
+    bench.receive(&[update("a", Status::Delivered)]).await;
+    let nameless = bench.sent(&[]).await;
+    for id in [id, nameless] {
+        assert!(bench.queue.end_wait(id, NOW).await.expect("ended"));
+        assert!(!bench.queue.end_wait(id, NOW).await.expect("no more"));
+        assert_eq!(bench.status(id).await, Status::Unknown);
+    }
+    // It comes after all.
+    bench.receive(&[update("b", Status::Delivered)]).await;
+    assert_eq!(bench.status(id).await, Status::Delivered);
+    assert!(!bench.queue.end_wait(id, NOW).await.expect("it is known"));
+}
+
+#[tokio::test]
+async fn updates_beyond_the_bound_are_dropped() {
+    let bench = Bench::new().await;
+    let id = bench.sent(&["SM1"]).await;
+    let mut updates = vec![update("SM1", Status::Sent); UPDATES_MAX];
+    updates.push(update("SM1", Status::Delivered));
+    bench.receive(&updates).await;
+    assert_eq!(bench.status(id).await, Status::Sent);
+    bench.receive(&updates[1..]).await;
+    assert_eq!(bench.status(id).await, Status::Delivered);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receipts_that_come_at_once_for_the_parts_of_one_message_all_count() {
+    let bench = std::sync::Arc::new(Bench::new().await);
+    let ids: Vec<_> = (0..8).map(|n| n.to_string()).collect();
+    let parts: Vec<_> = ids.iter().map(String::as_str).collect();
+    let id = bench.sent(&parts).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for part in ids {
+        let bench = bench.clone();
+        tasks.spawn(async move {
+            // Whoever meets the others too often is told to come again, as providers do.
+            let news = [update(&part, Status::Delivered)];
+            while let Err(error) = bench.queue.receive("p", &news, NOW).await {
+                assert!(matches!(error, ReceiveError::Busy), "{error}");
+            }
+        });
+    }
+    tasks.join_all().await;
+    assert_eq!(bench.status(id).await, Status::Delivered);
+}
+
+#[test]
+fn of_many_receipts_the_newest_are_kept() {
+    let parts: Vec<_> = (0..16).map(|n| n.to_string()).collect();
+    let accepted = countersign_types::Accepted {
+        ids: parts.clone(),
+        ..Default::default()
+    };
+    let mut message = job().into_message(Status::Sent, NOW);
+    message.sent = Some(crate::Sent::new("p".into(), accepted, true, NOW));
+    for status in [Status::Unknown, Status::Delivered] {
+        for part in &parts {
+            message.update(&update(part, status), NOW);
+        }
+    }
+    let receipts = message.sent.expect("sent").receipts;
+    assert_eq!(receipts.len(), 16);
+    assert!(receipts.iter().all(|receipt| receipt.status == Status::Delivered));
+}
+
+fn news() -> impl Strategy<Value = (usize, Status)> {
+    let statuses = [
+        Status::Queued,
+        Status::Sent,
+        Status::Unknown,
+        Status::Undelivered,
+        Status::Failed,
+        Status::Delivered,
+        Status::Read,
+    ];
+    (0..3usize, prop::sample::select(statuses.to_vec()))
+}
+
+proptest! {
+    #[test]
+    fn any_order_and_repetition_of_news_ends_the_same_and_never_steps_back(
+        (news, shuffled) in prop::collection::vec(news(), 0..30).prop_flat_map(|news| {
+            let twice = [news.clone(), news.clone()].concat();
+            (Just(news), Just(twice).prop_shuffle())
+        }),
+    ) {
+        let accepted = countersign_types::Accepted {
+            ids: ["0", "1", "2"].map(str::to_owned).to_vec(),
+            ..Default::default()
+        };
+        let mut fresh = job().into_message(Status::Sent, NOW);
+        fresh.sent = Some(crate::Sent::new("p".into(), accepted, true, NOW));
+        let end = |news: &[(usize, Status)]| {
+            let mut message = fresh.clone();
+            let mut rank = message.status.rank();
+            for (part, status) in news {
+                let before = message.status;
+                let changed = message.update(&update(&part.to_string(), *status), NOW);
+                assert!(message.status.rank() >= rank, "{before:?} to {:?}", message.status);
+                assert_eq!(changed.status, message.status != before);
+                rank = message.status.rank();
+            }
+            message.status
+        };
+        let best = (0..3).map(|part| {
+            let own = news.iter().filter(|(about, _)| *about == part);
+            own.map(|(_, status)| status.rank()).max().unwrap_or(0).max(Status::Sent.rank())
+        });
+        prop_assert_eq!(end(&news).rank(), best.min().expect("three parts"));
+        prop_assert_eq!(end(&news), end(&shuffled));
+    }
+}
