@@ -15,6 +15,7 @@ mod hang_up;
 mod idempotency;
 mod keys;
 mod otp;
+mod overload;
 mod power;
 mod providers;
 mod races;

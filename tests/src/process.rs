@@ -69,6 +69,23 @@ impl Process {
         status
     }
 
+    /// The memory that it has in use now, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid.as_raw_nonzero());
+        let status =
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        status
+            .lines()
+            .find_map(|line| {
+                line.strip_prefix("VmRSS:")?
+                    .trim()
+                    .strip_suffix(" kB")?
+                    .parse()
+                    .ok()
+            })
+            .unwrap_or_else(|| panic!("{path} does not tell the resident memory"))
+    }
+
     pub(crate) fn report(&self) -> String {
         format!(
             "--- stdout\n{}\n--- stderr\n{}",

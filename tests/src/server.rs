@@ -352,6 +352,14 @@ impl Server {
         &self.builder.data
     }
 
+    /// The memory that the process has in use now, in KiB.
+    ///
+    /// # Panics
+    /// Where the system does not tell, or the process has ended.
+    pub fn resident_kib(&self) -> u64 {
+        self.process.resident_kib()
+    }
+
     /// Standard output of the process that runs now.
     pub fn stdout(&self) -> &Output {
         &self.process.stdout

@@ -17,7 +17,6 @@ use countersign_store::{
 use countersign_types::{Clock, Entropy, MessageId, UnixMillis};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tokio::sync::Semaphore;
 
 use crate::Limits;
 use crate::bindings::service::countersign::service::types;
@@ -26,6 +25,7 @@ use crate::instant::Instants;
 use crate::meter::{Meter, TimeOver};
 use crate::once::Once;
 use crate::phone::Parsed;
+use crate::places::Places;
 use crate::service::{OtpComponent, Service};
 use crate::subject::Subjects;
 
@@ -100,7 +100,7 @@ pub(crate) struct Host {
     pub(crate) settings: Vec<(String, String)>,
     pub(crate) instants: Instants,
     pub(crate) subjects: Subjects,
-    pub(crate) calls: Semaphore,
+    pub(crate) places: Places,
 }
 
 /// The components of one call: chosen once, re-runs and nested calls included.
@@ -303,7 +303,7 @@ where
     let began = std::time::Instant::now();
     let admitted = async {
         let turn = host.subjects.turn(request.subject).await.ok()?;
-        let place = host.calls.acquire().await.ok()?;
+        let place = host.places.take().await.ok()?;
         Some((turn, place))
     };
     let _admitted = match tokio::time::timeout(limits.service_wall, admitted).await {

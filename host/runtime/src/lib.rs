@@ -20,6 +20,7 @@ mod meter;
 mod once;
 mod otp;
 mod phone;
+mod places;
 mod provider;
 mod runtime;
 mod service;

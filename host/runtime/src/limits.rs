@@ -34,6 +34,11 @@ pub struct Limits {
     pub instances: u32,
     /// How many service calls run at once; further ones wait.
     pub service_calls: usize,
+    /// How many service calls wait for one of these places; further ones are turned away.
+    pub service_waiting: usize,
+    /// How long a service call waits for a place. Where calls have waited all the time for this
+    /// long, new ones wait only 5 ms.
+    pub service_wait: Duration,
     /// How many calls about one subject wait for each other; further ones are turned away.
     pub subject_waiting: usize,
     /// After how many calls an instance of a service is replaced by a fresh one.
@@ -82,7 +87,11 @@ impl Default for Limits {
             idle_instances: 64,
             table_elements: 20_000,
             instances: 1_000,
-            service_calls: 256,
+            // Twice what a commit's group needs to be full of on a small machine; more only wait for
+            // each other.
+            service_calls: 128,
+            service_waiting: 1_024,
+            service_wait: Duration::from_millis(100),
             subject_waiting: 64,
             instance_calls: 1_000,
             runs: 8,

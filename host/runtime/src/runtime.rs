@@ -11,7 +11,6 @@ use countersign_store::{Keyring, Store};
 use countersign_types::{
     Accepted, Clock, Entropy, ErrorClass, Message, SendError, StatusUpdate, UnixMillis,
 };
-use tokio::sync::Semaphore;
 
 use crate::bindings::service::countersign::service::types;
 use crate::cache::Cache;
@@ -20,6 +19,7 @@ use crate::component::Compiler;
 use crate::instant::Instants;
 use crate::once::Once;
 use crate::phone::{self, Parsed};
+use crate::places::Places;
 use crate::provider::{
     CallbackError, CallbackRequest, GrantError, Provider, ProviderConfig, Providers,
 };
@@ -120,7 +120,11 @@ impl Runtime {
             default_region: config.default_region,
             settings: config.otp_settings,
             subjects: Subjects::new(limits.subject_waiting),
-            calls: Semaphore::new(limits.service_calls),
+            places: Places::new(
+                limits.service_calls,
+                limits.service_waiting,
+                limits.service_wait,
+            ),
             limits: limits.clone(),
         });
         let otp = Service::load(&compiler, &host, "otp", &config.otp).await?;

@@ -547,6 +547,8 @@ fn limits(given: config::Limits) -> Limits {
     size(&mut limits.table_elements, given.table_elements);
     count(&mut limits.instances, given.instances);
     size(&mut limits.service_calls, given.service_calls);
+    size(&mut limits.service_waiting, given.service_waiting);
+    span(&mut limits.service_wait, given.service_wait_ms);
     size(&mut limits.subject_waiting, given.subject_waiting);
     count(&mut limits.instance_calls, given.instance_calls);
     count(&mut limits.runs, given.runs);

@@ -125,6 +125,8 @@ pub(super) fn limits(merged: &Merged) -> Result<Limits, ConfigError> {
         ("table-elements", limits.table_elements, 1..=10_000_000),
         ("instances", limits.instances, 10..=100_000),
         ("service-calls", limits.service_calls, 1..=100_000),
+        ("service-waiting", limits.service_waiting, 0..=1_000_000),
+        ("service-wait-ms", limits.service_wait_ms, 1..=60_000),
         ("subject-waiting", limits.subject_waiting, 1..=100_000),
         ("instance-calls", limits.instance_calls, 1..=1_000_000),
         ("runs", limits.runs, 1..=100),

@@ -201,6 +201,10 @@ pub(crate) struct Limits {
     pub(crate) instances: Option<u64>,
     /// Service calls that run at once; further ones wait.
     pub(crate) service_calls: Option<u64>,
+    /// Service calls that wait for a place.
+    pub(crate) service_waiting: Option<u64>,
+    /// How long they wait, in milliseconds.
+    pub(crate) service_wait_ms: Option<u64>,
     /// Calls about one subject that wait for each other.
     pub(crate) subject_waiting: Option<u64>,
     /// After how many calls an instance of a service is replaced.
@@ -402,6 +406,8 @@ pub(crate) const VALUES: &[(&str, Kind)] = &[
     ("limits.table-elements", Kind::Whole),
     ("limits.instances", Kind::Whole),
     ("limits.service-calls", Kind::Whole),
+    ("limits.service-waiting", Kind::Whole),
+    ("limits.service-wait-ms", Kind::Whole),
     ("limits.subject-waiting", Kind::Whole),
     ("limits.instance-calls", Kind::Whole),
     ("limits.runs", Kind::Whole),

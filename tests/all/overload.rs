@@ -1,0 +1,231 @@
+//! More than it can do, and clients that hold on to what they have: quick refusals, everybody else is
+//! served, memory stays bounded.
+
+use std::time::{Duration, Instant};
+
+use countersign_tests::{Client, FakeTwilio, PATIENCE, Server, phone};
+use futures_util::future::join_all;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// How long an answer may take on a machine that is busy with other tests. Whoever stood in a line
+/// without a bound would wait for longer.
+const SOON: Duration = Duration::from_secs(2);
+
+/// One place, and a line that is soon full.
+async fn small(twilio: &FakeTwilio) -> Server {
+    Server::builder()
+        .twilio(twilio)
+        .env("COUNTERSIGN_LIMITS_SERVICE_CALLS", "1")
+        .env("COUNTERSIGN_LIMITS_SERVICE_WAITING", "3")
+        .env("COUNTERSIGN_LIMITS_SERVICE_WAIT_MS", "20")
+        .start()
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_finds_no_room_is_refused_soon_and_who_is_admitted_is_served_soon() {
+    const CLIENTS: usize = 48;
+    const SENDS: usize = 20;
+    let twilio = FakeTwilio::start().await;
+    let server = small(&twilio).await;
+    let server = &server;
+    let clients = (0..CLIENTS).map(|client| async move {
+        let mut admitted = 0;
+        let mut refused = 0;
+        for n in 0..SENDS {
+            let began = Instant::now();
+            let answer = server.send(&phone(client * SENDS + n)).await;
+            assert!(began.elapsed() < SOON, "{:?}: {answer:?}", began.elapsed());
+            if answer.status == 503 {
+                let answer = answer.expect_problem(503);
+                assert!(answer.retry_after() >= Duration::from_secs(1));
+                refused += 1;
+            } else {
+                answer.expect_success();
+                admitted += 1;
+            }
+        }
+        (admitted, refused)
+    });
+    let counts = join_all(clients).await;
+    let admitted: usize = counts.iter().map(|(admitted, _)| admitted).sum();
+    let refused: usize = counts.iter().map(|(_, refused)| refused).sum();
+    assert!(refused > 0, "48 clients found room in a line of 3");
+    assert!(
+        admitted > SENDS,
+        "{admitted} were served, {refused} refused"
+    );
+    // What was admitted is delivered, and nothing else.
+    assert_eq!(twilio.wait_for_count(admitted).await.len(), admitted);
+    // The crowd is gone: so is the refusing.
+    server.send(&phone(9_999)).await.expect_success();
+    server.expect_healthy().await;
+}
+
+#[tokio::test]
+async fn a_burst_within_the_line_is_served_whole() {
+    let twilio = FakeTwilio::start().await;
+    let server = Server::builder()
+        .twilio(&twilio)
+        .env("COUNTERSIGN_LIMITS_SERVICE_CALLS", "1")
+        .env("COUNTERSIGN_LIMITS_SERVICE_WAITING", "64")
+        .env("COUNTERSIGN_LIMITS_SERVICE_WAIT_MS", "30000")
+        .start()
+        .await;
+    let phones: Vec<String> = (0..64).map(phone).collect();
+    for answer in join_all(phones.iter().map(|phone| server.send(phone))).await {
+        answer.expect_success();
+    }
+}
+
+/// Writes `bytes`, then `drip` again and again, until the server ends the connection.
+async fn drip_until_closed(client: &Client, bytes: &[u8], drip: &[u8]) {
+    let (mut reader, mut writer) = client.connect().await.into_split();
+    writer.write_all(bytes).await.expect("written");
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    let dripping = async {
+        loop {
+            ticks.tick().await;
+            if writer.write_all(drip).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let mut answer = Vec::new();
+    let closed = async {
+        // An answer and an end, or an end, or a reset.
+        let _ = reader.read_to_end(&mut answer).await;
+    };
+    let ended = async {
+        tokio::select! {
+            () = dripping => {}
+            () = closed => {}
+        }
+    };
+    let ended = tokio::time::timeout(PATIENCE, ended).await;
+    assert!(ended.is_ok(), "still open after {PATIENCE:?}");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_drip_heads_and_bodies_are_cut_off_and_others_served_meanwhile() {
+    let twilio = FakeTwilio::start().await;
+    let server = Server::builder()
+        .twilio(&twilio)
+        .env("COUNTERSIGN_HTTP_HEADER_SECONDS", "1")
+        .env("COUNTERSIGN_HTTP_BODY_SECONDS", "1")
+        .start()
+        .await;
+    let whole = server.raw_post("/api/otp/send", &json!({ "phoneNumber": phone(1) }));
+    let head = whole.len() - br#"{"phoneNumber":"+12024560001"}"#.len();
+    let long = server.raw_request(
+        "POST",
+        "/api/otp/send",
+        &[
+            ("Content-Type", "application/json"),
+            ("Content-Length", "10000"),
+        ],
+        b"{",
+    );
+    let heads = (0..100).map(|_| drip_until_closed(&server, &whole[..head - 2], b"X"));
+    let bodies = (0..100).map(|_| drip_until_closed(&server, &long, b" "));
+    let others = async {
+        for n in 2..22 {
+            let began = Instant::now();
+            server.send(&phone(n)).await.expect_success();
+            assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+        }
+    };
+    tokio::join!(join_all(heads), join_all(bodies), others);
+    assert!(twilio.requests_to(&phone(1)).is_empty());
+    server.expect_healthy().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_idle_connections_are_in_nobodys_way() {
+    const IDLE: usize = 3_000;
+    let all = getrlimit(Resource::Nofile).maximum;
+    let raised = Rlimit {
+        current: all,
+        maximum: all,
+    };
+    setrlimit(Resource::Nofile, raised).expect("up to the hard limit");
+    let twilio = FakeTwilio::start().await;
+    let server = Server::start(&twilio).await;
+    let before = server.resident_kib();
+    let mut idle: Vec<TcpStream> = Vec::new();
+    for _ in 0..IDLE {
+        let mut stream = server.connect().await;
+        // A part of a head, so that the server keeps a buffer for it.
+        stream.write_all(b"GET /healthz HT").await.expect("written");
+        idle.push(stream);
+    }
+    for n in 0..20 {
+        let began = Instant::now();
+        // Each on a connection of its own, behind all the others.
+        let request = server.raw_post("/api/otp/send", &json!({ "phoneNumber": phone(n) }));
+        server
+            .raw(&request)
+            .await
+            .expect("an answer")
+            .expect_success();
+        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    }
+    let grown = server.resident_kib().saturating_sub(before);
+    assert!(
+        grown < 48 * IDLE as u64,
+        "{grown} KiB for {IDLE} connections"
+    );
+    drop(idle);
+    server.expect_healthy().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_reads_no_answers_is_cut_off() {
+    let twilio = FakeTwilio::start().await;
+    let server = Server::builder()
+        .twilio(&twilio)
+        .env("COUNTERSIGN_HTTP_IDLE_SECONDS", "1")
+        .start()
+        .await;
+    let before = server.resident_kib();
+    let (_unread, mut writer) = server.connect().await.into_split();
+    let requests = server.raw_request("GET", "/healthz", &[], b"").repeat(500);
+    // Once both sides' buffers are full nothing more is taken, and then the server has had enough.
+    let written = async { while writer.write_all(&requests).await.is_ok() {} };
+    let cut_off = tokio::time::timeout(PATIENCE, written).await;
+    assert!(cut_off.is_ok(), "it may still write after {PATIENCE:?}");
+    let grown = server.resident_kib().saturating_sub(before);
+    assert!(grown < 20 * 1024, "{grown} KiB for one client");
+    server.send(&phone(1)).await.expect_success();
+}
+
+/// 64 clients, 20 sends each, one after the other.
+async fn ask_64_at_once(server: &Server, round: usize) {
+    let client = |client: usize| async move {
+        for n in 0..20 {
+            let number = phone((round * 64 + client) * 20 + n);
+            let answer = server.send(&number).await;
+            assert!([200, 503].contains(&answer.status), "{answer:?}");
+        }
+    };
+    join_all((0..64).map(client)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusing_takes_no_memory() {
+    let twilio = FakeTwilio::start().await;
+    let server = small(&twilio).await;
+    ask_64_at_once(&server, 0).await;
+    let before = server.resident_kib();
+    for n in 1..4 {
+        ask_64_at_once(&server, n).await;
+    }
+    let grown = server.resident_kib().saturating_sub(before);
+    assert!(grown < 40 * 1024, "{grown} KiB for 3,840 requests");
+    server.expect_healthy().await;
+}
