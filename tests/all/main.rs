@@ -5,14 +5,17 @@
     reason = "tests report by panicking, and read the clock of the world they test in"
 )]
 
+mod backup;
 mod bad_http;
 mod bad_input;
 mod config;
 mod console;
 mod crash;
 mod disk;
+mod doctor;
 mod hang_up;
 mod idempotency;
+mod keyring;
 mod keys;
 mod otp;
 mod overload;

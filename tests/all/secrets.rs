@@ -203,8 +203,33 @@ async fn no_file_and_no_log_has_a_code_a_number_or_a_credential() {
     let keys = [key];
     search(&twilio, &server, &keys, 1);
 
+    // The search itself: what is planted is found, in the data folder and in a log.
+    let planted = server.data().join("store").join("planted");
+    fs::write(&planted, format!("a note about {}", phone(1))).unwrap();
+    let mut scan = Scan::new(needles(&twilio, &keys));
+    scan.folder(server.data());
+    scan.bytes("a log", format!("the key is {}", keys[0]).as_bytes());
+    let found: BTreeSet<&str> = scan
+        .finds()
+        .iter()
+        .map(|find| find.needle.name.as_str())
+        .collect();
+    assert!(
+        found.contains("a phone") && found.contains("a created API key"),
+        "{found:?}"
+    );
+    fs::remove_file(planted).unwrap();
+
     twilio.always(Reply::Accept);
     server.restart().await;
+    // A backup lies where others may put it; new keys lie with the old ones.
+    let backup = server.data().join("backup");
+    server
+        .run(&["backup", backup.to_str().unwrap()])
+        .await
+        .expect_success();
+    server.run(&["keyring", "rotate"]).await.expect_success();
+    server.run(&["doctor"]).await.expect_success();
     for n in [40, 41] {
         let code = twilio.message_to(&phone(n)).await.code();
         server.verify(&phone(n), &code).await.expect_success();
@@ -212,7 +237,8 @@ async fn no_file_and_no_log_has_a_code_a_number_or_a_credential() {
     let id = created["id"].as_str().unwrap();
     server.run(&["keys", "revoke", id]).await.expect_success();
     assert!(server.terminate().await.success());
-    search(&twilio, &server, &keys, 1);
+    // conf, db, the marker, five keys and the backup.
+    search(&twilio, &server, &keys, 9);
 }
 
 #[track_caller]

@@ -415,6 +415,11 @@ impl Server {
         self.client = Client::new(address, self.builder.key());
     }
 
+    /// How it was started.
+    pub fn setup(&self) -> &Builder {
+        &self.builder
+    }
+
     /// The disk that it was put on.
     #[track_caller]
     pub fn disk(&self) -> Arc<Disk> {

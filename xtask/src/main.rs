@@ -29,6 +29,8 @@ Usage: cargo xtask <COMMAND>
 Commands:
   test [ARGS]   tidy, the release build, and all tests; ARGS go to `cargo test`
   bench [ARGS]  the release build and the benchmark; ARGS go to the benchmark
+  crash [--kills N] [--cuts N] [--seed S]
+                the release build, then N kills (200) and N power cuts (100) at random moments
   tidy          the rules that a machine can check: documented WIT, no machine paths, nothing unfinished
   --help        this text
 ";
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
     let done = match command.as_deref().and_then(OsStr::to_str) {
         Some("test") => test(&rest),
         Some("bench") => bench(&rest),
+        Some("crash") => crash(&rest),
         Some("tidy") if rest.is_empty() => tidy(),
         Some("--help" | "-h" | "help") => {
             print!("{HELP}");
@@ -93,6 +96,31 @@ fn bench(args: &[OsString]) -> Result<(), Failure> {
     let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     let program = Path::new(&target).join("release/countersign-bench");
     run(&program.to_string_lossy(), args)
+}
+
+/// `cargo xtask crash`: the tests of kills and power cuts with more of both.
+fn crash(args: &[OsString]) -> Result<(), Failure> {
+    let mut variables = vec![
+        ("COUNTERSIGN_TEST_KILLS", "200".to_owned()),
+        ("COUNTERSIGN_TEST_CUTS", "100".to_owned()),
+    ];
+    for pair in args.chunks(2) {
+        let name = match pair[0].to_str() {
+            Some("--kills") => "COUNTERSIGN_TEST_KILLS",
+            Some("--cuts") => "COUNTERSIGN_TEST_CUTS",
+            Some("--seed") => "COUNTERSIGN_TEST_SEED",
+            _ => return Err(Failure(format!("crash takes no {:?}", pair[0]))),
+        };
+        let number = pair.get(1).and_then(|number| number.to_str());
+        let number = number.filter(|number| number.parse::<u64>().is_ok());
+        let number = number.ok_or_else(|| Failure(format!("{:?} needs a number", pair[0])))?;
+        variables.push((name, number.to_owned()));
+    }
+    wasm_target()?;
+    run("cargo", BUILD)?;
+    let test = ["test", "--release", "--workspace", "--test", "all", "--"];
+    let wanted = ["at_random_moments", "--nocapture", "--test-threads", "1"];
+    run_with("cargo", test.iter().chain(&wanted), &variables)
 }
 
 /// `cargo xtask tidy`.
@@ -158,6 +186,15 @@ fn wasm_target() -> Result<(), Failure> {
 
 /// Runs a program in the workspace's root, and says so.
 fn run<A: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = A>) -> Result<(), Failure> {
+    run_with(program, args, &[])
+}
+
+/// The same, with some variables set; the last of a name counts.
+fn run_with<A: AsRef<OsStr>>(
+    program: &str,
+    args: impl IntoIterator<Item = A>,
+    variables: &[(&str, String)],
+) -> Result<(), Failure> {
     // The cargo that runs this is the one of the pinned toolchain.
     let path = match program {
         "cargo" => env::var_os("CARGO").unwrap_or_else(|| program.into()),
@@ -172,7 +209,8 @@ fn run<A: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = A>) -> Res
     }
     println!("==> {line}");
     let started = Instant::now();
-    let status = command.current_dir(root()).status();
+    let variables = variables.iter().map(|(name, value)| (name, value));
+    let status = command.envs(variables).current_dir(root()).status();
     match status {
         Ok(status) if status.success() => {
             println!("    {:.1} s", started.elapsed().as_secs_f64());

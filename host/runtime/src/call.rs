@@ -11,7 +11,7 @@ use std::time::Duration;
 use countersign_delivery::scrub;
 use countersign_queue::{Queue, Reservation};
 use countersign_store::{
-    CommitError, Ending, Keyring, Rulings, Savepoint, Store, StoreError, Transaction,
+    CommitError, Ending, Keyring, Need, Rulings, Savepoint, Store, StoreError, Transaction,
     TransactionError, settle_counts,
 };
 use countersign_types::{Clock, Entropy, MessageId, UnixMillis};
@@ -61,6 +61,12 @@ pub enum CallError {
     /// The queue of messages is full.
     #[error("too many messages are waiting to be sent")]
     QueueFull {
+        /// When it is worth another try.
+        retry_after: Duration,
+    },
+    /// The disk is nearly full.
+    #[error("the disk is nearly full")]
+    StoreFull {
         /// When it is worth another try.
         retry_after: Duration,
     },
@@ -401,7 +407,12 @@ where
         if let (Ended::Ok(verdict), Some(once)) = (&ended, &request.once) {
             once.end(&mut transaction, verdict).await?;
         }
-        let commit = transaction.into_commit(ending);
+        let mut commit = transaction.into_commit(ending);
+        commit.need = match ended {
+            Ended::Ok(_) if !enqueued.is_empty() => Need::NewWork,
+            Ended::Ok(_) => Need::Call,
+            _ => Need::Finish,
+        };
         let verdict = if hold.is_some() {
             // Consistent by itself; it only must not leave before what it read is durable.
             drop(hold);
@@ -418,6 +429,13 @@ where
             Err(CommitError::NoRoom { take, until }) => {
                 rulings.add(take, until);
                 continue;
+            }
+            Err(CommitError::Full) => {
+                // Nobody is told a verdict, but its time may have told it.
+                settle_counts(&host.store, instant, &owed).await?;
+                return Err(CallError::StoreFull {
+                    retry_after: Duration::from_secs(10),
+                });
             }
             Err(CommitError::Store(error)) => return Err(error.into()),
             // The component's bug, found only now: as good as a trap.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_store::Store;
+use countersign_store::{BackupSummary, Keyring, SledStore, Store};
 use countersign_types::{Clock, Entropy};
 use miette::Diagnostic;
 use rustix::fs::{Mode, OFlags};
@@ -19,6 +19,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use tokio::sync::Semaphore;
 
+use crate::doctor::{self, Finding};
 use crate::keys;
 
 const FILE: &str = "control.sock";
@@ -68,6 +69,12 @@ struct Envelope<T> {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Request {
     Keys(KeysRequest),
+    /// Write a backup to the file, an absolute path.
+    Backup {
+        file: PathBuf,
+    },
+    /// Look at the store and the keys.
+    Doctor,
 }
 
 /// What can be done with API keys.
@@ -89,10 +96,32 @@ pub(crate) enum Answer {
     },
     Keys(Vec<KeyShown>),
     KeyRevoked(KeyShown),
+    BackedUp(BackupShown),
+    Findings(Vec<Finding>),
     Failed {
         reason: String,
         help: Option<String>,
     },
+}
+
+/// A backup as the command line shows it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct BackupShown {
+    pub(crate) file: PathBuf,
+    pub(crate) rows: u64,
+    pub(crate) changes: u64,
+    pub(crate) bytes: u64,
+}
+
+impl BackupShown {
+    pub(crate) fn new(file: PathBuf, summary: BackupSummary) -> BackupShown {
+        BackupShown {
+            file,
+            rows: summary.rows,
+            changes: summary.changes,
+            bytes: summary.bytes,
+        }
+    }
 }
 
 /// A key as the command line shows it. Times are RFC 3339.
@@ -120,7 +149,8 @@ impl From<keys::Key> for KeyShown {
 /// What a request needs, in the server and in a command that has opened the store itself.
 #[derive(Clone)]
 pub(crate) struct Office {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<SledStore>,
+    pub(crate) keyring: Arc<Keyring>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
 }
@@ -128,11 +158,42 @@ pub(crate) struct Office {
 impl Office {
     /// Does what is asked.
     pub(crate) async fn perform(&self, request: Request) -> Answer {
+        match request {
+            Request::Keys(request) => self.keys(request).await,
+            Request::Backup { file } => self.backup(file).await,
+            Request::Doctor => {
+                let store: Arc<dyn Store> = self.store.clone();
+                let now = self.clock.now();
+                Answer::Findings(doctor::look_at_store(&store, &self.keyring, now).await)
+            }
+        }
+    }
+
+    async fn backup(&self, file: PathBuf) -> Answer {
+        let (store, target) = (self.store.clone(), file.clone());
+        let done = tokio::task::spawn_blocking(move || store.backup(&target)).await;
+        match done {
+            Ok(Ok(summary)) => {
+                tracing::info!(file = %file.display(), rows = summary.rows, "a backup was made");
+                Answer::BackedUp(BackupShown::new(file, summary))
+            }
+            Ok(Err(error)) => Answer::Failed {
+                reason: with_cause(&error),
+                help: None,
+            },
+            Err(_) => Answer::Failed {
+                reason: "the backup was broken off".to_owned(),
+                help: Some("the server's log says more".to_owned()),
+            },
+        }
+    }
+
+    async fn keys(&self, request: KeysRequest) -> Answer {
         // A time before the newest commit would be taken for a stale one.
         let now = self.clock.now().max(self.store.newest_instant());
-        let Request::Keys(request) = request;
+        let store: Arc<dyn Store> = self.store.clone();
         let done = match request {
-            KeysRequest::Create { name } => keys::create(&self.store, now, &*self.entropy, name)
+            KeysRequest::Create { name } => keys::create(&store, now, &*self.entropy, name)
                 .await
                 .map(|new| {
                     tracing::info!(key = new.id, "an API key was made");
@@ -141,10 +202,10 @@ impl Office {
                         key: new.key.expose().clone(),
                     }
                 }),
-            KeysRequest::List => keys::list(&self.store)
+            KeysRequest::List => keys::list(&store)
                 .await
                 .map(|keys| Answer::Keys(keys.into_iter().map(KeyShown::from).collect())),
-            KeysRequest::Revoke { id } => keys::revoke(&self.store, now, &id).await.map(|key| {
+            KeysRequest::Revoke { id } => keys::revoke(&store, now, &id).await.map(|key| {
                 tracing::info!(key = key.id, "an API key was revoked");
                 Answer::KeyRevoked(key.into())
             }),
@@ -153,6 +214,14 @@ impl Office {
             help: error.help().map(|help| help.to_string()),
             reason: error.to_string(),
         })
+    }
+}
+
+/// An error with what it comes from, on one line.
+pub(crate) fn with_cause(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", with_cause(cause)),
+        None => error.to_string(),
     }
 }
 
@@ -285,9 +354,16 @@ pub(crate) fn ask(data: &Path, request: &Request) -> Result<Option<Answer>, Cont
         .map_err(|_| ControlError::Answer)
 }
 
+/// Whether a server answers for this data folder.
+pub(crate) fn is_served(data: &Path) -> bool {
+    address(data).is_ok_and(|address| BlockingStream::connect(&address.path).is_ok())
+}
+
 fn exchange(mut stream: BlockingStream, request: &Request) -> std::io::Result<Vec<u8>> {
     stream.set_write_timeout(Some(REQUEST_TIME))?;
-    stream.set_read_timeout(Some(ANSWER_TIME))?;
+    // These take as long as they take; a server that ends closes its side.
+    let is_long = matches!(request, Request::Backup { .. } | Request::Doctor);
+    stream.set_read_timeout((!is_long).then_some(ANSWER_TIME))?;
     let envelope = Envelope {
         version: VERSION,
         request,
@@ -303,7 +379,7 @@ fn exchange(mut stream: BlockingStream, request: &Request) -> std::io::Result<Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::store;
+    use crate::testing::embedded_store as store;
     use countersign_types::{SystemClock, SystemEntropy};
     use std::os::unix::fs::PermissionsExt;
 
@@ -315,9 +391,12 @@ mod tests {
             .expect("asked")
     }
 
-    fn office(store: Arc<dyn Store>) -> Office {
+    fn office(store: Arc<SledStore>) -> Office {
+        let keys = tempfile::tempdir().expect("a folder");
+        let keyring = Keyring::load_or_create(keys.path(), true, &SystemEntropy).expect("made");
         Office {
             store,
+            keyring: Arc::new(keyring),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
         }

@@ -28,8 +28,19 @@ pub(crate) enum DataError {
     #[diagnostic(code(countersign::data::keys))]
     Keys(#[from] KeyringError),
     #[error(transparent)]
-    #[diagnostic(code(countersign::data::store))]
+    #[diagnostic(
+        code(countersign::data::store),
+        help(
+            "`countersign doctor` says more; `countersign restore FILE` puts a backup into an empty data folder"
+        )
+    )]
     Store(#[from] OpenError),
+    #[error("a restore into `{}` was cut off before its end", path.display())]
+    #[diagnostic(
+        code(countersign::data::restoring),
+        help("type it again: countersign restore FILE; or remove `{}` to begin without it", half.display())
+    )]
+    Restoring { path: PathBuf, half: PathBuf },
 }
 
 /// An opened data folder. The store's lock keeps every other process out while this lives.
@@ -52,6 +63,11 @@ impl Data {
     pub(crate) fn open(folders: &Folders, entropy: &dyn Entropy) -> Result<Data, DataError> {
         let path = folders.data.join("store");
         let new = !path.exists();
+        let half = SledStore::restoring(&path);
+        if new && half.exists() {
+            let path = folders.data.clone();
+            return Err(DataError::Restoring { path, half });
+        }
         make_folder(&folders.data)?;
         make_folder(&folders.keys)?;
         let keyring = Keyring::load_or_create(&folders.keys, new, entropy)?;

@@ -5,7 +5,7 @@
 //! - `serve` wires store, queue, runtime and delivery together and stops them in order.
 //! - `connections` accepts connections; `api` answers requests.
 //! - `keys` are the API keys; `control` is the socket through which the command line reaches a
-//!   running server; `data` is the data folder.
+//!   running server; `data` is the data folder; `doctor` looks for what is wrong with all that.
 //!
 //! What never lives here: rules about codes (they are the components'), and anything of wasmtime.
 
@@ -15,6 +15,7 @@ mod config;
 mod connections;
 mod control;
 mod data;
+mod doctor;
 mod keys;
 mod serve;
 mod telemetry;

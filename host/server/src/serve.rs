@@ -95,7 +95,7 @@ pub(crate) enum ServeError {
     #[diagnostic(
         code(countersign::serve::store_failed),
         help(
-            "restart the server: nothing that was acknowledged is lost; check the disk and its free space"
+            "restart the server: nothing that was acknowledged is lost; check the disk and its free space with `countersign doctor`"
         )
     )]
     StoreFailed { reason: String },
@@ -144,6 +144,7 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
     let mut signals = Signals::listen().map_err(ServeError::System)?;
 
     let data = open_data(&config.folders, &*entropy)?;
+    data.store.set_reserve(config.reserve_bytes);
     let store: Arc<dyn Store> = data.store.clone();
     data.keyring.bind(&store).await?;
     let mode = decide_mode(&config, &store).await?;
@@ -165,7 +166,7 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
         clock.clone(),
         config.idempotency,
     );
-    let (api, calls) = Api::new(config.http, gate, Health::default(), idempotency);
+    let (api, calls) = Api::new(config.http, gate, Health::of(store.clone()), idempotency);
     let (stop, stopped) = watch::channel(false);
     let front = tokio::spawn(connections::serve(
         listener,
@@ -196,7 +197,8 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
         delivery_config,
     );
     let office = Office {
-        store: store.clone(),
+        store: data.store.clone(),
+        keyring: data.keyring.clone(),
         clock: clock.clone(),
         entropy,
     };

@@ -7,6 +7,12 @@ use countersign_types::SystemEntropy;
 
 /// A store in a folder of its own, which goes when the first value is dropped.
 pub(crate) fn store() -> (tempfile::TempDir, Arc<dyn Store>) {
+    let (folder, store) = embedded_store();
+    (folder, store)
+}
+
+/// The same, as what it is.
+pub(crate) fn embedded_store() -> (tempfile::TempDir, Arc<SledStore>) {
     let folder = tempfile::tempdir().expect("a folder");
     let store = SledStore::open(&folder.path().join("store")).expect("a store");
     (folder, store)

@@ -22,6 +22,30 @@ pub struct Commit {
     pub takes: Vec<Take>,
     /// Events to append; they get their positions in commit order.
     pub events: Vec<Vec<u8>>,
+    /// What it is for.
+    pub need: Need,
+}
+
+impl Commit {
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+            && self.sums.is_empty()
+            && self.takes.is_empty()
+            && self.events.is_empty()
+    }
+}
+
+/// What a commit is for, which says until when it is taken on a disk that fills up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Need {
+    /// It ends what has begun, counts, gives room back, or is the operator's: always taken.
+    #[default]
+    Finish,
+    /// A call answers or refuses: refused with less than half of the reserve free.
+    Call,
+    /// It brings work that will need more room: refused with less than the reserve free.
+    NewWork,
 }
 
 /// One row that was read.
@@ -114,6 +138,9 @@ pub enum CommitError {
         /// The row's key.
         key: String,
     },
+    /// The disk is too full for a commit of this [`Need`]. It is worth another try.
+    #[error("the disk is nearly full")]
+    Full,
     /// The store failed: whether the commit is durable is unknown until it has been reopened.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -87,6 +87,15 @@ pub struct Keyring {
     created: bool,
 }
 
+/// The ids of keys that were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotated {
+    /// For codes.
+    pub codes: u32,
+    /// For rows that rest sealed.
+    pub rows: u32,
+}
+
 /// What one key for rows becomes: one key to encrypt, one to make nonces.
 struct RowKey {
     cipher: LessSafeKey,
@@ -134,18 +143,12 @@ impl Keyring {
             .map_err(io(path))?;
         let mut codes = BTreeMap::new();
         let mut rows = BTreeMap::new();
-        for entry in fs::read_dir(path).map_err(io(path))? {
-            let file = entry.map_err(io(path))?.path();
-            let id = |kind: &str| {
-                let name = file.file_name()?.to_str()?;
-                let id = name.strip_prefix(kind)?.strip_suffix(".key")?;
-                id.strip_prefix('-')?.parse().ok()
+        for (kind, id, file) in numbered(path)? {
+            let keys = match kind {
+                Kind::Codes => &mut codes,
+                Kind::Rows => &mut rows,
             };
-            if let Some(id) = id("codes") {
-                codes.insert(id, read_key(&file)?);
-            } else if let Some(id) = id("rows") {
-                rows.insert(id, read_key(&file)?);
-            }
+            keys.insert(id, read_key(&file)?);
         }
         let index = path.join("index.key");
         let first_code = path.join("codes-1.key");
@@ -182,6 +185,39 @@ impl Keyring {
             index: read_key(&index)?,
             created,
         })
+    }
+
+    /// Makes new keys for codes and for rows beside those in the folder `path`; the next
+    /// [`load_or_create`](Keyring::load_or_create) uses them for what is new. The index key stays.
+    ///
+    /// # Errors
+    ///
+    /// See [`KeyringError`]; there must be keys already.
+    pub fn rotate(path: &Path, entropy: &dyn Entropy) -> Result<Rotated, KeyringError> {
+        let index = path.join("index.key");
+        if !index.exists() {
+            return Err(KeyringError::Missing { path: index });
+        }
+        let present = numbered(path)?;
+        let next = |wanted: Kind| {
+            let ids = present.iter().filter(|(kind, ..)| *kind == wanted);
+            ids.map(|(_, id, _)| *id).max().unwrap_or(0) + 1
+        };
+        let rotated = Rotated {
+            codes: next(Kind::Codes),
+            rows: next(Kind::Rows),
+        };
+        for (name, id) in [("codes", rotated.codes), ("rows", rotated.rows)] {
+            let file = path.join(format!("{name}-{id}.key"));
+            create_key(&file, entropy).map_err(|source| KeyringError::Io { path: file, source })?;
+        }
+        fs::File::open(path)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| KeyringError::Io {
+                path: path.to_owned(),
+                source,
+            })?;
+        Ok(rotated)
     }
 
     /// Whether the keys were made just now.
@@ -239,6 +275,34 @@ impl Keyring {
         Ok(plain)
     }
 
+    /// The id of the key that `sealed` was sealed under, and whether it is here.
+    pub fn sealed_under(&self, sealed: &[u8]) -> Option<(u32, bool)> {
+        let (id, _) = sealed.split_first_chunk()?;
+        let id = u32::from_be_bytes(*id);
+        Some((id, self.rows.contains_key(&id)))
+    }
+
+    /// The names of keys that `store` was written with and that are not here any more.
+    ///
+    /// # Errors
+    ///
+    /// When a key is not the one of its name that was used before, or the store fails.
+    pub async fn missing(&self, store: &Arc<dyn Store>) -> Result<Vec<String>, BindError> {
+        let now = store.newest_instant();
+        let mut run = Transaction::new(store.clone(), now, Rulings::default());
+        let known = fingerprints_in(&mut run).await?;
+        let own: BTreeMap<String, [u8; 8]> = self.fingerprints().into_iter().collect();
+        let mut missing = Vec::new();
+        for (name, print) in known {
+            match own.get(&name) {
+                Some(here) if *here == print => {}
+                Some(_) => return Err(BindError::Foreign { name }),
+                None => missing.push(name),
+            }
+        }
+        Ok(missing)
+    }
+
     /// Makes sure that `store` was written with these keys, and remembers them there: with a folder of
     /// other keys every code, limit and waiting message would be lost without a word.
     ///
@@ -249,10 +313,7 @@ impl Keyring {
         loop {
             let now = store.newest_instant();
             let mut run = Transaction::new(store.clone(), now, Rulings::default());
-            let row = run.host(FINGERPRINTS_KEY).await.map_err(broken)?;
-            let mut known: BTreeMap<String, [u8; 8]> = row
-                .and_then(|section| postcard::from_bytes(&section.value).ok())
-                .unwrap_or_default();
+            let mut known = fingerprints_in(&mut run).await?;
             let mut news = false;
             for (name, print) in self.fingerprints() {
                 match known.get(&name) {
@@ -333,6 +394,44 @@ impl Keyring {
     }
 }
 
+/// The keys that a store was written with.
+async fn fingerprints_in(run: &mut Transaction) -> Result<BTreeMap<String, [u8; 8]>, StoreError> {
+    let row = run.host(FINGERPRINTS_KEY).await.map_err(broken)?;
+    Ok(row
+        .and_then(|section| postcard::from_bytes(&section.value).ok())
+        .unwrap_or_default())
+}
+
+/// The kinds of keys of which there can be several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Codes,
+    Rows,
+}
+
+/// The files of the folder `path` that hold such keys, with their ids.
+fn numbered(path: &Path) -> Result<Vec<(Kind, u32, PathBuf)>, KeyringError> {
+    let io = |source| KeyringError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).map_err(io)? {
+        let file = entry.map_err(io)?.path();
+        let id = |kind: &str| {
+            let name = file.file_name()?.to_str()?;
+            let id = name.strip_prefix(kind)?.strip_suffix(".key")?;
+            id.strip_prefix('-')?.parse().ok()
+        };
+        if let Some(id) = id("codes") {
+            found.push((Kind::Codes, id, file));
+        } else if let Some(id) = id("rows") {
+            found.push((Kind::Rows, id, file));
+        }
+    }
+    Ok(found)
+}
+
 fn broken(error: TransactionError) -> StoreError {
     match error {
         TransactionError::Store(error) => error,
@@ -354,14 +453,20 @@ fn keyed_hash(key: &hmac::Key, fields: &[&[u8]]) -> [u8; 32] {
 fn create_key(path: &Path, entropy: &dyn Entropy) -> io::Result<()> {
     let mut key = Zeroizing::new([0; 32]);
     entropy.fill(key.as_mut());
+    // Under another name until it is whole: a start that is cut off must not leave half a key.
+    let half = path.with_extension("new");
     let mut file = fs::OpenOptions::new()
         .write(true)
-        .create_new(true)
+        .create(true)
+        .truncate(true)
         .mode(0o600)
-        .open(path)?;
+        .open(&half)?;
     let text = Zeroizing::new(format!("{}\n", hex(key.as_ref())));
     file.write_all(text.as_bytes())?;
-    file.sync_all()
+    file.sync_all()?;
+    // Unlike a rename, this never replaces a key.
+    fs::hard_link(&half, path)?;
+    fs::remove_file(&half)
 }
 
 fn read_key(path: &Path) -> Result<hmac::Key, KeyringError> {
@@ -428,6 +533,39 @@ mod tests {
             load(folder.path(), false),
             Err(KeyringError::Missing { .. })
         ));
+    }
+
+    #[test]
+    fn a_start_that_was_cut_off_in_the_middle_of_a_key_is_taken_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("codes-1.new"), "0123").expect("written");
+        assert!(load(folder.path(), true).expect("made").created());
+        assert!(!folder.path().join("codes-1.new").exists());
+    }
+
+    #[test]
+    fn a_rotation_adds_keys_and_keeps_the_old_ones_and_the_index() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let before = Keyring::rotate(folder.path(), &SystemEntropy);
+        assert!(matches!(before, Err(KeyringError::Missing { .. })));
+        let old = load(folder.path(), true).expect("made");
+        let sealed = old.seal(b"j/1", b"text").expect("sealed");
+        for n in 2..=3 {
+            let rotated = Keyring::rotate(folder.path(), &SystemEntropy).expect("rotated");
+            assert_eq!(rotated, Rotated { codes: n, rows: n });
+        }
+        let new = load(folder.path(), false).expect("loaded");
+        assert_eq!(new.current(), 3);
+        assert_eq!(
+            new.unseal(b"j/1", &sealed).expect("opened").as_slice(),
+            b"text"
+        );
+        let sealed = new.seal(b"j/1", b"text").expect("sealed");
+        assert_eq!(new.sealed_under(&sealed), Some((3, true)));
+        assert_eq!(old.sealed_under(&sealed), Some((3, false)));
+        let number = "+12025550123";
+        assert_eq!(old.phone_index(number), new.phone_index(number));
+        assert_eq!(old.code_hmac(1, &[b"a"]), new.code_hmac(1, &[b"a"]));
     }
 
     #[test]

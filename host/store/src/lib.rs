@@ -9,6 +9,7 @@
 //! What never lives here: what rows mean. Challenges, messages and API keys belong to the crates
 //! above.
 
+mod backup;
 mod commit;
 pub mod committer;
 pub mod conformance;
@@ -19,10 +20,11 @@ mod limit;
 mod row;
 mod transaction;
 
-pub use commit::{Commit, CommitError, Committed, Read, ScanRead, SumAdd, Take, Write};
-pub use embedded::{OpenError, SledStore};
+pub use backup::{BackupFileError, BackupSummary};
+pub use commit::{Commit, CommitError, Committed, Need, Read, ScanRead, SumAdd, Take, Write};
+pub use embedded::{BackupError, OpenError, RestoreError, SledStore};
 pub use event::{StoredEvent, read_events};
-pub use keyring::{BindError, Keyring, KeyringError, Unsealable};
+pub use keyring::{BindError, Keyring, KeyringError, Rotated, Unsealable};
 pub use limit::SUB_WINDOWS;
 pub use row::{Body, Row, Section, Sections};
 pub use transaction::{
@@ -76,6 +78,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Returns when everything applied up to now is durable.
     async fn settle(&self) -> Result<(), StoreError>;
+
+    /// Whether commits of new work are refused, for want of room.
+    fn is_full(&self) -> bool {
+        false
+    }
 
     /// The instant of the newest commit.
     fn newest_instant(&self) -> UnixMillis;

@@ -11,8 +11,8 @@ use countersign_types::UnixMillis;
 
 use crate::limit::Window;
 use crate::{
-    Body, Commit, CommitError, Read, ScanRead, Section, Sections, Store, StoreError, SumAdd, Take,
-    Write,
+    Body, Commit, CommitError, Need, Read, ScanRead, Section, Sections, Store, StoreError, SumAdd,
+    Take, Write,
 };
 
 /// Why a step of a transaction failed.
@@ -484,6 +484,7 @@ impl Transaction {
             sums: self.sums,
             takes: self.takes,
             events: self.events,
+            need: Need::default(),
         }
     }
 }

@@ -7,18 +7,33 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use countersign_store::Store;
 use serde_json::json;
 
 use super::Api;
 
 /// What the server knows of its own condition, beside the runtime's.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Health {
+    /// None in tests that need no store.
+    store: Option<Arc<dyn Store>>,
     store_failed: AtomicBool,
     stopping: AtomicBool,
 }
 
 impl Health {
+    /// Of a server on this store.
+    pub(crate) fn of(store: Arc<dyn Store>) -> Health {
+        Health {
+            store: Some(store),
+            ..Health::default()
+        }
+    }
+
+    fn store_is_full(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| store.is_full())
+    }
+
     /// The store will not answer any more.
     pub(crate) fn store_failed(&self) {
         self.store_failed.store(true, Ordering::Release);
@@ -42,6 +57,10 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Response {
         (
             api.health.store_failed.load(Ordering::Acquire),
             "the store failed",
+        ),
+        (
+            api.health.store_is_full(),
+            "the disk is nearly full: new messages are turned away",
         ),
         (
             runtime.is_some_and(super::Runtime::clock_stepped_back),

@@ -44,6 +44,7 @@ pub(crate) enum Kind {
     Busy,
     QueueFull,
     ComponentTimeout,
+    StoreFull,
     StoreFailed,
     TookTooLong,
 }
@@ -67,6 +68,7 @@ impl Kind {
             | Kind::Busy
             | Kind::QueueFull
             | Kind::ComponentTimeout
+            | Kind::StoreFull
             | Kind::StoreFailed
             | Kind::TookTooLong => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -95,6 +97,7 @@ impl Kind {
             Kind::Busy => "busy",
             Kind::QueueFull => "queue-full",
             Kind::ComponentTimeout => "component-timeout",
+            Kind::StoreFull => "store-full",
             Kind::StoreFailed => "store-failed",
             Kind::TookTooLong => "took-too-long",
         }
@@ -122,6 +125,7 @@ impl Kind {
             Kind::Busy => "Too many calls are waiting",
             Kind::QueueFull => "Too many messages are waiting",
             Kind::ComponentTimeout => "The call took too long",
+            Kind::StoreFull => "The disk is nearly full",
             Kind::StoreFailed => "The store is not available",
             Kind::TookTooLong => "The answer took too long",
         }
@@ -240,6 +244,11 @@ impl From<CallError> for Problem {
             CallError::QueueFull { retry_after } => Problem::new(
                 Kind::QueueFull,
                 "A code sent now would not arrive in time; try again.",
+            )
+            .after(retry_after),
+            CallError::StoreFull { retry_after } => Problem::new(
+                Kind::StoreFull,
+                "Nothing was sent and no code was made; try again.",
             )
             .after(retry_after),
             // The runtime has logged it, with the component's name and the reason.
@@ -388,6 +397,7 @@ mod tests {
         let retry_after = Duration::from_millis(1_001);
         check_call(CallError::Busy { retry_after }, 503, Some("2"));
         check_call(CallError::QueueFull { retry_after }, 503, Some("2"));
+        check_call(CallError::StoreFull { retry_after }, 503, Some("2"));
         check_call(component(true), 503, Some("1"));
         check_call(component(false), 500, None);
         check_call(CallError::Store(StoreError::Closed), 503, Some("1"));

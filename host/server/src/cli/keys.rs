@@ -3,7 +3,6 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use countersign_store::OpenError;
@@ -11,14 +10,10 @@ use countersign_types::{SystemClock, SystemEntropy};
 use miette::Diagnostic;
 use serde_json::json;
 
-use super::{Failure, Place};
+use super::{Failure, Held, Place, reach};
 use crate::config::{Environment, Folders, Merged};
-use crate::control::{self, Answer, ControlError, KeyShown, KeysRequest, Office, Request};
+use crate::control::{Answer, ControlError, KeyShown, KeysRequest, Office, Request};
 use crate::data::{Data, DataError};
-
-/// A server that is just starting holds the store and has no socket yet.
-const TRIES: u32 = 25;
-const TRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Make, list and revoke API keys.
 #[derive(Debug, Args)]
@@ -107,27 +102,26 @@ impl Keys {
 }
 
 fn ask(folders: &Folders, request: Request) -> Result<Answer, KeysError> {
-    let mut tries = 0;
-    loop {
-        if let Some(answer) = control::ask(&folders.data, &request)? {
-            return Ok(answer);
-        }
+    let creates = matches!(request, Request::Keys(KeysRequest::Create { .. }));
+    let open = || {
         // Looking for keys in a folder that is not there must not make one.
-        let is_there = folders.data.join("store").exists();
-        if !is_there && !matches!(request, Request::Keys(KeysRequest::Create { .. })) {
+        if !creates && !folders.data.join("store").exists() {
             return Err(KeysError::Failed {
                 reason: format!("there is no data in `{}`", folders.data.display()),
                 help: Some("name the server's data folder with --data or --config".to_owned()),
             });
         }
-        match Data::open(folders, &SystemEntropy) {
-            Ok(data) => return perform(data, request),
-            Err(DataError::Store(OpenError::InUse { .. })) if tries < TRIES => {
-                tries += 1;
-                std::thread::sleep(TRY_PAUSE);
-            }
-            Err(error) => return Err(error.into()),
-        }
+        Ok(Data::open(folders, &SystemEntropy)?)
+    };
+    let in_use = |error: &KeysError| {
+        matches!(
+            error,
+            KeysError::Data(DataError::Store(OpenError::InUse { .. }))
+        )
+    };
+    match reach(folders, &request, open, in_use)? {
+        Held::ByServer(answer) => Ok(answer),
+        Held::Here(data) => perform(data, request),
     }
 }
 
@@ -141,6 +135,7 @@ fn perform(data: Data, request: Request) -> Result<Answer, KeysError> {
     }
     let office = Office {
         store: data.store,
+        keyring: data.keyring,
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
     };
@@ -168,7 +163,7 @@ fn as_json_line(answer: &Answer) -> String {
         Answer::KeyCreated { id, key } => json!({"id": id, "key": key}),
         Answer::Keys(keys) => json!({"keys": keys}),
         Answer::KeyRevoked(key) => json!(key),
-        Answer::Failed { reason, .. } => json!({"error": reason}),
+        Answer::BackedUp(_) | Answer::Findings(_) | Answer::Failed { .. } => json!({}),
     };
     format!("{value}\n")
 }
@@ -185,7 +180,7 @@ fn for_people(answer: &Answer) -> String {
             [head].into_iter().chain(lines).collect()
         }
         Answer::KeyRevoked(key) => format!("The key {} is revoked.\n", key.id),
-        Answer::Failed { reason, .. } => format!("{reason}\n"),
+        Answer::BackedUp(_) | Answer::Findings(_) | Answer::Failed { .. } => String::new(),
     }
 }
 

@@ -1,16 +1,21 @@
 //! The command line. What it prints for people and as JSON goes to standard output, errors and logs
 //! to standard error. It ends with 0 when all is well, 1 on failure, 2 when it was not understood.
 
+mod backup;
+mod doctor;
+mod keyring;
 mod keys;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
-use crate::config::{Config, Environment, Flags, Merged};
+use crate::config::{Config, Environment, Flags, Folders, Merged};
+use crate::control::{self, Answer, ControlError, Request};
 use crate::serve::serve;
 
 /// What has no flag and is needed all the same; the README has every setting with its variable.
@@ -41,6 +46,15 @@ enum Command {
     Serve(ServeFlags),
     /// Make, list and revoke API keys.
     Keys(keys::Keys),
+    /// Rotate the host's secret keys.
+    Keyring(keyring::KeyringCommand),
+    /// Look for what is wrong with the configuration, the data, the keys and the machine.
+    Doctor(doctor::Doctor),
+    /// Write everything that is kept to one file, while the server runs or not. The host's secret keys
+    /// are not in it.
+    Backup(backup::Backup),
+    /// Put a backup into a data folder without a store.
+    Restore(backup::Restore),
 }
 
 /// A flag wins over its variable, the variable over the file.
@@ -91,6 +105,42 @@ impl From<ServeFlags> for Flags {
     }
 }
 
+/// A server that is just starting holds the store and has no socket yet.
+const TRIES: u32 = 25;
+const TRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// Who holds the store.
+enum Held<T> {
+    /// A server, and its answer.
+    ByServer(Answer),
+    /// This command.
+    Here(T),
+}
+
+/// Asks the server that holds the data, and opens it with `open` where none answers. While `in_use`
+/// says of `open`'s error that somebody holds it, that may be a server that is starting.
+fn reach<T, E: From<ControlError>>(
+    folders: &Folders,
+    request: &Request,
+    open: impl Fn() -> Result<T, E>,
+    in_use: impl Fn(&E) -> bool,
+) -> Result<Held<T>, E> {
+    let mut tries = 0;
+    loop {
+        if let Some(answer) = control::ask(&folders.data, request)? {
+            return Ok(Held::ByServer(answer));
+        }
+        match open() {
+            Ok(opened) => return Ok(Held::Here(opened)),
+            Err(error) if in_use(&error) && tries < TRIES => {
+                tries += 1;
+                std::thread::sleep(TRY_PAUSE);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     // Prints help and mistakes by itself, and ends with 2 on a mistake.
@@ -101,6 +151,10 @@ pub fn main() -> ExitCode {
         None => run_serve(cli.serve.into(), environment),
         Some(Command::Serve(flags)) => run_serve(flags.into(), environment),
         Some(Command::Keys(command)) => command.run(&environment),
+        Some(Command::Keyring(command)) => command.run(&environment),
+        Some(Command::Doctor(command)) => command.run(&environment),
+        Some(Command::Backup(command)) => command.run(&environment),
+        Some(Command::Restore(command)) => command.run(&environment),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -271,6 +271,7 @@ pub(crate) struct Config {
     pub(crate) admin_token: Option<Secret<String>>,
     /// For the component `otp`, as text.
     pub(crate) otp: Vec<(String, String)>,
+    pub(crate) reserve_bytes: u64,
     pub(crate) queue_capacity: usize,
     pub(crate) delivery: Delivery,
     pub(crate) limits: Limits,
@@ -335,6 +336,11 @@ impl Config {
                 .map(|token| Secret::new(token.trim().to_owned()))
                 .filter(|token| !token.expose().is_empty()),
             otp: bounds::otp(merged)?,
+            reserve_bytes: merged.whole(
+                "store.reserve-bytes",
+                settings.store.reserve_bytes,
+                0..=1 << 40,
+            )?,
             queue_capacity: as_size(merged.whole(
                 "queue.capacity",
                 settings.queue.capacity,

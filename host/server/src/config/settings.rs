@@ -30,6 +30,7 @@ pub(crate) struct Settings {
     /// Serve without any key, whatever the address and the provider.
     pub(crate) open: bool,
     pub(crate) otp: Otp,
+    pub(crate) store: Store,
     pub(crate) queue: Queue,
     pub(crate) delivery: Delivery,
     pub(crate) http: Http,
@@ -50,6 +51,7 @@ impl Default for Settings {
             log: "info".to_owned(),
             open: false,
             otp: Otp::default(),
+            store: Store::default(),
             queue: Queue::default(),
             delivery: Delivery::default(),
             http: Http::default(),
@@ -78,6 +80,23 @@ pub(crate) struct Otp {
     pub(crate) sends_per_hour_per_address: Option<u64>,
     pub(crate) purposes: Option<Vec<String>>,
     pub(crate) text: Option<String>,
+}
+
+/// Settings of the store.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Store {
+    /// How much of the disk is to stay free, in bytes: with less, sends are turned away.
+    pub(crate) reserve_bytes: u64,
+}
+
+impl Default for Store {
+    fn default() -> Store {
+        // Finishing a full queue of 100,000 messages writes about so much.
+        Store {
+            reserve_bytes: 256 * 1024 * 1024,
+        }
+    }
 }
 
 /// Settings of the queue.
@@ -378,6 +397,7 @@ pub(crate) const VALUES: &[(&str, Kind)] = &[
     ("otp.sends-per-hour-per-address", Kind::Whole),
     ("otp.purposes", Kind::Words),
     ("otp.text", Kind::Text),
+    ("store.reserve-bytes", Kind::Whole),
     ("queue.capacity", Kind::Whole),
     ("delivery.concurrency", Kind::Whole),
     ("delivery.in-hand", Kind::Whole),

@@ -45,6 +45,7 @@ fn nothing_set_means_the_documented_defaults() {
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.folders.data, Path::new("data"));
     assert_eq!(config.folders.keys, Path::new("data/keys"));
+    assert_eq!(config.reserve_bytes, 268_435_456);
     assert_eq!(config.queue_capacity, 100_000);
     assert_eq!(config.providers[0].concurrency, 64);
     assert_eq!(config.http.body_bytes_max, 65_536);
@@ -175,6 +176,12 @@ fn a_value_that_cannot_be_used_is_named_with_its_source() {
     check_error(load_file("public-url = 'example.com'"), &["public-url"]);
     check_error(load_file("log = 'countersign=loud'"), &["log"]);
     check_error(load_file("[queue]\ncapacity = 0"), &["queue.capacity"]);
+    assert!(load_file("[store]\nreserve-bytes = 0").is_ok());
+    assert!(load_file("[store]\nreserve-bytes = 1099511627776").is_ok());
+    check_error(
+        load_file("[store]\nreserve-bytes = 1099511627777"),
+        &["store.reserve-bytes"],
+    );
     check_error(
         load_file("[http]\nbody-bytes-max = 1"),
         &["http.body-bytes-max"],

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use countersign_types::UnixMillis;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{OpenError, Request, Shared, failed, sync};
+use super::backup::{Followed, Follower, bytes_of};
+use super::{OpenError, Request, Shared, failed};
 use crate::committer::{Batch, Committer, Group};
 use crate::{CommitError, Committed, StoreError};
 
@@ -19,6 +20,8 @@ type Answer = oneshot::Sender<Result<Committed, CommitError>>;
 pub(super) struct Storage {
     tree: sled::Tree,
     committer: Committer<sled::Tree>,
+    follower: Option<Follower>,
+    overrun: bool,
 }
 
 /// A group, and who waits for it.
@@ -28,14 +31,17 @@ struct Gathered {
     judged: Vec<(Answer, Result<Committed, CommitError>)>,
     settled: Vec<oneshot::Sender<Result<(), StoreError>>>,
     swept: Vec<(oneshot::Sender<Result<bool, StoreError>>, bool)>,
+    /// A backup begins or ends between two groups.
+    followed: Vec<Request>,
 }
 
 impl Storage {
-    /// Reads the counters and proves that a flush syncs.
+    /// Reads the counters and proves that a flush syncs: `syncs` must go up by it.
     pub(super) fn open(
         tree: sled::Tree,
         path: &Path,
         has_held_data: bool,
+        syncs: fn() -> u64,
     ) -> Result<Storage, OpenError> {
         let not_opened = |error: StoreError| match error {
             StoreError::Unreadable { .. } => OpenError::Damaged {
@@ -49,13 +55,18 @@ impl Storage {
         let mut committer = Committer::open(tree.clone(), has_held_data).map_err(not_opened)?;
         // Another number than the stored one, so that there is something to write.
         committer.skip_version();
-        let storage = Storage { tree, committer };
-        let before = sync::calls();
+        let storage = Storage {
+            tree,
+            committer,
+            follower: None,
+            overrun: false,
+        };
+        let before = syncs();
         storage
             .apply(storage.committer.batch(Group::default()))
             .and_then(|()| storage.flush())
             .map_err(not_opened)?;
-        if sync::calls() == before {
+        if syncs() == before {
             return Err(OpenError::NotDurable {
                 path: path.to_owned(),
             });
@@ -82,7 +93,7 @@ impl Storage {
             let mut next = Some(first);
             let mut commits = 0;
             while let Some(request) = next.take() {
-                self.judge(&mut gathered, request);
+                self.judge(shared, &mut gathered, request);
                 commits += 1;
                 if commits < GROUP_COMMITS_MAX && gathered.group.has_room() {
                     next = inbox.try_recv().ok();
@@ -99,10 +110,14 @@ impl Storage {
         }
     }
 
-    fn judge(&mut self, gathered: &mut Gathered, request: Request) {
+    fn judge(&mut self, shared: &Shared, gathered: &mut Gathered, request: Request) {
         match request {
             Request::Commit(commit, answer) => {
-                let judged = self.committer.admit(&mut gathered.group, *commit);
+                let judged = if commit.is_empty() || shared.room.is_for(commit.need) {
+                    self.committer.admit(&mut gathered.group, *commit)
+                } else {
+                    Err(CommitError::Full)
+                };
                 gathered.judged.push((answer, judged));
             }
             Request::Settle(answer) => gathered.settled.push(answer),
@@ -112,6 +127,31 @@ impl Storage {
                     let _ = answer.send(Err(error));
                 }
             },
+            request @ (Request::Follow(..) | Request::Unfollow(_)) => {
+                gathered.followed.push(request);
+            }
+        }
+    }
+
+    /// Begins or ends to pass on what is written.
+    fn follow(&mut self, request: Request) {
+        match request {
+            Request::Follow(follower, answer) => {
+                let first = self.follower.is_none();
+                if first {
+                    self.follower = Some(follower);
+                    self.overrun = false;
+                }
+                let _ = answer.send(first);
+            }
+            Request::Unfollow(answer) => {
+                self.follower = None;
+                let _ = answer.send(match self.overrun {
+                    true => Followed::Overrun,
+                    false => Followed::Whole,
+                });
+            }
+            _ => {}
         }
     }
 
@@ -119,6 +159,8 @@ impl Storage {
     fn finish(&mut self, shared: &Shared, gathered: Gathered) -> Result<(), StoreError> {
         if !gathered.group.is_empty() {
             let batch = self.committer.batch(gathered.group);
+            let passed = self.follower.is_some().then(|| batch.clone());
+            shared.room.wrote(bytes_of(&batch));
             {
                 let _closed = shared.gate.blocking_write();
                 self.apply(batch)?;
@@ -127,6 +169,15 @@ impl Storage {
                     .store(self.committer.newest_instant().0, Ordering::Release);
             }
             self.flush()?;
+            if let (Some(follower), Some(batch)) = (&self.follower, passed)
+                && !follower.pass(batch)
+            {
+                self.follower = None;
+                self.overrun = true;
+            }
+        }
+        for request in gathered.followed {
+            self.follow(request);
         }
         // A caller that has gone away needs no answer.
         for (answer, result) in gathered.judged {

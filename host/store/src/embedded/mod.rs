@@ -7,7 +7,9 @@
 //!
 //! What sled 0.34.7 does on Linux, and what is done about it, is in [`sync`].
 
+mod backup;
 mod group;
+mod room;
 mod sync;
 
 use std::ops::Bound;
@@ -20,6 +22,11 @@ use countersign_types::UnixMillis;
 use tokio::sync::{RwLock, mpsc, oneshot, watch};
 
 use crate::committer::Rows;
+pub use backup::{BackupError, RestoreError};
+
+use backup::{Followed, Follower};
+use room::Room;
+
 use crate::{Commit, CommitError, Committed, Hold, Row, Store, StoreError};
 
 /// How many commits may wait for the storage thread. Beyond it callers wait for a place, which their
@@ -28,6 +35,9 @@ const WAITING_COMMITS_MAX: usize = 1_024;
 
 /// sled's page cache. Its memory is a multiple of this; the rows of a busy day are small.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The one tree in it.
+const TREE: &[u8] = b"countersign";
 
 /// A file beside sled's own that says that the store has held data. sled takes a file without one
 /// readable segment for an empty database; with the marker there that is damage, not a new start.
@@ -52,7 +62,7 @@ pub enum OpenError {
         reason: String,
     },
     /// It held data once, and now nothing can be read.
-    #[error("the store in `{}` is damaged: its data cannot be found; put it back from a backup, or move the folder away to begin anew", path.display())]
+    #[error("the store in `{}` is damaged: its data cannot be found; move this folder away and put the data back with `countersign restore FILE`, or begin anew without it", path.display())]
     Damaged {
         /// The data folder.
         path: PathBuf,
@@ -67,6 +77,9 @@ pub enum OpenError {
 }
 
 enum Request {
+    /// Answers whether nobody followed before.
+    Follow(Follower, oneshot::Sender<bool>),
+    Unfollow(oneshot::Sender<Followed>),
     Commit(Box<Commit>, oneshot::Sender<Result<Committed, CommitError>>),
     Sweep(UnixMillis, oneshot::Sender<Result<bool, StoreError>>),
     Settle(oneshot::Sender<Result<(), StoreError>>),
@@ -78,6 +91,7 @@ struct Shared {
     /// Held for writing while a group is applied.
     gate: RwLock<()>,
     newest_instant: AtomicU64,
+    room: Room,
 }
 
 /// The embedded store.
@@ -100,14 +114,7 @@ impl SledStore {
             reason,
         };
         // sled panics on some damaged files; that is one more way of not opening.
-        let opened = std::panic::catch_unwind(|| {
-            sled::Config::new()
-                .path(path)
-                .cache_capacity(CACHE_BYTES)
-                // Space is given back only by this thread, so it must run.
-                .flush_every_ms(Some(500))
-                .open()
-        });
+        let opened = std::panic::catch_unwind(|| database(path).open());
         let db = match opened {
             Ok(Ok(db)) => db,
             Ok(Err(sled::Error::Io(error))) if in_use(&error) => {
@@ -137,10 +144,10 @@ impl SledStore {
                 .map_err(|error| unusable(error.to_string()))?;
         }
         let tree = db
-            .open_tree(b"countersign")
+            .open_tree(TREE)
             .map_err(|error| unusable(error.to_string()))?;
         let marker = path.join(MARKER);
-        let state = group::Storage::open(tree.clone(), path, marker.exists())?;
+        let state = group::Storage::open(tree.clone(), path, marker.exists(), sync::calls)?;
         if !marker.exists() {
             std::fs::write(&marker, MARKER_TEXT)
                 .and_then(|()| std::fs::File::open(&marker)?.sync_all())
@@ -151,6 +158,7 @@ impl SledStore {
             tree,
             gate: RwLock::new(()),
             newest_instant: AtomicU64::new(state.newest_instant().0),
+            room: Room::new(path.to_owned()),
         });
         let (requests, inbox) = mpsc::channel(WAITING_COMMITS_MAX);
         let (broken, failed) = watch::channel(None);
@@ -171,6 +179,21 @@ impl SledStore {
             failed,
             thread: std::sync::Mutex::new(Some(thread)),
         }))
+    }
+
+    /// Keeps `bytes` of the disk free: with less, commits of new work are refused, with less than half
+    /// those of all calls ([`Need`](crate::Need)). 0 keeps nothing free.
+    pub fn set_reserve(&self, bytes: u64) {
+        self.shared.room.set_reserve(bytes);
+    }
+
+    /// What may still be written to the disk of `folder`, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system does not say.
+    pub fn free_space(folder: &Path) -> std::io::Result<u64> {
+        room::available(folder)
     }
 
     /// Waits until the store has failed for good, and says why. The process should then end: a
@@ -212,6 +235,14 @@ impl Drop for SledStore {
             let _ = thread.join();
         }
     }
+}
+
+fn database(path: &Path) -> sled::Config {
+    sled::Config::new()
+        .path(path)
+        .cache_capacity(CACHE_BYTES)
+        // Space is given back only by this thread, so it must run.
+        .flush_every_ms(Some(500))
 }
 
 fn in_use(error: &std::io::Error) -> bool {
@@ -283,6 +314,10 @@ impl Store for SledStore {
     async fn settle(&self) -> Result<(), StoreError> {
         let (answer, result) = oneshot::channel();
         self.ask(Request::Settle(answer), result).await
+    }
+
+    fn is_full(&self) -> bool {
+        !self.shared.room.is_for(crate::Need::NewWork)
     }
 
     fn newest_instant(&self) -> UnixMillis {

@@ -82,6 +82,191 @@ async fn damaged_files_are_an_error_and_never_an_empty_store() {
     assert!(matches!(folder.open(), Err(OpenError::Damaged { .. })));
 }
 
+#[test]
+fn a_store_whose_flush_does_not_sync_is_refused() {
+    let folder = Folder::new();
+    let path = folder.0.path();
+    let db = database(path).open().expect("opened");
+    let tree = db.open_tree(TREE).expect("opened");
+    // As many syncs after the test write as before it.
+    let opened = group::Storage::open(tree.clone(), path, false, || 7);
+    assert!(matches!(opened, Err(OpenError::NotDurable { .. })));
+    assert!(group::Storage::open(tree, path, false, sync::calls).is_ok());
+}
+
+/// All rows of a stopped store, the counters' included.
+fn rows(path: &Path) -> std::collections::BTreeMap<Vec<u8>, Vec<u8>> {
+    let db = database(path).open().expect("opened");
+    let tree = db.open_tree(TREE).expect("opened");
+    tree.iter()
+        .map(|entry| entry.expect("read"))
+        .map(|(key, row)| (key.to_vec(), row.to_vec()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_under_load_is_the_state_after_one_group() {
+    const ROWS: u64 = 20_000;
+    let folder = Folder::new();
+    let store = folder.open().expect("opened");
+    // So many that commits get in between while they are read.
+    let key = |n: u64| (n % ROWS).to_be_bytes();
+    for first in (0..ROWS).step_by(1_000) {
+        let writes = (first..first + 1_000).map(|n| crate::Write {
+            key: key(n).to_vec(),
+            body: Some(crate::Body::Sections(crate::Sections {
+                service: Some(Section {
+                    state: 1,
+                    expires: None,
+                    value: b"old".to_vec(),
+                }),
+                host: None,
+            })),
+        });
+        let commit = Commit {
+            writes: writes.collect(),
+            ..Commit::default()
+        };
+        store.commit(commit).await.expect("committed");
+    }
+    // Versions in commit order, with what was written under them; deletes among them.
+    let log = Arc::new(std::sync::Mutex::new(std::collections::BTreeMap::new()));
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let writers: Vec<_> = (0..8u64)
+        .map(|writer| {
+            let (store, log, stop) = (store.clone(), log.clone(), stop.clone());
+            tokio::spawn(async move {
+                let mut n = writer;
+                while !stop.load(Ordering::Relaxed) {
+                    // Odd, so that in time every key has its turn.
+                    n += 7_919;
+                    // Every key in turns, from both ends, so that rows change before and behind the copying.
+                    let key = key(if writer % 2 == 0 { n } else { u64::MAX - n });
+                    let value = (n % 5 != 0).then(|| n.to_be_bytes().to_vec());
+                    let mut run =
+                        Transaction::new(store.clone(), UnixMillis(1), Rulings::default());
+                    let section = value.clone().map(|value| Section {
+                        state: 1,
+                        expires: None,
+                        value,
+                    });
+                    run.set_service(&key, section).await.expect("written");
+                    if let Ok(done) = store.commit(run.into_commit(Ending::Commit)).await {
+                        let version = done.version.expect("it wrote");
+                        log.lock().expect("whole").insert(version, (key, value));
+                    }
+                }
+            })
+        })
+        .collect();
+    while log.lock().expect("whole").len() < 100 {
+        tokio::task::yield_now().await;
+    }
+    let file = folder.0.path().join("backup");
+    let (from, to) = (store.clone(), file.clone());
+    let made = tokio::task::spawn_blocking(move || from.backup(&to))
+        .await
+        .expect("not panicked")
+        .expect("made");
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.expect("ended");
+    }
+    assert!(made.rows >= ROWS / 2 && made.changes > 0, "{made:?}");
+    assert_eq!(made.bytes, std::fs::metadata(&file).expect("there").len());
+    let restored = folder.0.path().join("restored");
+    let summary = SledStore::restore(&file, &restored).expect("restored");
+    assert_eq!(summary, made);
+
+    // Every row, against the log of acknowledged commits up to the newest version in the backup.
+    let rows = rows(&restored);
+    let newest = rows
+        .iter()
+        .filter(|(key, _)| key.len() == 8)
+        .map(|(key, row)| Row::from_bytes(key, row).expect("a row").version)
+        .max()
+        .expect("rows");
+    let mut want: std::collections::BTreeMap<Vec<u8>, Vec<u8>> = (0..ROWS)
+        .map(|n| (key(n).to_vec(), b"old".to_vec()))
+        .collect();
+    let log = log.lock().expect("whole");
+    for (key, value) in log.range(..=newest).map(|(_, written)| written) {
+        match value {
+            Some(value) => want.insert(key.to_vec(), value.clone()),
+            None => want.remove(key.as_slice()),
+        };
+    }
+    let got: std::collections::BTreeMap<Vec<u8>, Vec<u8>> = rows
+        .iter()
+        .filter(|(key, _)| key.len() == 8)
+        .map(
+            |(key, row)| match Row::from_bytes(key, row).expect("a row").body {
+                crate::Body::Sections(sections) => {
+                    (key.clone(), sections.service.expect("a section").value)
+                }
+                body => panic!("{body:?}"),
+            },
+        )
+        .collect();
+    assert_eq!(got, want);
+    // It is a store like any other, and goes on after its versions.
+    let store = SledStore::open(&restored).expect("opened");
+    let next = write(&store, b"a", b"1").await.expect("committed");
+    assert!(next.version.expect("it wrote") > newest);
+}
+
+#[test]
+fn a_backup_of_a_store_at_rest_has_its_very_rows() {
+    let folder = Folder::new();
+    let store = folder.open().expect("opened");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        for n in 0..1_000u64 {
+            write(&store, &n.to_be_bytes(), b"1")
+                .await
+                .expect("committed");
+        }
+    });
+    let file = folder.0.path().join("backup");
+    store.backup(&file).expect("made");
+    // Whatever is there is not written over.
+    let again = store.backup(&file);
+    assert!(
+        matches!(again, Err(BackupError::Exists { .. })),
+        "{again:?}"
+    );
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(&file).expect("there").permissions(),
+    );
+    assert_eq!(mode & 0o7777, 0o600);
+    drop(store);
+    let restored = folder.0.path().join("restored");
+    SledStore::restore(&file, &restored).expect("restored");
+    assert_eq!(rows(&restored), rows(&folder.0.path().join("store")));
+}
+
+#[test]
+fn a_restore_needs_an_empty_place_and_a_whole_file() {
+    let folder = Folder::new();
+    let store = folder.open().expect("opened");
+    let file = folder.0.path().join("backup");
+    store.backup(&file).expect("made");
+    drop(store);
+    let taken = folder.0.path().join("store");
+    let refused = SledStore::restore(&file, &taken);
+    assert!(matches!(refused, Err(RestoreError::Exists { .. })));
+    let place = folder.0.path().join("restored");
+    let mut bytes = std::fs::read(&file).expect("read");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&file, bytes).expect("written");
+    let refused = SledStore::restore(&file, &place);
+    assert!(matches!(refused, Err(RestoreError::File { .. })));
+    assert!(!place.exists() && !SledStore::restoring(&place).exists());
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let run = 0..conformance::RUNS;
     prop_oneof![
