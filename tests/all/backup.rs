@@ -35,7 +35,8 @@ async fn a_backup_under_load_holds_all_that_was_acknowledged_before_it() {
     // Sends go on meanwhile.
     let meanwhile: Vec<String> = (100..400).map(phone).collect();
     let sends = join_all(meanwhile.iter().map(|phone| server.send(phone)));
-    let (made, answers) = tokio::join!(server.run(&["backup", name, "--json"]), sends);
+    let args = ["backup", name, "--json"];
+    let (made, answers) = tokio::join!(server.run(&args), sends);
     for answer in answers {
         answer.expect_success();
     }
@@ -66,14 +67,20 @@ async fn limits_locks_and_keys_are_in_a_backup_and_the_hosts_secret_keys_are_not
     let twilio = FakeTwilio::start().await;
     let mut server = Server::start(&twilio).await;
     let made = server.run(&["keys", "create", "--json"]).await;
-    let key = made.expect_success().json()["key"].as_str().unwrap().to_owned();
+    let key = made.expect_success().json()["key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     for _ in 0..3 {
         server.send(&phone(1)).await.expect_success();
     }
     server.send(&phone(2)).await.expect_success();
     let code = twilio.message_to(&phone(2)).await.code();
     for n in 1..=5 {
-        server.verify(&phone(2), &nearly(&code, n)).await.expect_status(400);
+        server
+            .verify(&phone(2), &nearly(&code, n))
+            .await
+            .expect_status(400);
     }
     // Of a stopped server this time.
     assert!(server.terminate().await.success());
@@ -83,7 +90,11 @@ async fn limits_locks_and_keys_are_in_a_backup_and_the_hosts_secret_keys_are_not
     assert!(said.contains("secret keys are not in it"), "{said}");
 
     let builder = Server::builder().twilio(&twilio);
-    let said = builder.run(&["restore", name]).await.expect_success().stdout;
+    let said = builder
+        .run(&["restore", name])
+        .await
+        .expect_success()
+        .stdout;
     assert!(said.contains("secret keys are not in it"), "{said}");
     // Without the keys there is no start, with another server's neither.
     let keys = builder.home().join("data/keys");
@@ -99,7 +110,10 @@ async fn limits_locks_and_keys_are_in_a_backup_and_the_hosts_secret_keys_are_not
     let limited = json!({ "error": TOO_MANY_SENDS });
     second.send(&phone(1)).await.expect_body(400, &limited);
     let locked = json!({ "valid": false, "reason": TOO_MANY_TRIES });
-    second.verify(&phone(2), &code).await.expect_body(400, &locked);
+    second
+        .verify(&phone(2), &code)
+        .await
+        .expect_body(400, &locked);
     second.with_key(&key).send(&phone(3)).await.expect_success();
 }
 
@@ -119,12 +133,19 @@ async fn nothing_is_written_over() {
     server.expect_healthy().await;
     // A file that is no backup, or a damaged one, makes nothing.
     let builder = Server::builder().twilio(&twilio);
-    restore(&builder, name).await.expect_refusal(&["is not a backup of countersign"]);
+    restore(&builder, name)
+        .await
+        .expect_refusal(&["is not a backup of countersign"]);
     let good = file.with_file_name("good");
-    server.run(&["backup", good.to_str().unwrap()]).await.expect_success();
+    server
+        .run(&["backup", good.to_str().unwrap()])
+        .await
+        .expect_success();
     let bytes = fs::read(&good).unwrap();
     fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
-    restore(&builder, name).await.expect_refusal(&["cannot be used", "damaged"]);
+    restore(&builder, name)
+        .await
+        .expect_refusal(&["cannot be used", "damaged"]);
     assert!(!builder.home().join("data/store").exists());
     // The server's folders, for its user alone; the backup too.
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&good).unwrap().permissions());
@@ -142,7 +163,12 @@ async fn a_restore_that_was_cut_off_is_no_new_beginning() {
     // Typed again it goes through.
     let server = Server::start(&twilio).await;
     let file = server.data().with_file_name("backup");
-    server.run(&["backup", file.to_str().unwrap()]).await.expect_success();
-    restore(&builder, file.to_str().unwrap()).await.expect_success();
+    server
+        .run(&["backup", file.to_str().unwrap()])
+        .await
+        .expect_success();
+    restore(&builder, file.to_str().unwrap())
+        .await
+        .expect_success();
     assert!(!half.exists());
 }

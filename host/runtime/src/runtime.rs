@@ -11,6 +11,7 @@ use countersign_store::{Keyring, Store};
 use countersign_types::{
     Accepted, Clock, Entropy, ErrorClass, Message, SendError, StatusUpdate, UnixMillis,
 };
+use tokio::sync::Semaphore;
 
 use crate::bindings::service::countersign::service::types;
 use crate::cache::Cache;
