@@ -250,3 +250,67 @@ async fn a_bad_message_does_not_hold_up_a_good_one() {
     );
     server.verify(&phone(100), &code).await.expect_success();
 }
+
+#[tokio::test]
+async fn a_provider_is_told_where_receipts_go_where_the_server_has_a_public_address() {
+    let twilio = FakeTwilio::start().await;
+    let server = Server::builder()
+        .twilio(&twilio)
+        .env("COUNTERSIGN_PUBLIC_URL", "https://sms.example.test/a/")
+        .start()
+        .await;
+    server.send(&phone(1)).await.expect_success();
+    twilio.next_message().await;
+    let told = "https://sms.example.test/a/webhooks/twilio";
+    assert_eq!(twilio.requests()[0].field("StatusCallback"), Some(told));
+
+    let (twilio, server) = start().await;
+    server.send(&phone(1)).await.expect_success();
+    twilio.next_message().await;
+    assert_eq!(twilio.requests()[0].field("StatusCallback"), None);
+}
+
+#[tokio::test]
+async fn a_provider_that_hangs_does_not_keep_messages_from_another() {
+    let (hangs, works) = (FakeTwilio::start().await, FakeTwilio::start().await);
+    hangs.always(Reply::Hang);
+    let provider = |name: &str, twilio: &FakeTwilio| {
+        format!(
+            r#"
+[[provider]]
+name = "{name}"
+component = "provider-twilio"
+settings = {{ account-sid = "{ACCOUNT_SID}", from = "{PHONE_NUMBER}", base-url = "{}" }}
+credentials = {{ auth-token = "{AUTH_TOKEN}" }}
+"#,
+            twilio.base_url()
+        )
+    };
+    let routes = r#"
+[[route]]
+country = "DE"
+providers = ["works"]
+[[route]]
+providers = ["hangs"]
+"#;
+    // One hand less than there are messages for the one that hangs.
+    let config = format!(
+        "[delivery]\nin-hand = 8\nconcurrency = 4\n{}{}{routes}",
+        provider("hangs", &hangs),
+        provider("works", &works)
+    );
+    let server = Server::builder().config(&config).start().await;
+    let phones: Vec<String> = (0..9).map(phone).collect();
+    for answer in join_all(phones.iter().map(|phone| server.send(phone))).await {
+        answer.expect_success();
+    }
+    for n in 0..9 {
+        let german = format!("+49151234567{n:02}");
+        server.send(&german).await.expect_success();
+        works.message_to(&german).await;
+    }
+    hangs.release();
+    for phone in &phones {
+        hangs.message_to(phone).await;
+    }
+}

@@ -107,12 +107,21 @@ impl Failure<'_> {
 
     /// Until when this provider asks not to be tried again.
     fn this_asks(&self) -> UnixMillis {
-        UnixMillis(self.now.0.saturating_add(self.error.retry_after_ms.unwrap_or(0)))
+        UnixMillis(
+            self.now
+                .0
+                .saturating_add(self.error.retry_after_ms.unwrap_or(0)),
+        )
     }
 
     /// Until when anybody asked in this pass over the route.
     fn all_ask(&self) -> UnixMillis {
-        let others = self.job.round().iter().rev().take(self.route.len().saturating_sub(1));
+        let others = self
+            .job
+            .round()
+            .iter()
+            .rev()
+            .take(self.route.len().saturating_sub(1));
         let asked = others.map(|attempt| attempt.asked_until());
         asked.fold(self.this_asks(), UnixMillis::max)
     }
@@ -127,3 +136,6 @@ impl Failure<'_> {
         last.map_or(UnixMillis(0), |attempt| attempt.asked_until())
     }
 }
+
+#[cfg(test)]
+mod tests;

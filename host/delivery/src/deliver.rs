@@ -230,7 +230,11 @@ impl Inner {
         let next = Failure {
             job: &claim.job,
             route: self.config.routes.providers(country),
-            next: self.config.routes.provider(country, Some(provider)).as_deref(),
+            next: self
+                .config
+                .routes
+                .provider(country, Some(provider))
+                .as_deref(),
             error: &error,
             now,
             jitter: self.jitter(),

@@ -45,7 +45,7 @@ const WAIT: Duration = Duration::from_secs(72 * 3_600);
 /// As many as a provider can ask for in one call, each with a request of its own.
 const BATCH: usize = 8;
 /// How many rows a pass looks at in one step.
-const ROWS: usize = 128;
+const ROWS: usize = 1_024;
 /// How many ids wait for one provider; beyond that the oldest wait for the next age.
 const BACKLOG_MAX: usize = 1_024;
 /// Between two steps.
@@ -212,19 +212,25 @@ impl Follower {
         }
         let to = line.at(now - pass.age());
         let page = self.queue.follow(line, &from, &to, ROWS, now).await?;
+        let mut ends = JoinSet::new();
         for found in page.found {
-            if pass.stage.is_some() {
-                if self.source.tells_status(&found.provider) {
-                    let provider = found.provider.clone();
-                    lock(&self.backlogs).entry(provider).or_default().add(found);
+            if pass.stage.is_none() {
+                if found.lacks_receipt {
+                    let queue = self.queue.clone();
+                    // Together, so that they share the store's flushes.
+                    ends.spawn(async move { queue.end_wait(found.id, now).await });
                 }
-            } else if found.lacks_receipt {
-                match self.queue.end_wait(found.id, now).await {
-                    Ok(_) => {}
-                    Err(ReceiveError::Store(error)) => return Err(error),
-                    // It is being changed, so its receipt is there; if not, the page comes again.
-                    Err(ReceiveError::Busy) => return Ok(()),
-                }
+            } else if self.source.tells_status(&found.provider) {
+                let provider = found.provider.clone();
+                lock(&self.backlogs).entry(provider).or_default().add(found);
+            }
+        }
+        while let Some(ended) = ends.join_next().await {
+            match ended {
+                Ok(Ok(_)) => {}
+                Ok(Err(ReceiveError::Store(error))) => return Err(error),
+                // It is being changed, so its receipt is there; if not, the page comes again.
+                Ok(Err(ReceiveError::Busy)) | Err(_) => return Ok(()),
             }
         }
         self.cursors[at].1 = page.next;
@@ -282,7 +288,11 @@ impl Drop for Asker {
 
 impl Asker {
     fn backlog<R>(&self, then: impl FnOnce(&mut Backlog) -> R) -> R {
-        then(lock(&self.backlogs).entry(self.provider.clone()).or_default())
+        then(
+            lock(&self.backlogs)
+                .entry(self.provider.clone())
+                .or_default(),
+        )
     }
 
     async fn ask_all(self) {
@@ -310,7 +320,12 @@ impl Asker {
             Ok(updates) => updates,
             Err(error) => {
                 let class = error.class.word();
-                tracing::warn!(provider, class, reason = error.text, "a provider did not tell what became of messages");
+                tracing::warn!(
+                    provider,
+                    class,
+                    reason = error.text,
+                    "a provider did not tell what became of messages"
+                );
                 let asked = Duration::from_millis(error.retry_after_ms.unwrap_or(0));
                 return Some(asked.clamp(PAUSE, PAUSE_MAX));
             }

@@ -74,7 +74,10 @@ mod tests {
             for (n, first) in times.iter().enumerate() {
                 let within = times[n..].iter().take_while(|time| **time < first + 1_000);
                 let most = (per_second * 1.01).floor() as usize + 1;
-                assert!(within.count() <= most, "{per_second} a second, from {first} ms");
+                assert!(
+                    within.count() <= most,
+                    "{per_second} a second, from {first} ms"
+                );
             }
             let all = (per_second * 5.0) as usize;
             assert!(times.len() >= all, "{per_second}: {} of {all}", times.len());

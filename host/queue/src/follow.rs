@@ -140,7 +140,10 @@ impl Queue {
     /// # Errors
     ///
     /// When the store fails or the row cannot be read.
-    pub async fn follower(&self, now: UnixMillis) -> Result<Option<Vec<(Line, Cursor)>>, StoreError> {
+    pub async fn follower(
+        &self,
+        now: UnixMillis,
+    ) -> Result<Option<Vec<(Line, Cursor)>>, StoreError> {
         Ok(self.get(FOLLOWER, now).await?.map(|row| row.value))
     }
 

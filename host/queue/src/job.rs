@@ -261,7 +261,10 @@ mod tests {
             expires,
         });
         let last = UnixMillis(expires.0 - 1);
-        assert_eq!(job.clone().replayed(last).expect("in time").deadline, expires);
+        assert_eq!(
+            job.clone().replayed(last).expect("in time").deadline,
+            expires
+        );
         assert_eq!(job.replayed(expires), None);
     }
 }

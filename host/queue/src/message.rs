@@ -180,12 +180,14 @@ impl MessageRow {
                 error: update.error.clone(),
             });
         }
+        // Of two prices the first stays, and of two numbers of segments the larger one, so that here
+        // too the end does not depend on the order.
         let mut price = false;
-        if update.price.is_some() && update.price != sent.price {
+        if sent.price.is_none() && update.price.is_some() {
             sent.price.clone_from(&update.price);
             price = true;
         }
-        if update.segments.is_some() && update.segments != sent.segments {
+        if update.segments > sent.segments {
             sent.segments = update.segments;
             price = true;
         }

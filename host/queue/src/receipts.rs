@@ -206,13 +206,20 @@ impl Queue {
         }
         let is_late = now.since(id.time()) > FOLLOW_SENT_WITHIN;
         if is_late && was.is_followed() {
-            let row = rows::put(&self.inner.keyring, late_key(now, id), &(), Some(now + KEPT))?;
+            let row = rows::put(
+                &self.inner.keyring,
+                late_key(now, id),
+                &(),
+                Some(now + KEPT),
+            )?;
             commit.writes.push(row);
         }
         commit.events.push(was.event(id, "message.sent", None, now));
         if message.status != was.status {
             let kind = format!("message.{}", message.status.word());
-            commit.events.push(message.event(id, &kind, Some(was.status), now));
+            commit
+                .events
+                .push(message.event(id, &kind, Some(was.status), now));
         }
         Ok(())
     }
@@ -353,7 +360,9 @@ impl<'a> Work<'a> {
             (false, true) => "message.priced".to_owned(),
             (false, false) => return Ok(()),
         };
-        let event = message.row.event(id, &kind, status.then_some(was), self.now);
+        let event = message
+            .row
+            .event(id, &kind, status.then_some(was), self.now);
         self.commit.events.push(event);
         Ok(())
     }

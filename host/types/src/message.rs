@@ -178,7 +178,17 @@ mod tests {
         for amount in ["0", "0.0079", "12.50", &"9".repeat(32)] {
             assert!(price(amount, "USD").is_some(), "{amount}");
         }
-        for amount in ["", "-0.1", "+1", ".5", "1.", "1.2.3", "1e3", "NaN", &"9".repeat(33)] {
+        for amount in [
+            "",
+            "-0.1",
+            "+1",
+            ".5",
+            "1.",
+            "1.2.3",
+            "1e3",
+            "NaN",
+            &"9".repeat(33),
+        ] {
             assert_eq!(price(amount, "USD"), None, "{amount}");
         }
         for currency in ["", "usd", "US", "USDT", "€"] {

@@ -15,13 +15,25 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Script {
     answers: Mutex<Vec<Result<Accepted, SendError>>>,
     sent: Mutex<Vec<(String, Message)>>,
+    /// Counts what was sent, so that waiting needs no polling.
+    count: watch::Sender<usize>,
+    /// Whoever is called `hangs` answers when this becomes true.
+    released: watch::Sender<bool>,
 }
 
 #[async_trait]
 impl Sender for Script {
     async fn send(&self, provider: &str, message: &Message) -> Result<Accepted, SendError> {
-        let mut sent = self.sent.lock().expect("unlocked");
-        sent.push((provider.to_owned(), message.clone()));
+        let call = (provider.to_owned(), message.clone());
+        self.sent.lock().expect("unlocked").push(call);
+        self.count.send_modify(|count| *count += 1);
+        if provider == "hangs" {
+            let mut released = self.released.subscribe();
+            released
+                .wait_for(|released| *released)
+                .await
+                .expect("there");
+        }
         let mut answers = self.answers.lock().expect("unlocked");
         if answers.is_empty() {
             return Ok(Accepted::default());
@@ -43,18 +55,29 @@ struct Bench {
 
 impl Bench {
     async fn new(providers: &[&str], answers: Vec<Result<Accepted, SendError>>) -> Bench {
+        let route = Route {
+            country: None,
+            providers: providers.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        Bench::with(vec![route], HashMap::new(), answers).await
+    }
+
+    async fn with(
+        routes: Vec<Route>,
+        providers: HashMap<String, ProviderTerms>,
+        answers: Vec<Result<Accepted, SendError>>,
+    ) -> Bench {
         let folder = tempfile::tempdir().expect("a folder");
         let store: Arc<dyn Store> = SledStore::open(&folder.path().join("store")).expect("opened");
         let entropy = Arc::new(SeededEntropy::new([5; 32]));
         let keys = folder.path().join("keys");
         let keyring = Arc::new(Keyring::load_or_create(&keys, true, &*entropy).expect("made"));
         let clock = Arc::new(ManualClock::new(NOW));
-        let routes = Routes::new(vec![Route {
-            country: None,
-            providers: providers.iter().map(|name| (*name).to_owned()).collect(),
-        }]);
+        let routes = Routes::new(routes);
         let queue_config = QueueConfig {
             lane_of: routes.lane_of(),
+            // Longer than a test lets a provider hang.
+            lease: 3_600 * SECOND,
             ..QueueConfig::default()
         };
         let queue = Queue::open(store.clone(), keyring.clone(), queue_config)
@@ -62,11 +85,11 @@ impl Bench {
             .expect("opened");
         let script = Arc::new(Script {
             answers: Mutex::new(answers),
-            sent: Mutex::default(),
+            ..Script::default()
         });
         let config = DeliveryConfig {
             routes,
-            providers: HashMap::new(),
+            providers,
             in_hand: 8,
             backoff_base: SECOND,
             backoff_max: 30 * SECOND,
@@ -92,11 +115,15 @@ impl Bench {
     }
 
     async fn add(&self, with_code: bool) -> MessageId {
+        self.add_to("US", with_code).await
+    }
+
+    async fn add_to(&self, country: &str, with_code: bool) -> MessageId {
         let deadline = NOW + 600 * SECOND;
         let job = Job {
             channel: "sms".into(),
             to: "+12025550123".into(),
-            country: "US".into(),
+            country: country.into(),
             template: "verification".into(),
             text: if with_code {
                 "Your verification code is: {code}\n\nValid for {minutes} minutes.".into()
@@ -345,4 +372,179 @@ async fn a_provider_that_asks_for_time_gets_it() {
     bench.nothing_is_due().await;
     bench.clock.advance(SECOND);
     bench.claim().await;
+}
+
+/// Waits for what other tasks do, without sleeping.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(10 * SECOND, waiting).await;
+    assert!(waited.is_ok(), "in vain: {what}");
+}
+
+fn terms(concurrency: usize, rate: Option<f64>) -> ProviderTerms {
+    ProviderTerms {
+        concurrency,
+        rate,
+        status_callback: None,
+    }
+}
+
+/// Messages to `DE` go to a provider that works, all others to one that hangs and has two places.
+async fn one_that_hangs() -> Bench {
+    let route = |country: Option<&str>, provider: &str| Route {
+        country: country.map(str::to_owned),
+        providers: vec![provider.to_owned()],
+    };
+    let routes = vec![route(Some("DE"), "works"), route(None, "hangs")];
+    let providers = HashMap::from([("hangs".to_owned(), terms(2, None))]);
+    Bench::with(routes, providers, Vec::new()).await
+}
+
+#[tokio::test]
+async fn a_provider_that_hangs_keeps_nobody_from_another_and_its_messages_expire_in_time() {
+    let bench = one_that_hangs().await;
+    // More than there are hands.
+    let parked: Vec<_> = {
+        let mut ids = Vec::new();
+        for _ in 0..20 {
+            ids.push(bench.add(true).await);
+        }
+        ids
+    };
+    let (stop, stopped) = watch::channel(false);
+    let worker = bench.delivery.clone();
+    let worker = tokio::spawn(async move { worker.run(stopped).await });
+    until("two are being handed over", || bench.tried().len() == 2).await;
+    for _ in 0..20 {
+        bench.add_to("DE", true).await;
+    }
+    let works = || bench.tried().iter().filter(|name| *name == "works").count();
+    until("the other provider takes its own", || works() == 20).await;
+    until("they are done", || bench.queue.depth() == 20).await;
+
+    bench.clock.set(UnixMillis(NOW.0 + 600_000));
+    bench.queue.ring();
+    until("the parked ones end at their deadline", || {
+        bench.queue.depth() == 2
+    })
+    .await;
+    let mut expired = 0;
+    for id in parked {
+        let message = bench.queue.message(id, bench.clock.now()).await;
+        let status = message.expect("read").expect("known").status;
+        expired += usize::from(status == Status::Expired);
+    }
+    assert_eq!(expired, 18);
+
+    bench.script.released.send_replace(true);
+    stop.send_replace(true);
+    worker.await.expect("ended").expect("stopped");
+    assert_eq!(bench.queue.depth(), 0, "a stop waits for what is in hand");
+    assert_eq!(bench.tried().len(), 22);
+}
+
+#[tokio::test]
+async fn a_place_that_comes_free_is_used_at_once() {
+    let bench = one_that_hangs().await;
+    for _ in 0..20 {
+        bench.add(true).await;
+    }
+    let (_stop, stopped) = watch::channel(false);
+    let worker = bench.delivery.clone();
+    let worker = tokio::spawn(async move { worker.run(stopped).await });
+    until("two are being handed over", || bench.tried().len() == 2).await;
+    bench.script.released.send_replace(true);
+    // No timer is needed for any of them: the worker would look again only after five seconds.
+    let began = std::time::Instant::now();
+    until("all are sent", || bench.queue.depth() == 0).await;
+    assert!(began.elapsed() < 4 * SECOND);
+    worker.abort();
+}
+
+#[tokio::test]
+async fn a_rate_lets_so_many_go_in_a_second() {
+    let routes = vec![Route {
+        country: None,
+        providers: vec!["p".to_owned()],
+    }];
+    let providers = HashMap::from([("p".to_owned(), terms(64, Some(2.0)))]);
+    let bench = Bench::with(routes, providers.clone(), Vec::new()).await;
+    for _ in 0..10 {
+        bench.add(true).await;
+    }
+    let places = Places::new(bench.queue.clone(), 64, &providers);
+    let mut passes = Vec::new();
+    for second in 1..=3 {
+        loop {
+            tokio::select! {
+                biased;
+                taken = bench.queue.next(&*bench.clock, &places) => passes.push(taken.expect("taken")),
+                () = std::future::ready(()) => {
+                    // Half a second on; twice is one second.
+                    bench.clock.advance(SECOND / 2);
+                    if bench.clock.now() >= NOW + second * SECOND {
+                        break;
+                    }
+                }
+            }
+        }
+        assert_eq!(passes.len(), 2 * second as usize);
+    }
+}
+
+#[tokio::test]
+async fn a_message_says_where_receipts_go_where_there_is_such_a_place() {
+    let routes = vec![Route {
+        country: None,
+        providers: vec!["p".to_owned()],
+    }];
+    let callback = Some("https://sms.example.test/webhooks/p".to_owned());
+    for status_callback in [callback, None] {
+        let terms = ProviderTerms {
+            status_callback: status_callback.clone(),
+            ..terms(1, None)
+        };
+        let providers = HashMap::from([("p".to_owned(), terms)]);
+        let bench = Bench::with(routes.clone(), providers, Vec::new()).await;
+        let id = bench.add(false).await;
+        bench.work().await;
+        let told = bench.script.sent.lock().expect("unlocked")[0]
+            .1
+            .status_callback
+            .clone();
+        assert_eq!(told, status_callback);
+        let message = bench
+            .queue
+            .message(id, NOW)
+            .await
+            .expect("read")
+            .expect("known");
+        assert_eq!(message.receipt_asked, status_callback.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_replayed_message_begins_with_the_first_provider_and_all_its_tries() {
+    let bench = Bench::new(
+        &["a", "b"],
+        vec![error(ErrorClass::Auth), error(ErrorClass::Permanent)],
+    );
+    let bench = bench.await;
+    let id = bench.add(false).await;
+    bench.work().await;
+    assert_eq!(bench.tried(), ["a", "b"]);
+    bench
+        .queue
+        .replay(id, bench.clock.now())
+        .await
+        .expect("replayed");
+    bench.work().await;
+    assert_eq!(bench.tried(), ["a", "b", "a"]);
+    let message = bench.queue.message(id, bench.clock.now()).await;
+    let message = message.expect("read").expect("known");
+    assert_eq!((message.status, message.attempts.len()), (Status::Sent, 3));
 }

@@ -132,7 +132,10 @@ async fn an_expired_message_ends_with_what_was_tried() {
     assert_eq!(bench.status(id).await, Status::Expired);
     let facts = [("provider", "p"), ("class", "throttled")];
     let facts = facts.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    assert_eq!(bench.events().await, [("message.expired".to_owned(), facts.to_vec())]);
+    assert_eq!(
+        bench.events().await,
+        [("message.expired".to_owned(), facts.to_vec())]
+    );
 }
 
 /// One place, that a test frees.
@@ -190,7 +193,11 @@ async fn a_new_message_is_accepted_with_its_event_and_what_belongs_to_it() {
         ..Commit::default()
     };
     let job = job();
-    let accept = |reads| bench.queue.accept(&job, event(), with(reads), &bench.entropy);
+    let accept = |reads| {
+        bench
+            .queue
+            .accept(&job, event(), with(reads), &bench.entropy)
+    };
     let id = accept(Vec::new()).await.expect("accepted");
     assert_eq!(bench.status(id).await, Status::Queued);
     assert_eq!(bench.kinds().await, ["message.accepted"]);
@@ -223,7 +230,10 @@ async fn the_overview_counts_what_waits_what_is_in_hand_and_what_is_dead() {
     }
     let claim = bench.claim().await;
     let overview = bench.queue.overview(bench.now());
-    assert_eq!((overview.waiting, overview.claimed, overview.dead), (3, 1, 1));
+    assert_eq!(
+        (overview.waiting, overview.claimed, overview.dead),
+        (3, 1, 1)
+    );
     assert_eq!((overview.urgent, overview.normal, overview.bulk), (1, 1, 1));
     assert_eq!(overview.oldest, Some(NOW + SECOND));
     assert!(bench.finish(claim, sent(&[])).await);

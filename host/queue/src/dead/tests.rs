@@ -25,10 +25,16 @@ async fn what_no_provider_takes_is_kept_whole_and_shown_masked() {
     let id = bench.dead(job()).await;
     let row = bench.queue.get::<DeadRow>(&dead_key(id), NOW).await;
     let row = row.expect("read").expect("kept").value;
-    assert_eq!((row.job.to.as_str(), row.job.text.as_str()), ("+12025550123", "hello"));
+    assert_eq!(
+        (row.job.to.as_str(), row.job.text.as_str()),
+        ("+12025550123", "hello")
+    );
     let shown = bench.queue.dead_letter(id, NOW).await.expect("read");
     let shown = shown.expect("dead");
-    assert_eq!((shown.to.as_str(), shown.status), ("+1202•••••23", Status::Failed));
+    assert_eq!(
+        (shown.to.as_str(), shown.status),
+        ("+1202•••••23", Status::Failed)
+    );
     assert_eq!((shown.attempts.len(), shown.ended), (1, Some(NOW)));
     assert!(!format!("{shown:?}").contains("2025550123"));
     assert_eq!(bench.status(id).await, Status::Failed);
@@ -67,7 +73,11 @@ async fn a_page_is_never_longer_than_its_bound() {
     for _ in 0..=DEAD_PAGE_MAX {
         bench.dead(job()).await;
     }
-    let page = bench.queue.dead_letters(None, usize::MAX, NOW).await.expect("read");
+    let page = bench
+        .queue
+        .dead_letters(None, usize::MAX, NOW)
+        .await
+        .expect("read");
     assert_eq!(page.letters.len(), DEAD_PAGE_MAX);
     let rest = bench.queue.dead_letters(page.next, usize::MAX, NOW).await;
     assert_eq!(rest.expect("read").letters.len(), 1);
@@ -85,13 +95,21 @@ async fn a_replayed_message_waits_again_with_its_history_and_as_much_time_as_bef
     assert_eq!((replayed.replayed, replayed.accepted), (Some(now), NOW));
     assert_eq!(bench.queue.dead_letter(id, now).await.expect("read"), None);
     let overview = bench.queue.overview(now);
-    assert_eq!((overview.waiting, overview.dead, overview.oldest), (1, 0, Some(now)));
+    assert_eq!(
+        (overview.waiting, overview.dead, overview.oldest),
+        (1, 0, Some(now))
+    );
     assert_eq!(bench.kinds().await, ["message.failed", "message.replayed"]);
 
     let claim = bench.claim().await;
     assert_eq!((claim.job.attempts.len(), claim.job.counts.tried), (1, 0));
     assert!(bench.finish(claim, sent(&["SM1"])).await);
-    let message = bench.queue.message(id, now).await.expect("read").expect("known");
+    let message = bench
+        .queue
+        .message(id, now)
+        .await
+        .expect("read")
+        .expect("known");
     assert_eq!((message.status, message.attempts.len()), (Status::Sent, 2));
     let again = bench.queue.replay(id, now).await;
     assert!(matches!(again, Err(ReplayError::NotDead(_))), "{again:?}");
@@ -125,7 +143,10 @@ async fn a_replay_needs_a_place_like_any_other_message() {
         })
         .await;
     let refused = bench.queue.replay(id, NOW).await;
-    assert!(matches!(refused, Err(ReplayError::TurnedAway(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ReplayError::TurnedAway(_))),
+        "{refused:?}"
+    );
     let claim = bench.claim().await;
     assert_eq!(claim.id, other);
     let over = Finish::Over {
@@ -142,6 +163,10 @@ async fn of_two_who_replay_at_once_one_does() {
     let id = bench.dead(job()).await;
     let replay = || bench.queue.replay(id, NOW);
     let (a, b) = tokio::join!(replay(), replay());
-    assert_eq!([&a, &b].iter().filter(|answer| answer.is_ok()).count(), 1, "{a:?} {b:?}");
+    assert_eq!(
+        [&a, &b].iter().filter(|answer| answer.is_ok()).count(),
+        1,
+        "{a:?} {b:?}"
+    );
     assert_eq!(bench.queue.depth(), 1);
 }

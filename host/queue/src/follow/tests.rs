@@ -53,7 +53,13 @@ async fn a_message_of_which_all_is_known_is_not_followed() {
     assert_eq!(found.ids, ["SM1"]);
     assert!(found.lacks_price && found.lacks_receipt);
     let mut news = update("SM1", Status::Delivered);
-    let take = async |news| bench.queue.receive("p", &[news], NOW).await.expect("received");
+    let take = async |news| {
+        bench
+            .queue
+            .receive("p", &[news], NOW)
+            .await
+            .expect("received")
+    };
     take(news.clone()).await;
     assert_eq!(bench.found(line).await, [id], "its price is not known");
     news.price = Some(price("0.01"));
@@ -99,7 +105,10 @@ async fn a_line_is_seen_page_by_page_and_nothing_twice() {
 async fn what_the_follower_notes_is_there_after_a_restart() {
     let bench = Bench::new().await;
     assert_eq!(bench.queue.follower(NOW).await.expect("read"), None);
-    let noted = vec![(Line::Accepted, Line::Accepted.at(NOW)), (Line::Sent, Line::Sent.at(NOW))];
+    let noted = vec![
+        (Line::Accepted, Line::Accepted.at(NOW)),
+        (Line::Sent, Line::Sent.at(NOW)),
+    ];
     bench.queue.note_follower(&noted, NOW).await.expect("noted");
     let read = bench.reopened().await.follower(NOW).await;
     assert_eq!(read.expect("read"), Some(noted));

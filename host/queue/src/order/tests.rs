@@ -41,7 +41,11 @@ struct Only(&'static str);
 impl Gate for Only {
     type Pass = ();
     fn pass(&self, lane: Option<&str>, _: UnixMillis) -> Result<(), Option<UnixMillis>> {
-        if lane == Some(self.0) { Ok(()) } else { Err(None) }
+        if lane == Some(self.0) {
+            Ok(())
+        } else {
+            Err(None)
+        }
     }
 }
 

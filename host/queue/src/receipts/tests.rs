@@ -80,7 +80,10 @@ async fn delivered_replaces_undelivered_and_unknown_and_nothing_replaces_deliver
         assert_eq!(bench.status(id).await, status, "after {news:?}");
     }
     let kinds = ["sent", "unknown", "undelivered", "delivered", "read"];
-    assert_eq!(bench.kinds().await, kinds.map(|kind| format!("message.{kind}")));
+    assert_eq!(
+        bench.kinds().await,
+        kinds.map(|kind| format!("message.{kind}"))
+    );
 }
 
 #[tokio::test]
@@ -94,7 +97,10 @@ async fn a_message_in_parts_is_delivered_when_all_of_them_are() {
     assert_eq!(bench.status(id).await, Status::Undelivered);
     bench.receive(&[update("c", Status::Delivered)]).await;
     let message = bench.view(id).await;
-    assert_eq!((message.status, message.parts.len()), (Status::Delivered, 3));
+    assert_eq!(
+        (message.status, message.parts.len()),
+        (Status::Delivered, 3)
+    );
 }
 
 #[tokio::test]
@@ -103,13 +109,19 @@ async fn a_receipt_that_overtakes_its_answer_is_worked_in_with_it() {
     let id = bench.add(job()).await;
     let claim = bench.claim().await;
     for early in [1, 1] {
-        let news = [update("SM1", Status::Sent), update("SM1", Status::Delivered)];
+        let news = [
+            update("SM1", Status::Sent),
+            update("SM1", Status::Delivered),
+        ];
         let received = bench.receive(&news).await;
         assert_eq!((received.changed, received.early), (0, early));
     }
     assert!(bench.finish(claim, sent(&["SM1"])).await);
     let message = bench.view(id).await;
-    assert_eq!((message.status, message.receipts.len()), (Status::Delivered, 1));
+    assert_eq!(
+        (message.status, message.receipts.len()),
+        (Status::Delivered, 1)
+    );
     assert_eq!(bench.kinds().await, ["message.sent", "message.delivered"]);
     // From now on the id is known.
     let received = bench.receive(&[update("SM1", Status::Read)]).await;
@@ -145,7 +157,11 @@ async fn few_receipts_wait_for_one_answer_and_a_bounded_number_of_ids() {
     let many: Vec<_> = (0..20).map(segments).collect();
     bench.receive(&many).await;
     let key = receipt_key("p", "SM1");
-    let row = bench.queue.get::<ReceiptRow>(&key, NOW).await.expect("read");
+    let row = bench
+        .queue
+        .get::<ReceiptRow>(&key, NOW)
+        .await
+        .expect("read");
     let ReceiptRow::Early(kept) = row.expect("kept").value else {
         panic!("nobody has this id");
     };
@@ -211,7 +227,10 @@ async fn a_price_that_comes_late_is_told_without_a_change_of_status() {
         bench.receive(std::slice::from_ref(&late)).await;
     }
     let message = bench.view(id).await;
-    assert_eq!((message.price, message.segments), (Some(price("0.0079")), Some(2)));
+    assert_eq!(
+        (message.price, message.segments),
+        (Some(price("0.0079")), Some(2))
+    );
     let events = bench.events().await;
     assert_eq!(events.len(), 3);
     let attributes = facts(&[
@@ -289,7 +308,11 @@ fn of_many_receipts_the_newest_are_kept() {
     }
     let receipts = message.sent.expect("sent").receipts;
     assert_eq!(receipts.len(), 16);
-    assert!(receipts.iter().all(|receipt| receipt.status == Status::Delivered));
+    assert!(
+        receipts
+            .iter()
+            .all(|receipt| receipt.status == Status::Delivered)
+    );
 }
 
 fn news() -> impl Strategy<Value = (usize, Status)> {

@@ -89,7 +89,10 @@ impl Provider {
             return Err(CallbackError::Unsigned);
         }
         match answer {
-            Ok(updates) => Ok(updates.into_iter().map(|one| self.clean_update(one)).collect()),
+            Ok(updates) => Ok(updates
+                .into_iter()
+                .map(|one| self.clean_update(one))
+                .collect()),
             Err(Refused::Unsigned) => Err(CallbackError::Unsigned),
             Err(Refused::Malformed) => Err(CallbackError::Malformed),
         }
@@ -97,12 +100,19 @@ impl Provider {
 
     fn callback_failed(&self, reason: &str) -> CallbackError {
         let reason = self.clean_text(reason);
-        tracing::error!(provider = self.grants.name, reason, "a provider component failed");
+        tracing::error!(
+            provider = self.grants.name,
+            reason,
+            "a provider component failed"
+        );
         CallbackError::Failed { reason }
     }
 
     /// Asks the provider for the present state of the messages that it knows as `ids`.
-    pub(crate) async fn fetch_status(&self, ids: &[String]) -> Result<Vec<StatusUpdate>, SendError> {
+    pub(crate) async fn fetch_status(
+        &self,
+        ids: &[String],
+    ) -> Result<Vec<StatusUpdate>, SendError> {
         let (mut store, meter, seen) = self.store();
         let asked = meter.run(async {
             let exports = self.exports.instantiate(&mut store).await?;
@@ -112,12 +122,14 @@ impl Provider {
         log::write_output(store.data());
         let failed = |reason: &str| {
             // Asking sends nothing, so there is nothing to judge; the class is that of a failed send.
-            self.judge(&seen, &self.clean_text(reason)).map(|_| Vec::new())
+            self.judge(&seen, &self.clean_text(reason))
+                .map(|_| Vec::new())
         };
         match ended {
-            Ok(Ok(Ok(updates))) => {
-                Ok(updates.into_iter().map(|one| self.clean_update(one)).collect())
-            }
+            Ok(Ok(Ok(updates))) => Ok(updates
+                .into_iter()
+                .map(|one| self.clean_update(one))
+                .collect()),
             Ok(Ok(Err(error))) => Err(self.clean_error(error)),
             Ok(Err(error)) => failed(&reason(&error)),
             Err(_) => failed("it took too long"),

@@ -7,6 +7,7 @@
 )]
 
 mod bench;
+mod callbacks;
 mod hostile;
 mod once;
 mod providers;

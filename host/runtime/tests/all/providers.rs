@@ -1,19 +1,23 @@
 //! What a provider component can reach, and how the host judges when it fails.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_delivery::Sender;
-use countersign_runtime::{ProviderConfig, StartError};
-use countersign_types::{Accepted, ErrorClass, Message, MessageId, Secret, SendError};
+use countersign_queue::{Queue, QueueConfig};
+use countersign_runtime::{Limits, ProviderConfig, Runtime, RuntimeConfig, StartError};
+use countersign_types::{
+    Accepted, ErrorClass, Message, MessageId, Secret, SendError, SystemClock, SystemEntropy,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::bench::{Bench, short};
 
-const TOKEN: &str = "a-token-that-nobody-sees";
+pub(crate) const TOKEN: &str = "a-token-that-nobody-sees";
 
-fn config(base: &str) -> ProviderConfig {
+pub(crate) fn config(base: &str) -> ProviderConfig {
     ProviderConfig {
         name: "probe".into(),
         component: countersign_hostile::PROBE_PROVIDER.to_vec(),
@@ -49,7 +53,7 @@ async fn send(address: SocketAddr, text: &str) -> Result<Accepted, SendError> {
 }
 
 /// Answers each connection with `answer`, and hands back what was asked.
-async fn server(
+pub(crate) async fn server(
     answer: &'static [u8],
 ) -> (SocketAddr, tokio::sync::mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -232,31 +236,33 @@ async fn the_terminal_is_for_the_console_provider_alone() {
 }
 
 async fn start(config: ProviderConfig) -> StartError {
-    use std::sync::Arc;
+    start_at(None, config).await.1.err().unwrap()
+}
 
-    use countersign_runtime::{Limits, Runtime, RuntimeConfig};
-    use countersign_types::{SystemClock, SystemEntropy};
-
+/// A runtime with one provider, which is told to call `public_url`; and its folder.
+pub(crate) async fn start_at(
+    public_url: Option<&str>,
+    config: ProviderConfig,
+) -> (tempfile::TempDir, Result<Runtime, StartError>) {
     let folder = tempfile::tempdir().unwrap();
     let store = countersign_store::SledStore::open(&folder.path().join("store")).unwrap();
     let keys = folder.path().join("keys");
     let keyring = countersign_store::Keyring::load_or_create(&keys, true, &SystemEntropy).unwrap();
     let keyring = Arc::new(keyring);
+    let queue = Queue::open(store.clone(), keyring.clone(), QueueConfig::default());
     let runtime = Runtime::start(RuntimeConfig {
-        store: store.clone(),
+        store,
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
-        keyring: keyring.clone(),
-        queue: countersign_queue::Queue::open(store, keyring, Default::default())
-            .await
-            .unwrap(),
+        keyring,
+        queue: queue.await.unwrap(),
         limits: Limits::default(),
         default_region: None,
         cache: None,
         otp: countersign_embedded::OTP.to_vec(),
         otp_settings: Vec::new(),
         providers: vec![config],
-        public_url: None,
+        public_url: public_url.map(str::to_owned),
     });
-    runtime.await.err().unwrap()
+    (folder, runtime.await)
 }

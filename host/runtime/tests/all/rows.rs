@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use countersign_delivery::{Delivery, DeliveryConfig, Route, Routes, Sender};
+use countersign_delivery::{Delivery, DeliveryConfig, ProviderTerms, Route, Routes, Sender};
 use countersign_queue::Open;
 use countersign_runtime::{Limits, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict};
 use countersign_store::Body;
-use countersign_types::{Accepted, Message, SendError, SystemEntropy};
+use countersign_types::{Accepted, Message, SendError, Status, StatusUpdate, SystemEntropy};
 
-use crate::bench::{Bench, context};
+use crate::bench::{Bench, NOW, context};
 
 /// Takes every message and keeps it.
 #[derive(Default)]
@@ -39,12 +39,22 @@ impl Bench {
     }
 
     async fn deliver(&self, taken: &Arc<Taken>) {
+        self.deliver_and_tell(taken, None).await;
+    }
+
+    /// Delivers the next message, and says where its receipts go.
+    async fn deliver_and_tell(&self, taken: &Arc<Taken>, status_callback: Option<&str>) {
+        let terms = ProviderTerms {
+            concurrency: 1,
+            rate: None,
+            status_callback: status_callback.map(str::to_owned),
+        };
         let config = DeliveryConfig {
             routes: Routes::new(vec![Route {
                 country: None,
                 providers: vec!["p".into()],
             }]),
-            providers: HashMap::new(),
+            providers: HashMap::from([("p".to_owned(), terms)]),
             in_hand: 8,
             backoff_base: Duration::from_secs(1),
             backoff_max: Duration::from_secs(30),
@@ -129,6 +139,40 @@ async fn a_send_writes_two_rows_a_delivery_two_and_a_verification_one() {
         (1, 1),
         "what is refused costs the same"
     );
+}
+
+#[tokio::test]
+async fn a_receipt_costs_one_row_and_asking_for_it_one_with_the_delivery() {
+    let bench = Bench::with(Limits::default(), countersign_embedded::OTP, Vec::new()).await;
+    let request = SendRequest {
+        phone: "+12025550123".into(),
+        ..SendRequest::default()
+    };
+    bench.runtime.otp_send(&context(), request, None).await.unwrap();
+    let taken = Arc::new(Taken::default());
+    let callback = Some("https://sms.example.test/webhooks/p");
+    bench.deliver_and_tell(&taken, callback).await;
+    assert_eq!(
+        bench.store.last_commit(),
+        (3, 1),
+        "the job goes; the message, and whose id the provider's is"
+    );
+    let receipt = [StatusUpdate {
+        id: "SM1".into(),
+        status: Status::Delivered,
+        error: None,
+        at: None,
+        price: None,
+        segments: None,
+    }];
+    for cost in [(1, 1), (0, 0)] {
+        bench.queue.receive("p", &receipt, NOW).await.unwrap();
+        assert_eq!(
+            bench.store.last_commit(),
+            cost,
+            "a repeated one is read only"
+        );
+    }
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@ pub(crate) struct PublicUrl(String);
 impl PublicUrl {
     /// Reads the setting; else says what it must be.
     pub(super) fn parse(text: &str) -> Result<PublicUrl, &'static str> {
-        let url = Url::parse(text)
-            .map_err(|_| "must be an address such as https://sms.example.com")?;
+        let url =
+            Url::parse(text).map_err(|_| "must be an address such as https://sms.example.com")?;
         let loopback = match url.host() {
             Some(Host::Domain(name)) => name == "localhost",
             Some(Host::Ipv4(address)) => address.is_loopback(),

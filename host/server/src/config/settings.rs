@@ -119,7 +119,7 @@ impl Default for Queue {
 pub(crate) struct Delivery {
     /// How many messages may be on their way to one provider, where its entry says nothing.
     pub(crate) concurrency: u64,
-    /// How many messages are in hand at once, those included that wait for their provider.
+    /// How many messages are being handed over at once, over all providers.
     pub(crate) in_hand: u64,
     /// Delay after the first failed try; doubles with each, times a random share.
     pub(crate) backoff_base_ms: u64,

@@ -174,6 +174,8 @@ fn a_value_that_cannot_be_used_is_named_with_its_source() {
         &["default-region", "`UK`"],
     );
     check_error(load_file("public-url = 'example.com'"), &["public-url"]);
+    let plain = load_file("public-url = 'http://sms.example.com'");
+    check_error(plain, &["public-url", "https://", "loopback"]);
     check_error(load_file("log = 'countersign=loud'"), &["log"]);
     check_error(load_file("[queue]\ncapacity = 0"), &["queue.capacity"]);
     assert!(load_file("[store]\nreserve-bytes = 0").is_ok());
@@ -294,6 +296,34 @@ fn plain_http_goes_to_literal_addresses_of_this_network_only() {
     }
     let text = provider("settings = { base-url = 'http://localhost:1' }");
     check_error(load_file(&text), &["http://127.0.0.1"]);
+}
+
+#[test]
+fn a_rate_is_a_number_a_second_whole_or_not() {
+    let rate = |line: &str| load_file(&provider(line)).map(|config| config.providers[0].rate);
+    assert_eq!(rate("").expect("good"), None);
+    for (text, value) in [
+        ("5", 5.0),
+        ("0.5", 0.5),
+        ("0.01", 0.01),
+        ("10000", 10_000.0),
+    ] {
+        assert_eq!(rate(&format!("rate = {text}")).expect("good"), Some(value));
+    }
+    for text in ["0", "0.009", "10000.1", "10001", "nan"] {
+        let error = load_file(&provider(&format!("rate = {text}")));
+        check_error(error, &["`main`", "rate", "0.01"]);
+    }
+    assert!(rate("rate = 'fast'").is_err() && rate("rate = -1").is_err());
+}
+
+#[test]
+fn a_provider_that_is_believed_without_a_signature_is_warned_of() {
+    let config = load_file(&provider("")).expect("good");
+    assert!(!config.providers[0].unsigned && config.warnings.is_empty());
+    let config = load_file(&provider("unsigned = true")).expect("good");
+    assert!(config.providers[0].unsigned);
+    assert!(config.warnings[0].contains("`main`") && config.warnings[0].contains("unsigned"));
 }
 
 #[test]

@@ -115,10 +115,50 @@ impl sender::Guest for Probe {
         })
     }
 
+    /// The first line of the body says what to do, the rest is the signature of `x`.
     fn parse_callback(
-        _: sender::Callback,
+        request: sender::Callback,
     ) -> Result<Vec<sender::StatusUpdate>, sender::CallbackError> {
-        Err(sender::CallbackError::Unsigned)
+        let end = request.body.iter().position(|byte| *byte == b'\n');
+        let (step, given) = request.body.split_at(end.expect("two lines"));
+        if step != b"ignore" {
+            signatures::verify_hmac(signatures::Hash::Sha256, "token", b"x", &given[1..]);
+        }
+        let update = |id: &str| sender::StatusUpdate {
+            id: id.to_owned(),
+            status: sender::Status::Delivered,
+            error: None,
+            at: None,
+            price: None,
+            segments: None,
+            attributes: Vec::new(),
+        };
+        match step {
+            b"ignore" | b"check" => Ok(vec![update("SM1")]),
+            b"url" => Ok(vec![update(&request.url)]),
+            b"most" => Ok(vec![update(&"i".repeat(128)); 1_000]),
+            b"many" => Ok(vec![update("SM1"); 1_001]),
+            b"long" => Ok(vec![update(&"i".repeat(129))]),
+            b"nameless" => Ok(vec![update("")]),
+            b"prices" => {
+                let price = |amount: &str| sender::StatusUpdate {
+                    price: Some(sender::Price {
+                        amount: amount.to_owned(),
+                        currency: "USD".to_owned(),
+                    }),
+                    ..update("SM1")
+                };
+                Ok(["0.01", "-0.01", "much"].map(price).to_vec())
+            }
+            b"chat" => {
+                let text = "your token a-token-that-nobody-sees, number +12025550123".to_owned();
+                let error = Some(failed(sender::ErrorClass::Permanent, text));
+                let update = update("SM1");
+                Ok(vec![sender::StatusUpdate { error, ..update }])
+            }
+            b"malformed" => Err(sender::CallbackError::Malformed),
+            _ => panic!("on purpose"),
+        }
     }
 
     fn fetch_status(_: Vec<String>) -> Result<Vec<sender::StatusUpdate>, sender::SendError> {
