@@ -284,8 +284,12 @@ async fn the_list_shows_ids_and_no_key() {
 #[tokio::test]
 async fn an_unknown_key_id_cannot_be_revoked() {
     let server = Server::builder().console().start().await;
-    let refused = server.run(&["keys", "revoke", "no-such-key"]).await;
-    refused.expect_refusal(&["no-such-key"]);
+    let unknown = server.run(&["keys", "revoke", "AbCdEf1234"]).await;
+    unknown.expect_refusal(&["no key has the id `AbCdEf1234`"]);
+    // Somebody may have given the whole key.
+    let no_id = server.run(&["keys", "revoke", "AbCdEf1234_canary"]).await;
+    let no_id = no_id.expect_refusal(&["10 letters and digits"]);
+    assert!(!no_id.stderr.contains("canary"), "{no_id:#?}");
 }
 
 #[tokio::test]

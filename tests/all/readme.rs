@@ -68,7 +68,7 @@ async fn type_in(server: &Server, line: &str, body: Option<&Value>, written: &Va
     assert_eq!(keys(&answer.json()), keys(written), "{line}");
     for (name, value) in written.as_object().unwrap() {
         // Times and names of messages are each run's own.
-        if !matches!(name.as_str(), "expiresAt" | "messageId") {
+        if !matches!(name.as_str(), "expiresAt" | "messageId" | "id") {
             assert_eq!(answer.json()[name], *value, "{line}");
         }
     }
@@ -112,4 +112,23 @@ async fn the_lines_about_asking_again_send_one_message() {
     };
     assert_eq!(first.body, second.body);
     assert_eq!(second.header("idempotency-replayed"), Some("true"));
+}
+
+#[tokio::test]
+async fn the_lines_about_other_messages_send_one() {
+    let text = section("Other messages");
+    let (_, config) = text.split_once("```toml\n").unwrap();
+    let config = config.split("```").next().unwrap();
+    let server = Server::builder().console().no_key().config(config);
+    let server = server.start().await;
+    let lines = curls(&text);
+    let [(line, written)] = lines.as_slice() else {
+        panic!("one line, not {}", lines.len());
+    };
+    let answer = type_in(&server, line, Some(&body(line)), written).await;
+    answer.expect_status(202);
+    let printed = "Your order 1207 is on its way and arrives tomorrow.";
+    let find = |text: &str| text.contains(printed).then_some(());
+    let found = server.stdout().find("message on standard output", find);
+    found.await.expect("the console shows it");
 }

@@ -78,6 +78,8 @@ pub struct Message {
     pub body: String,
     /// The fake's name for it.
     pub sid: String,
+    /// Where its status callbacks are to go.
+    pub status_callback: Option<String>,
 }
 
 impl Message {

@@ -122,6 +122,13 @@ impl Builder {
             .env("TWILIO_BASE_URL", base_url)
     }
 
+    /// Asks for status callbacks at [`PUBLIC_URL`](crate::PUBLIC_URL), which nobody answers: tests bring
+    /// them themselves.
+    #[must_use]
+    pub fn callbacks(self) -> Self {
+        self.env("COUNTERSIGN_PUBLIC_URL", crate::PUBLIC_URL)
+    }
+
     /// Prints messages to the terminal: no provider is configured.
     #[must_use]
     pub fn console(mut self) -> Self {

@@ -242,6 +242,11 @@ impl FakeTwilio {
         .await
     }
 
+    /// What the next message will be called, for callbacks that overtake the answer to a send.
+    pub fn next_sid(&self) -> String {
+        sid(self.shared.state().messages.len() + 1)
+    }
+
     /// All messages accepted so far.
     pub fn messages(&self) -> Vec<Message> {
         self.shared.state().messages.clone()
@@ -282,6 +287,11 @@ impl FakeTwilio {
             Err(_) => panic!("no {what} within {PATIENCE:?}; {:#?}", self.shared.state()),
         }
     }
+}
+
+/// The fake's name for its `n`th message, from 1.
+fn sid(n: usize) -> String {
+    format!("SM{n:032x}")
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
@@ -381,7 +391,8 @@ async fn answer(
         let message = Message {
             to: request.to().to_owned(),
             body: request.field("Body").unwrap_or_default().to_owned(),
-            sid: format!("SM{:032x}", state.messages.len() + 1),
+            sid: sid(state.messages.len() + 1),
+            status_callback: request.field("StatusCallback").map(str::to_owned),
         };
         state.messages.push(message.clone());
         resource(&message)

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use countersign_store::{Commit, CommitError, Keyring, Section, Store, StoreError};
-use countersign_types::{Entropy, Event, MessageId, Status, UnixMillis};
+use countersign_types::{Event, MessageId, Status, UnixMillis};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -282,7 +282,7 @@ impl Queue {
         self.inner.bell.notify_one();
     }
 
-    /// Accepts a message that no component made: `job` and `event` (whose `message` is filled in)
+    /// Accepts the message `id` that no component made: `job` and `event` (whose `message` is filled in)
     /// are committed with whatever `with` holds (`Commit { instant, ..Commit::default() }` at least),
     /// and the message waits. Returns when that is durable.
     ///
@@ -291,13 +291,12 @@ impl Queue {
     /// See [`AcceptError`].
     pub async fn accept(
         &self,
+        id: MessageId,
         job: &Job,
         mut event: Event,
         mut with: Commit,
-        entropy: &dyn Entropy,
-    ) -> Result<MessageId, AcceptError> {
+    ) -> Result<(), AcceptError> {
         let place = self.reserve(job, with.instant)?;
-        let id = MessageId::new(with.instant, entropy);
         event.message = Some(id);
         with.events.push(rows::event(&event));
         let row = rows::put(&self.inner.keyring, key(JOBS, id), job, None)?;
@@ -308,7 +307,7 @@ impl Queue {
             Err(refused) => return Err(AcceptError::Refused(refused)),
         }
         self.announce(place, id);
-        Ok(id)
+        Ok(())
     }
 
     /// What is known of one message, wherever it is.

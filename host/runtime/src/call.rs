@@ -383,7 +383,7 @@ where
             log,
             dropped_lines,
             blame,
-            queue_full,
+            queue_full: was_full,
             store_error,
             busy: was_busy,
             finished,
@@ -475,9 +475,7 @@ where
                 let text = scrub(cut(&text, limits.log_line_bytes));
                 Err(failed(format!("it answered: {text}"), false))
             }
-            Ended::Trap(_) if queue_full => Err(CallError::QueueFull {
-                retry_after: Duration::from_secs(5),
-            }),
+            Ended::Trap(_) if was_full => Err(queue_full()),
             Ended::Trap(_) if was_busy => Err(busy()),
             Ended::Trap(error) => {
                 let timed_out = error.downcast_ref::<TimeOver>().is_some();
@@ -502,9 +500,15 @@ where
     Err(busy())
 }
 
-fn busy() -> CallError {
+pub(crate) fn busy() -> CallError {
     CallError::Busy {
         retry_after: Duration::from_secs(1),
+    }
+}
+
+pub(crate) fn queue_full() -> CallError {
+    CallError::QueueFull {
+        retry_after: Duration::from_secs(5),
     }
 }
 

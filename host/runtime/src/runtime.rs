@@ -238,6 +238,11 @@ impl Runtime {
         provider.parse_callback(public_url, request).await
     }
 
+    /// Where messages wait.
+    pub fn queue(&self) -> &Queue {
+        &self.host.queue
+    }
+
     pub(crate) fn host(&self) -> &Host {
         &self.host
     }

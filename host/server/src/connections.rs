@@ -233,6 +233,7 @@ mod tests {
             body_time: second,
             body_bytes_max: 1024,
             request_time: 5 * second,
+            callbacks_max: 1,
             idle_time,
             stop_time: 5 * second,
         };

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use countersign_queue::{Queue, QueueConfig};
 use countersign_store::{BackupSummary, Keyring, SledStore, Store};
 use countersign_types::{Clock, Entropy};
 use miette::Diagnostic;
@@ -21,6 +22,8 @@ use tokio::sync::Semaphore;
 
 use crate::doctor::{self, Finding};
 use crate::keys;
+use crate::queue::{self, Page, QueueError, QueueRequest, Replayed, Status};
+use crate::story::Story;
 
 const FILE: &str = "control.sock";
 /// The kernel's `sun_path` has 108 bytes, the last of which is zero.
@@ -69,6 +72,7 @@ struct Envelope<T> {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Request {
     Keys(KeysRequest),
+    Queue(QueueRequest),
     /// Write a backup to the file, an absolute path.
     Backup {
         file: PathBuf,
@@ -96,6 +100,11 @@ pub(crate) enum Answer {
     },
     Keys(Vec<KeyShown>),
     KeyRevoked(KeyShown),
+    Queue(Status),
+    Dead(Page),
+    Letter(Box<Story>),
+    Replayed(Box<Story>),
+    ReplayedSome(Replayed),
     BackedUp(BackupShown),
     Findings(Vec<Finding>),
     Failed {
@@ -153,6 +162,8 @@ pub(crate) struct Office {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    /// The server's; a command opens one where it needs it.
+    pub(crate) queue: Option<Queue>,
 }
 
 impl Office {
@@ -160,6 +171,10 @@ impl Office {
     pub(crate) async fn perform(&self, request: Request) -> Answer {
         match request {
             Request::Keys(request) => self.keys(request).await,
+            Request::Queue(request) => match self.queue(request).await {
+                Ok(answer) => answer,
+                Err(error) => failed(&error),
+            },
             Request::Backup { file } => self.backup(file).await,
             Request::Doctor => {
                 let store: Arc<dyn Store> = self.store.clone();
@@ -188,6 +203,18 @@ impl Office {
         }
     }
 
+    async fn queue(&self, request: QueueRequest) -> Result<Answer, QueueError> {
+        let now = self.clock.now().max(self.store.newest_instant());
+        let queue = match &self.queue {
+            Some(queue) => queue.clone(),
+            None => {
+                let (store, keyring) = (self.store.clone(), self.keyring.clone());
+                Queue::open(store, keyring, QueueConfig::default()).await?
+            }
+        };
+        queue::perform(&queue, request, now).await
+    }
+
     async fn keys(&self, request: KeysRequest) -> Answer {
         // A time before the newest commit would be taken for a stale one.
         let now = self.clock.now().max(self.store.newest_instant());
@@ -210,10 +237,14 @@ impl Office {
                 Answer::KeyRevoked(key.into())
             }),
         };
-        done.unwrap_or_else(|error| Answer::Failed {
-            help: error.help().map(|help| help.to_string()),
-            reason: error.to_string(),
-        })
+        done.unwrap_or_else(|error| failed(&error))
+    }
+}
+
+fn failed(error: &dyn Diagnostic) -> Answer {
+    Answer::Failed {
+        help: error.help().map(|help| help.to_string()),
+        reason: error.to_string(),
     }
 }
 
@@ -399,6 +430,33 @@ mod tests {
             keyring: Arc::new(keyring),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
+            queue: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_queue_can_be_asked_where_no_server_runs() {
+        let (_folder, store) = store();
+        let office = office(store);
+        let ask = async |request| office.perform(Request::Queue(request)).await;
+        let Answer::Queue(status) = ask(QueueRequest::Status).await else {
+            panic!("no status");
+        };
+        assert_eq!((status.depth, status.dead), (0, 0));
+        let page = ask(QueueRequest::Dead { after: None }).await;
+        assert!(matches!(page, Answer::Dead(page) if page.letters.is_empty()));
+        let none = ask(QueueRequest::ReplaySome { after: None }).await;
+        assert!(matches!(none, Answer::ReplayedSome(done) if done.next.is_none()));
+        let unknown = "0".repeat(32);
+        for (id, words) in [(unknown.as_str(), "no dead message"), ("canary", "32 hex")] {
+            let id = id.to_owned();
+            let Answer::Failed { reason, .. } = ask(QueueRequest::Replay { id }).await else {
+                panic!("replayed");
+            };
+            assert!(
+                reason.contains(words) && !reason.contains("canary"),
+                "{reason}"
+            );
         }
     }
 

@@ -166,7 +166,9 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
         clock.clone(),
         config.idempotency,
     );
-    let (api, calls) = Api::new(config.http, gate, Health::of(store.clone()), idempotency);
+    let templates = std::mem::take(&mut config.templates);
+    let health = Health::of(store.clone());
+    let (api, calls) = Api::new(config.http, gate, health, idempotency, templates);
     let (stop, stopped) = watch::channel(false);
     let front = tokio::spawn(connections::serve(
         listener,
@@ -201,6 +203,7 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
         keyring: data.keyring.clone(),
         clock: clock.clone(),
         entropy,
+        queue: Some(runtime.queue().clone()),
     };
     let control = tokio::spawn(control::serve(control::bind(&data_folder)?, office));
     let sweeper = tokio::spawn(sweep(store.clone(), clock));

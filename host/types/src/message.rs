@@ -36,6 +36,27 @@ pub enum NumberKind {
     Unknown,
 }
 
+impl NumberKind {
+    /// Whether messages may be sent to such numbers: not where the receiver pays or earns by the message,
+    /// nor where nobody can read one. The component `otp` has the same rule.
+    pub fn can_receive(self) -> bool {
+        match self {
+            NumberKind::PremiumRate
+            | NumberKind::SharedCost
+            | NumberKind::TollFree
+            | NumberKind::Pager
+            | NumberKind::Uan
+            | NumberKind::Voicemail => false,
+            NumberKind::Mobile
+            | NumberKind::FixedLine
+            | NumberKind::FixedLineOrMobile
+            | NumberKind::Personal
+            | NumberKind::Voip
+            | NumberKind::Unknown => true,
+        }
+    }
+}
+
 /// Who goes first where not all can go at once; the first is the most urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Priority {

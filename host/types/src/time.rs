@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::{Add, Sub};
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -26,6 +27,21 @@ impl UnixMillis {
     /// section 10.2.3), since a client that comes a moment too early is refused again.
     pub fn seconds_since_rounded_up(self, earlier: UnixMillis) -> u64 {
         self.0.saturating_sub(earlier.0).div_ceil(1000)
+    }
+}
+
+/// The text is no time as of RFC 3339, or one before 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoTime;
+
+impl FromStr for UnixMillis {
+    type Err = NoTime;
+
+    /// RFC 3339, with any offset.
+    fn from_str(text: &str) -> Result<UnixMillis, NoTime> {
+        let time: jiff::Timestamp = text.parse().map_err(|_| NoTime)?;
+        let millis = u64::try_from(time.as_millisecond()).map_err(|_| NoTime)?;
+        Ok(UnixMillis(millis))
     }
 }
 
@@ -119,6 +135,17 @@ mod tests {
             UnixMillis(1_769_860_800_999).to_string(),
             "2026-01-31T12:00:00Z"
         );
+    }
+
+    #[test]
+    fn rfc_3339_is_read_with_any_offset() {
+        let noon = Ok(UnixMillis(1_769_860_800_000));
+        for text in ["2026-01-31T12:00:00Z", "2026-01-31T13:00:00.000+01:00"] {
+            assert_eq!(text.parse(), noon, "{text}");
+        }
+        for text in ["", "2026-01-31", "noon", "1969-12-31T23:59:59Z"] {
+            assert_eq!(text.parse::<UnixMillis>(), Err(NoTime), "{text}");
+        }
     }
 
     #[test]

@@ -164,8 +164,10 @@ impl Bench {
             instant: NOW,
             ..Commit::default()
         };
-        let accepted = self.queue.accept(&job, event, commit, &*self.entropy);
-        accepted.await.expect("accepted")
+        let id = MessageId::new(NOW, &*self.entropy);
+        let accepted = self.queue.accept(id, &job, event, commit);
+        accepted.await.expect("accepted");
+        id
     }
 
     /// The next job.

@@ -193,12 +193,9 @@ async fn a_new_message_is_accepted_with_its_event_and_what_belongs_to_it() {
         ..Commit::default()
     };
     let job = job();
-    let accept = |reads| {
-        bench
-            .queue
-            .accept(&job, event(), with(reads), &bench.entropy)
-    };
-    let id = accept(Vec::new()).await.expect("accepted");
+    let id = MessageId::new(NOW, &bench.entropy);
+    let accept = |id, reads| bench.queue.accept(id, &job, event(), with(reads));
+    accept(id, Vec::new()).await.expect("accepted");
     assert_eq!(bench.status(id).await, Status::Queued);
     assert_eq!(bench.kinds().await, ["message.accepted"]);
     let stale = Read {
@@ -206,7 +203,8 @@ async fn a_new_message_is_accepted_with_its_event_and_what_belongs_to_it() {
         version: None,
         until: None,
     };
-    let refused = accept(vec![stale]).await;
+    let other = MessageId::new(NOW, &bench.entropy);
+    let refused = accept(other, vec![stale]).await;
     assert!(matches!(
         refused,
         Err(crate::AcceptError::Refused(CommitError::Stale))

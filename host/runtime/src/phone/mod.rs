@@ -8,19 +8,25 @@ mod table;
 pub(crate) use table::load as load_table;
 
 /// Why a text is no telephone number that a message can be sent to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PhoneError {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PhoneError {
     /// Empty, too much text, or no number at all.
+    #[error("it is no telephone number")]
     NotANumber,
     /// No leading `+` and no default region.
+    #[error("it has no country code, for example +1")]
     NoCountry,
     /// Too few digits.
+    #[error("it is too short")]
     TooShort,
     /// Too many digits.
+    #[error("it is too long")]
     TooLong,
     /// Right in form, but no such number can exist.
+    #[error("no such number can exist")]
     Invalid,
     /// It has an extension.
+    #[error("it has an extension")]
     Extension,
 }
 

@@ -37,6 +37,11 @@ impl Answer {
         Answer::new(StatusCode::OK, body)
     }
 
+    /// 202: it will be done.
+    pub(super) fn accepted(body: &impl Serialize) -> Answer {
+        Answer::new(StatusCode::ACCEPTED, body)
+    }
+
     /// A verdict that is a no: 400, with `Retry-After` where waiting helps.
     pub(super) fn refusal(
         body: &impl Serialize,

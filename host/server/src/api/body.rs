@@ -1,4 +1,4 @@
-//! Request bodies: their type, their size, the time they may take, and the fields in them.
+//! Request bodies: their type, their size and the time they may take.
 
 use std::time::Duration;
 
@@ -10,9 +10,8 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
-use serde_json::{Map, Value};
 
-use super::problem::{Kind, Problem, Refused};
+use super::problem::{Kind, Problem};
 
 /// How much of a body that is refused is read and thrown away, so that a client that is still
 /// writing gets to read the answer in place of a reset connection.
@@ -146,129 +145,6 @@ pub(crate) async fn refuse(parts: &Parts, body: Body, problem: Problem) -> Respo
     problem.into_response()
 }
 
-/// The fields of a JSON object.
-#[derive(Debug)]
-pub(crate) struct Fields(Map<String, Value>);
-
-impl Fields {
-    /// Reads the object that a body is.
-    ///
-    /// # Errors
-    ///
-    /// Where it is no JSON object.
-    pub(crate) fn parse(body: &[u8]) -> Result<Fields, Refused> {
-        if body.trim_ascii().is_empty() {
-            return Err(Refused::body("The body is empty; it must be a JSON object"));
-        }
-        let invalid = |error: &serde_json::Error| {
-            Refused::body(format!(
-                "The body is not valid JSON (line {}, column {})",
-                error.line(),
-                error.column()
-            ))
-        };
-        let error = match serde_json::from_slice(body) {
-            Ok(Unique(fields)) => return Ok(Fields(fields)),
-            Err(error) => error,
-        };
-        match serde_json::from_slice(body) {
-            Ok(Value::Object(_)) => Err(Refused::body("A field of the object comes twice")),
-            Ok(other) => Err(Refused::body(format!(
-                "The body must be a JSON object, not {}",
-                kind(&other)
-            ))),
-            Err(_) => Err(invalid(&error)),
-        }
-    }
-
-    /// The text of a field that must be there: 1 to `bytes_max` bytes, no control characters.
-    ///
-    /// # Errors
-    ///
-    /// Names the field and what it must be.
-    pub(crate) fn text(&mut self, name: &str, bytes_max: usize) -> Result<String, Refused> {
-        self.optional_text(name, bytes_max)?.ok_or_else(|| {
-            Refused::field(name, format!("`{name}` is missing; it must be a string"))
-        })
-    }
-
-    /// As [`text`](Fields::text), for a field that may be left out or `null`.
-    ///
-    /// # Errors
-    ///
-    /// Names the field and what it must be.
-    pub(crate) fn optional_text(
-        &mut self,
-        name: &str,
-        bytes_max: usize,
-    ) -> Result<Option<String>, Refused> {
-        let text = match self.0.remove(name) {
-            None | Some(Value::Null) => return Ok(None),
-            Some(Value::String(text)) => text,
-            Some(other) => {
-                let error = format!("`{name}` must be a string, not {}", kind(&other));
-                return Err(Refused::field(name, error));
-            }
-        };
-        if text.is_empty() {
-            return Err(Refused::field(name, format!("`{name}` must not be empty")));
-        }
-        if text.len() > bytes_max {
-            let error = format!("`{name}` must have at most {bytes_max} bytes");
-            return Err(Refused::field(name, error));
-        }
-        if text.contains(char::is_control) {
-            let error = format!("`{name}` must not contain control characters");
-            return Err(Refused::field(name, error));
-        }
-        Ok(Some(text))
-    }
-}
-
-/// An object in which no field comes twice: two readers of one body might otherwise each believe
-/// another one (RFC 8259 section 4).
-struct Unique(Map<String, Value>);
-
-impl<'de> serde::Deserialize<'de> for Unique {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Unique, D::Error> {
-        struct Visitor;
-
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Unique;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(
-                self,
-                mut access: A,
-            ) -> Result<Unique, A::Error> {
-                let mut fields = Map::new();
-                while let Some((name, value)) = access.next_entry()? {
-                    if fields.insert(name, value).is_some() {
-                        return Err(serde::de::Error::custom("a field comes twice"));
-                    }
-                }
-                Ok(Unique(fields))
-            }
-        }
-
-        deserializer.deserialize_map(Visitor)
-    }
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,61 +175,6 @@ mod tests {
         check_type("text/json", false, false);
         check_type("application/x-www-form-urlencoded", false, false);
         assert!(check_json(&HeaderMap::new(), Strictness::Usual).is_err());
-    }
-
-    #[track_caller]
-    fn check_body(body: &str, want: &str) {
-        let refused = Fields::parse(body.as_bytes()).expect_err(body);
-        assert_eq!(refused, Refused::body(want), "{body}");
-    }
-
-    #[test]
-    fn a_body_that_cannot_be_read_is_told_so_without_quoting_it() {
-        check_body("", "The body is empty; it must be a JSON object");
-        check_body(" \n", "The body is empty; it must be a JSON object");
-        check_body("{\"a\":", "The body is not valid JSON (line 1, column 5)");
-        check_body("hunter2", "The body is not valid JSON (line 1, column 1)");
-        check_body("[1]", "The body must be a JSON object, not an array");
-        check_body("null", "The body must be a JSON object, not null");
-        let deep = "[".repeat(10_000);
-        assert!(Fields::parse(deep.as_bytes()).is_err());
-        assert!(Fields::parse(&[b'{', b'"', 0xff, b'"', b':', b'1', b'}']).is_err());
-    }
-
-    #[track_caller]
-    fn check_field(value: &str, want: Result<&str, &str>) {
-        let body = format!("{{\"code\":{value}}}");
-        let text = Fields::parse(body.as_bytes()).and_then(|mut fields| fields.text("code", 64));
-        let want = want
-            .map(str::to_owned)
-            .map_err(|error| Refused::field("code", error));
-        assert_eq!(text, want, "{value}");
-    }
-
-    #[test]
-    fn a_field_of_the_wrong_type_is_named_with_the_type_it_must_have() {
-        check_field("\"123456\"", Ok("123456"));
-        check_field("123456", Err("`code` must be a string, not a number"));
-        check_field("true", Err("`code` must be a string, not a boolean"));
-        check_field("{}", Err("`code` must be a string, not an object"));
-        check_field("[\"1\"]", Err("`code` must be a string, not an array"));
-        check_field("null", Err("`code` is missing; it must be a string"));
-        check_field("\"\"", Err("`code` must not be empty"));
-        check_field(
-            "\"1\\u00002\"",
-            Err("`code` must not contain control characters"),
-        );
-        check_field(
-            "\"1\\n\"",
-            Err("`code` must not contain control characters"),
-        );
-    }
-
-    #[test]
-    fn a_field_is_taken_at_its_bound_and_refused_one_past_it() {
-        let of = |bytes: usize| format!("\"{}\"", "x".repeat(bytes));
-        check_field(&of(64), Ok(&"x".repeat(64)));
-        check_field(&of(65), Err("`code` must have at most 64 bytes"));
     }
 
     #[tokio::test]

@@ -1,16 +1,24 @@
 //! The HTTP API: routes, who may use them, and what they answer.
 //!
-//! `gate` decides who may ask, `idempotency` whether it was asked before, `body` reads what is sent, `otp`
-//! is the seed's routes, `health` is for load balancers, `answer` and `problem` alone know statuses.
+//! `gate` decides who may ask, `idempotency` whether it was asked before, `body` and `fields` read what is sent. `otp`
+//! is the seed's routes, `messages` those of other messages, `webhooks` what providers call, `queue` what
+//! administrators see, `health` is for load balancers. `answer` and `problem` alone know statuses, and `causes`
+//! which error has which.
 
+mod admitted;
 mod answer;
 mod body;
+mod causes;
 mod client_address;
+mod fields;
 mod gate;
 mod health;
 mod idempotency;
+mod messages;
 mod otp;
 mod problem;
+mod queue;
+mod webhooks;
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -23,13 +31,13 @@ use axum::http::{HeaderValue, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tower_http::catch_panic::CatchPanicLayer;
 
 // The runtime's door for this folder.
 pub(crate) use countersign_runtime::{
-    CallContext, CallError, Caller, Once, Refusal, Runtime, SendRequest, SendVerdict,
-    VerifyRequest, VerifyVerdict,
+    CallContext, CallError, CallbackError, CallbackRequest, Caller, MessageRequest, Once,
+    PhoneError, Refusal, Runtime, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict,
 };
 use countersign_types::UnixMillis;
 
@@ -37,7 +45,7 @@ pub(crate) use gate::{Gate, Mode, NeedsKey, Situation};
 pub(crate) use health::Health;
 pub(crate) use idempotency::Idempotency;
 
-use crate::config::Http;
+use crate::config::{Http, Template};
 use answer::Answer;
 use idempotency::Claim;
 use problem::{Kind, Problem};
@@ -48,6 +56,9 @@ pub(crate) struct Api {
     pub(crate) gate: Gate,
     pub(crate) health: Health,
     idempotency: Arc<Idempotency>,
+    templates: Vec<Template>,
+    /// Places of callbacks.
+    callbacks: Arc<Semaphore>,
     /// Empty while the components are compiled.
     runtime: OnceLock<Runtime>,
     /// A clone is held by every call that is still running.
@@ -72,6 +83,7 @@ impl Api {
         gate: Gate,
         health: Health,
         idempotency: Arc<Idempotency>,
+        templates: Vec<Template>,
     ) -> (Arc<Api>, Calls) {
         let (running, ended) = mpsc::channel(1);
         let api = Api {
@@ -79,6 +91,8 @@ impl Api {
             gate,
             health,
             idempotency,
+            templates,
+            callbacks: Arc::new(Semaphore::new(http.callbacks_max)),
             runtime: OnceLock::new(),
             running,
         };
@@ -153,6 +167,16 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/api/otp/send", post(otp::send))
         .route("/api/otp/verify", post(otp::verify))
+        .route("/api/messages", post(messages::send))
+        .route("/api/messages/{id}", get(messages::story))
+        .route(
+            "/webhooks/{provider}",
+            get(webhooks::receive).post(webhooks::receive),
+        )
+        .route("/admin/queue", get(queue::status))
+        .route("/admin/queue/dead", get(queue::dead))
+        .route("/admin/queue/dead/{id}", get(queue::letter))
+        .route("/admin/queue/dead/{id}/replay", post(queue::replay))
         .route_layer(from_fn_with_state(api.clone(), idempotency::claim))
         .fallback(not_found)
         .layer(from_fn_with_state(api.clone(), admit))

@@ -7,30 +7,23 @@ use axum::response::{IntoResponse, Response};
 use countersign_types::UnixMillis;
 use serde_json::json;
 
+use super::admitted::Admitted;
 use super::answer::Answer;
-use super::body::{self, Fields, Strictness};
-use super::idempotency::Claim;
+use super::fields::{Fields, PHONE_BYTES_MAX, locale};
 use super::problem::{Problem, Refused};
-use super::{
-    Api, CallContext, Caller, Refusal, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict,
-    client_address,
-};
+use super::{Api, Refusal, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict};
 
-/// The namespace whose settings and limits apply to the seed's routes.
-const SERVICE: &str = "default";
-const PHONE_BYTES_MAX: usize = 64;
 const CODE_BYTES_MAX: usize = 64;
 const PURPOSE_BYTES_MAX: usize = 64;
-/// The longest language tag that must be supported (RFC 5646, 4.4.1).
-const LOCALE_BYTES_MAX: usize = 35;
-
-/// A request that has been let in, with its idempotency key where it has one.
-type Admitted = (CallContext, Option<Claim>, Fields);
 
 pub(super) async fn send(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let (context, claim, fields) = match admit(&api, request).await {
+    let Admitted {
+        context,
+        claim,
+        fields,
+    } = match Admitted::read(&api, request).await {
         Ok(admitted) => admitted,
-        Err(response) => return response,
+        Err(denied) => return denied.into_response(),
     };
     let request = match parse_send(fields) {
         Ok(request) => request,
@@ -44,9 +37,13 @@ pub(super) async fn send(State(api): State<Arc<Api>>, request: Request) -> Respo
 }
 
 pub(super) async fn verify(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let (context, claim, fields) = match admit(&api, request).await {
+    let Admitted {
+        context,
+        claim,
+        fields,
+    } = match Admitted::read(&api, request).await {
         Ok(admitted) => admitted,
-        Err(response) => return response,
+        Err(denied) => return denied.into_response(),
     };
     let request = match parse_verify(fields) {
         Ok(request) => request,
@@ -57,38 +54,6 @@ pub(super) async fn verify(State(api): State<Arc<Api>>, request: Request) -> Res
     };
     let call = async move |once| runtime.otp_verify(&context, request, once).await;
     api.answer(claim, answer_verify, call).await
-}
-
-/// Everything that is the same for both: who asks, from where, and a body that is a JSON object.
-async fn admit(api: &Api, request: Request) -> Result<Admitted, Response> {
-    let (mut parts, body) = request.into_parts();
-    // Put there by the gate, and by nobody else: a route that it does not guard cannot be served.
-    let Some(caller) = parts.extensions.remove::<Caller>() else {
-        tracing::error!("a request came past the gate");
-        return Err(Problem::internal().into_response());
-    };
-    let claim = parts.extensions.remove::<Claim>();
-    if let Err(problem) = body::check_json(&parts.headers, Strictness::Usual) {
-        return Err(body::refuse(&parts, body, problem).await);
-    }
-    let client_address = client_address::of(&parts.headers);
-    let limits = &api.http;
-    let bytes = body::read(
-        &parts.headers,
-        body,
-        limits.body_bytes_max,
-        limits.body_time,
-    )
-    .await;
-    let bytes = bytes.map_err(IntoResponse::into_response)?;
-    let client_address = client_address.map_err(IntoResponse::into_response)?;
-    let fields = Fields::parse(&bytes).map_err(IntoResponse::into_response)?;
-    let context = CallContext {
-        service: SERVICE.to_owned(),
-        caller,
-        client_address,
-    };
-    Ok((context, claim, fields))
 }
 
 fn parse_send(mut fields: Fields) -> Result<SendRequest, Refused> {
@@ -105,21 +70,6 @@ fn parse_verify(mut fields: Fields) -> Result<VerifyRequest, Refused> {
         code: fields.text("code", CODE_BYTES_MAX)?,
         purpose: fields.optional_text("purpose", PURPOSE_BYTES_MAX)?,
     })
-}
-
-fn locale(fields: &mut Fields) -> Result<Option<String>, Refused> {
-    let locale = fields.optional_text("locale", LOCALE_BYTES_MAX)?;
-    let is_tag = |text: &String| {
-        text.bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    match locale {
-        Some(text) if !is_tag(&text) => Err(Refused::field(
-            "locale",
-            "`locale` must be a language tag, such as en or pt-BR",
-        )),
-        locale => Ok(locale),
-    }
 }
 
 fn answer_send(verdict: &SendVerdict, now: UnixMillis) -> Answer {

@@ -10,16 +10,14 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use countersign_store::StoreError;
 use countersign_types::UnixMillis;
 use serde::Serialize;
 
-use super::CallError;
 use super::answer::Answer;
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// For troubles that pass by themselves within moments.
-const SOON: Duration = Duration::from_secs(1);
+pub(super) const SOON: Duration = Duration::from_secs(1);
 
 /// Everything that ends a request before or beside a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +37,10 @@ pub(crate) enum Kind {
     InFlight,
     AlreadyDone,
     TooManyKeys,
+    NoSuchMessage,
+    CodeOver,
+    UnsignedCallback,
+    TooManyCallbacks,
     Internal,
     Starting,
     Busy,
@@ -54,19 +56,22 @@ impl Kind {
         match self {
             Kind::BadRequest | Kind::IdempotencyKey => StatusCode::BAD_REQUEST,
             Kind::Unauthorized | Kind::WrongToken => StatusCode::UNAUTHORIZED,
-            Kind::AdminOff | Kind::HostNotLoopback => StatusCode::FORBIDDEN,
-            Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::AdminOff | Kind::HostNotLoopback | Kind::UnsignedCallback => {
+                StatusCode::FORBIDDEN
+            }
+            Kind::NotFound | Kind::NoSuchMessage => StatusCode::NOT_FOUND,
             Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Kind::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Kind::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Kind::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Kind::InFlight | Kind::AlreadyDone => StatusCode::CONFLICT,
+            Kind::InFlight | Kind::AlreadyDone | Kind::CodeOver => StatusCode::CONFLICT,
             Kind::TooManyKeys => StatusCode::TOO_MANY_REQUESTS,
             Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Kind::Starting
             | Kind::Busy
             | Kind::QueueFull
+            | Kind::TooManyCallbacks
             | Kind::ComponentTimeout
             | Kind::StoreFull
             | Kind::StoreFailed
@@ -92,6 +97,10 @@ impl Kind {
             Kind::InFlight => "in-flight",
             Kind::AlreadyDone => "already-done",
             Kind::TooManyKeys => "too-many-keys",
+            Kind::NoSuchMessage => "no-such-message",
+            Kind::CodeOver => "code-over",
+            Kind::UnsignedCallback => "unsigned-callback",
+            Kind::TooManyCallbacks => "too-many-callbacks",
             Kind::Internal => "internal",
             Kind::Starting => "starting",
             Kind::Busy => "busy",
@@ -120,6 +129,10 @@ impl Kind {
             Kind::InFlight => "The same request is still being answered",
             Kind::AlreadyDone => "The request was carried out before",
             Kind::TooManyKeys => "Too many idempotency keys",
+            Kind::NoSuchMessage => "There is no such message",
+            Kind::CodeOver => "The message's code is over",
+            Kind::UnsignedCallback => "The callback is not signed",
+            Kind::TooManyCallbacks => "Too many callbacks at once",
             Kind::Internal => "The server failed at this request",
             Kind::Starting => "The server is starting",
             Kind::Busy => "Too many calls are waiting",
@@ -137,6 +150,8 @@ impl Kind {
 pub(crate) struct Problem {
     kind: Kind,
     detail: String,
+    /// The field of the request's body that is to blame.
+    field: Option<String>,
     retry_after: Option<Duration>,
 }
 
@@ -146,6 +161,8 @@ struct Details<'a> {
     title: &'static str,
     status: u16,
     detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
 }
 
 impl Problem {
@@ -154,11 +171,12 @@ impl Problem {
         Problem {
             kind,
             detail: detail.into(),
+            field: None,
             retry_after: None,
         }
     }
 
-    fn after(self, retry_after: Duration) -> Problem {
+    pub(super) fn after(self, retry_after: Duration) -> Problem {
         Problem {
             retry_after: Some(retry_after),
             ..self
@@ -183,6 +201,18 @@ impl Problem {
     /// Something panicked.
     pub(crate) fn internal() -> Problem {
         Problem::new(Kind::Internal, "The server's log says more.")
+    }
+
+    /// Nobody has accepted a message of that name, or it is no longer kept.
+    pub(super) fn no_such_message() -> Problem {
+        let detail = "Its id is not known; messages are kept for 30 days after their end.";
+        Problem::new(Kind::NoSuchMessage, detail)
+    }
+
+    /// Callbacks have places of their own, and all are taken.
+    pub(super) fn too_many_callbacks(retry_after: Duration) -> Problem {
+        let detail = "Send it again; nothing was changed.";
+        Problem::new(Kind::TooManyCallbacks, detail).after(retry_after)
     }
 
     /// `Idempotency-Key` is not one key.
@@ -219,56 +249,17 @@ impl Problem {
         .after(SOON)
     }
 
+    /// A refusal as it is told on every route but the seed's.
+    pub(super) fn of_field(refused: Refused) -> Problem {
+        Problem {
+            field: refused.field,
+            ..Problem::new(Kind::BadRequest, refused.error)
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn kind(&self) -> Kind {
         self.kind
-    }
-}
-
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Problem {
-        tracing::error!(%error, "a request met a store that does not answer");
-        let detail = "Nothing can be read or written now; see /readyz.";
-        Problem::new(Kind::StoreFailed, detail).after(SOON)
-    }
-}
-
-impl From<CallError> for Problem {
-    fn from(error: CallError) -> Problem {
-        match error {
-            CallError::Busy { retry_after } => Problem::new(
-                Kind::Busy,
-                "Too many calls wait for the same number; try again.",
-            )
-            .after(retry_after),
-            CallError::QueueFull { retry_after } => Problem::new(
-                Kind::QueueFull,
-                "A code sent now would not arrive in time; try again.",
-            )
-            .after(retry_after),
-            CallError::StoreFull { retry_after } => Problem::new(
-                Kind::StoreFull,
-                "Nothing was sent and no code was made; try again.",
-            )
-            .after(retry_after),
-            // The runtime has logged it, with the component's name and the reason.
-            CallError::Component { timed_out, .. } => {
-                if timed_out {
-                    let detail = "Nothing was changed but the count of a try; try again.";
-                    Problem::new(Kind::ComponentTimeout, detail).after(SOON)
-                } else {
-                    Problem::internal()
-                }
-            }
-            // Somebody else has made it happen meanwhile, and what that was could not be found.
-            CallError::Happened => Problem::in_flight(),
-            CallError::TooManyOnce { retry_after } => Problem::new(
-                Kind::TooManyKeys,
-                "This caller has used as many keys in 24 hours as `idempotency.keys-per-day` allows.",
-            )
-            .after(retry_after),
-            CallError::Store(error) => error.into(),
-        }
     }
 }
 
@@ -280,6 +271,7 @@ impl IntoResponse for Problem {
             title: self.kind.title(),
             status: status.as_u16(),
             detail: &self.detail,
+            field: self.field.as_deref(),
         };
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, MEDIA_TYPE);
@@ -374,44 +366,6 @@ mod tests {
             "detail": "No.",
         });
         assert_eq!(body(response).await, want);
-    }
-
-    #[track_caller]
-    fn check_call(error: CallError, status: u16, retry_after: Option<&str>) {
-        let response = Problem::from(error).into_response();
-        assert_eq!(response.status(), status);
-        let header = response.headers().get(RETRY_AFTER);
-        assert_eq!(
-            header.map(|value| value.to_str().expect("text")),
-            retry_after
-        );
-    }
-
-    #[test]
-    fn our_own_trouble_is_503_and_a_components_bug_is_500() {
-        let component = |timed_out| CallError::Component {
-            component: "otp".to_owned(),
-            reason: "unreachable".to_owned(),
-            timed_out,
-        };
-        let retry_after = Duration::from_millis(1_001);
-        check_call(CallError::Busy { retry_after }, 503, Some("2"));
-        check_call(CallError::QueueFull { retry_after }, 503, Some("2"));
-        check_call(CallError::StoreFull { retry_after }, 503, Some("2"));
-        check_call(component(true), 503, Some("1"));
-        check_call(component(false), 500, None);
-        check_call(CallError::Store(StoreError::Closed), 503, Some("1"));
-    }
-
-    #[tokio::test]
-    async fn a_components_words_do_not_reach_the_client() {
-        let error = CallError::Component {
-            component: "otp".to_owned(),
-            reason: "canary".to_owned(),
-            timed_out: false,
-        };
-        let text = body(Problem::from(error).into_response()).await.to_string();
-        assert!(!text.contains("canary") && !text.contains("otp"), "{text}");
     }
 
     #[test]

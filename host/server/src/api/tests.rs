@@ -22,7 +22,8 @@ fn api(folder: &tempfile::TempDir, store: Arc<dyn Store>, gate: Gate) -> (Arc<Ap
     let config = config();
     let keyring = keyring(folder.path());
     let idempotency = Idempotency::new(store, keyring, Arc::new(SystemClock), config.idempotency);
-    Api::new(config.http, gate, Health::default(), idempotency)
+    let templates = config.templates;
+    Api::new(config.http, gate, Health::default(), idempotency, templates)
 }
 
 struct Server {

@@ -1,19 +1,14 @@
-//! `countersign keys`: through the control socket where a server holds the store, else in the store
-//! itself.
+//! `countersign keys`: making, listing and revoking API keys.
 
 use std::io::Write;
-use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use countersign_store::OpenError;
-use countersign_types::{SystemClock, SystemEntropy};
-use miette::Diagnostic;
 use serde_json::json;
 
-use super::{Failure, Held, Place, reach};
-use crate::config::{Environment, Folders, Merged};
-use crate::control::{Answer, ControlError, KeyShown, KeysRequest, Office, Request};
-use crate::data::{Data, DataError};
+use super::ask::{ask, print};
+use super::{Failure, Place};
+use crate::config::{Environment, Merged};
+use crate::control::{Answer, KeyShown, KeysRequest, Request};
 
 /// Make, list and revoke API keys.
 #[derive(Debug, Args)]
@@ -48,30 +43,6 @@ enum Action {
     },
 }
 
-/// Why a command about keys failed.
-#[derive(Debug, thiserror::Error, Diagnostic)]
-enum KeysError {
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Control(#[from] ControlError),
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Data(#[from] DataError),
-    #[error("{reason}")]
-    #[diagnostic(code(countersign::keys::failed))]
-    Failed {
-        reason: String,
-        #[help]
-        help: Option<String>,
-    },
-    #[error("cannot write the answer")]
-    #[diagnostic(code(countersign::keys::output))]
-    Output(#[source] std::io::Error),
-    #[error("the operating system refuses what the command needs")]
-    #[diagnostic(code(countersign::keys::system))]
-    System(#[source] std::io::Error),
-}
-
 impl Keys {
     /// Does it and prints the answer.
     pub(super) fn run(self, environment: &Environment) -> Result<(), Failure> {
@@ -87,7 +58,12 @@ impl Keys {
         };
         let folders = merged.folders();
         let creates = matches!(request, KeysRequest::Create { .. });
-        ask(&folders, Request::Keys(request)).and_then(|answer| print(answer, self.json))?;
+        let answer = ask(&folders, Request::Keys(request))?;
+        print(&if self.json {
+            as_json_line(&answer)
+        } else {
+            for_people(&answer)
+        })?;
         if creates && !self.json {
             // So that a key of the wrong folder is noticed at once. Nobody reading it is no failure.
             let folder = std::path::absolute(&folders.data).unwrap_or(folders.data);
@@ -101,69 +77,13 @@ impl Keys {
     }
 }
 
-fn ask(folders: &Folders, request: Request) -> Result<Answer, KeysError> {
-    let creates = matches!(request, Request::Keys(KeysRequest::Create { .. }));
-    let open = || {
-        // Looking for keys in a folder that is not there must not make one.
-        if !creates && !folders.data.join("store").exists() {
-            return Err(KeysError::Failed {
-                reason: format!("there is no data in `{}`", folders.data.display()),
-                help: Some("name the server's data folder with --data or --config".to_owned()),
-            });
-        }
-        Ok(Data::open(folders, &SystemEntropy)?)
-    };
-    let in_use = |error: &KeysError| {
-        matches!(
-            error,
-            KeysError::Data(DataError::Store(OpenError::InUse { .. }))
-        )
-    };
-    match reach(folders, &request, open, in_use)? {
-        Held::ByServer(answer) => Ok(answer),
-        Held::Here(data) => perform(data, request),
-    }
-}
-
-fn perform(data: Data, request: Request) -> Result<Answer, KeysError> {
-    if data.keyring.created() {
-        // Said once, by whoever makes them. Nobody reading it is no reason to fail.
-        let _ = writeln!(
-            std::io::stderr().lock(),
-            "made the host's secret keys; keep a copy apart from the data: losing them loses all live codes and enrolments"
-        );
-    }
-    let office = Office {
-        store: data.store,
-        keyring: data.keyring,
-        clock: Arc::new(SystemClock),
-        entropy: Arc::new(SystemEntropy),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(KeysError::System)?;
-    Ok(runtime.block_on(office.perform(request)))
-}
-
-fn print(answer: Answer, as_json: bool) -> Result<(), KeysError> {
-    let text = match answer {
-        Answer::Failed { reason, help } => return Err(KeysError::Failed { reason, help }),
-        answer if as_json => as_json_line(&answer),
-        answer => for_people(&answer),
-    };
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(KeysError::Output)
-}
-
 fn as_json_line(answer: &Answer) -> String {
     let value = match answer {
         Answer::KeyCreated { id, key } => json!({"id": id, "key": key}),
         Answer::Keys(keys) => json!({"keys": keys}),
         Answer::KeyRevoked(key) => json!(key),
-        Answer::BackedUp(_) | Answer::Findings(_) | Answer::Failed { .. } => json!({}),
+        // Answers to what is not asked here.
+        other => json!(other),
     };
     format!("{value}\n")
 }
@@ -180,7 +100,8 @@ fn for_people(answer: &Answer) -> String {
             [head].into_iter().chain(lines).collect()
         }
         Answer::KeyRevoked(key) => format!("The key {} is revoked.\n", key.id),
-        Answer::BackedUp(_) | Answer::Findings(_) | Answer::Failed { .. } => String::new(),
+        // Answers to what is not asked here.
+        other => format!("{}\n", json!(other)),
     }
 }
 
@@ -194,6 +115,9 @@ fn line(key: &KeyShown) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Folders;
+    use crate::data::Data;
+    use countersign_types::SystemEntropy;
 
     fn folders(root: &std::path::Path) -> Folders {
         Folders {

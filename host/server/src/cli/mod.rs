@@ -1,10 +1,12 @@
 //! The command line. What it prints for people and as JSON goes to standard output, errors and logs
 //! to standard error. It ends with 0 when all is well, 1 on failure, 2 when it was not understood.
 
+mod ask;
 mod backup;
 mod doctor;
 mod keyring;
 mod keys;
+mod queue;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -46,6 +48,8 @@ enum Command {
     Serve(ServeFlags),
     /// Make, list and revoke API keys.
     Keys(keys::Keys),
+    /// Look at the queue, and replay messages that no provider could take.
+    Queue(queue::Queue),
     /// Rotate the host's secret keys.
     Keyring(keyring::KeyringCommand),
     /// Look for what is wrong with the configuration, the data, the keys and the machine.
@@ -151,6 +155,7 @@ pub fn main() -> ExitCode {
         None => run_serve(cli.serve.into(), environment),
         Some(Command::Serve(flags)) => run_serve(flags.into(), environment),
         Some(Command::Keys(command)) => command.run(&environment),
+        Some(Command::Queue(command)) => command.run(&environment),
         Some(Command::Keyring(command)) => command.run(&environment),
         Some(Command::Doctor(command)) => command.run(&environment),
         Some(Command::Backup(command)) => command.run(&environment),
@@ -254,8 +259,25 @@ mod tests {
             "countersign keys",
             "countersign keys revoke",
             "countersign --data d keys list",
+            "countersign queue replay",
+            "countersign queue replay x --all",
         ] {
             assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_queue_is_looked_at_and_replayed() {
+        for line in [
+            "countersign queue",
+            "countersign queue --json",
+            "countersign queue status --data d",
+            "countersign queue dead --json",
+            "countersign queue dead x --config c.toml",
+            "countersign queue replay x",
+            "countersign queue replay --all --json",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
         }
     }
 

@@ -168,6 +168,8 @@ pub(super) fn http(merged: &Merged) -> Result<Http, ConfigError> {
             1_024..=16_777_216,
         )?,
         request_time: seconds("http.request-seconds", http.request_seconds)?,
+        // Each may hold a body of 1 MiB.
+        callbacks_max: size("http.callbacks-max", http.callbacks_max, 1..=10_000)?,
         idle_time: seconds("http.idle-seconds", http.idle_seconds)?,
         stop_time: seconds("http.stop-seconds", http.stop_seconds)?,
     })

@@ -8,6 +8,7 @@ mod environment;
 mod provider;
 mod public_url;
 mod settings;
+mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ pub(crate) use environment::Environment;
 pub(crate) use provider::{BUILT_IN_CONSOLE, BUILT_IN_TWILIO, ComponentSource, Provider, Route};
 pub(crate) use public_url::PublicUrl;
 pub(crate) use settings::Limits;
+pub(crate) use template::{MessageKind, Template};
 
 use crate::telemetry;
 use settings::{Kind, Settings, VALUES, variable};
@@ -96,6 +98,9 @@ pub(crate) enum ConfigError {
         #[help]
         help: Option<String>,
     },
+    #[error("the template `{name}` {reason}")]
+    #[diagnostic(code(countersign::config::template))]
+    Template { name: String, reason: String },
     #[error("the route {number} {reason}")]
     #[diagnostic(code(countersign::config::route))]
     Route { number: usize, reason: String },
@@ -240,6 +245,7 @@ pub(crate) struct Http {
     pub(crate) body_time: Duration,
     pub(crate) body_bytes_max: usize,
     pub(crate) request_time: Duration,
+    pub(crate) callbacks_max: usize,
     pub(crate) idle_time: Duration,
     pub(crate) stop_time: Duration,
 }
@@ -279,6 +285,7 @@ pub(crate) struct Config {
     pub(crate) idempotency: IdempotencyLimits,
     pub(crate) providers: Vec<Provider>,
     pub(crate) routes: Vec<Route>,
+    pub(crate) templates: Vec<Template>,
     /// What is allowed and probably not meant.
     pub(crate) warnings: Vec<String>,
 }
@@ -352,6 +359,7 @@ impl Config {
             idempotency: bounds::idempotency(merged)?,
             providers,
             routes,
+            templates: template::read(&settings.template)?,
             warnings,
         })
     }

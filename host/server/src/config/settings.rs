@@ -38,6 +38,7 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) provider: Vec<Provider>,
     pub(crate) route: Vec<Route>,
+    pub(crate) template: Vec<Template>,
 }
 
 impl Default for Settings {
@@ -59,6 +60,7 @@ impl Default for Settings {
             limits: Limits::default(),
             provider: Vec::new(),
             route: Vec::new(),
+            template: Vec::new(),
         }
     }
 }
@@ -154,6 +156,8 @@ pub(crate) struct Http {
     pub(crate) body_bytes_max: u64,
     /// How long a request may take altogether.
     pub(crate) request_seconds: u64,
+    /// Callbacks of providers that are worked on at once; further ones are told to come again.
+    pub(crate) callbacks_max: u64,
     /// How long a connection may be without a request.
     pub(crate) idle_seconds: u64,
     /// How long a stop waits for requests that have begun.
@@ -169,6 +173,7 @@ impl Default for Http {
             body_seconds: 10,
             body_bytes_max: 64 * 1024,
             request_seconds: 30,
+            callbacks_max: 128,
             idle_seconds: 60,
             stop_seconds: 30,
         }
@@ -302,6 +307,18 @@ pub(crate) struct Route {
     pub(crate) providers: Vec<String>,
 }
 
+/// A `[[template]]` entry: a text that `POST /api/messages` may send.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Template {
+    /// How requests call it.
+    pub(crate) name: String,
+    /// With placeholders in braces.
+    pub(crate) text: String,
+    /// What its messages are for, where a request says nothing.
+    pub(crate) kind: Option<String>,
+}
+
 /// Text, a number, or yes or no; handed on as text.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
@@ -409,6 +426,7 @@ pub(crate) const VALUES: &[(&str, Kind)] = &[
     ("http.body-seconds", Kind::Whole),
     ("http.body-bytes-max", Kind::Whole),
     ("http.request-seconds", Kind::Whole),
+    ("http.callbacks-max", Kind::Whole),
     ("http.idle-seconds", Kind::Whole),
     ("http.stop-seconds", Kind::Whole),
     ("idempotency.keys-per-day", Kind::Whole),

@@ -116,12 +116,12 @@ fn every_value_has_a_variable_of_its_name() {
         let environment = Environment::from([(name.as_str(), text)]);
         assert!(Merged::load(&flags(), &environment).is_ok(), "{name}");
     }
-    // And every key of the file is such a value, or one of the two lists.
+    // And every key of the file is such a value, or one of the lists.
     let error = toml::from_str::<Settings>("x = 1")
         .expect_err("unknown")
         .to_string();
     let keys = error.split('`').skip(3).step_by(2);
-    for key in keys.filter(|key| !["provider", "route"].contains(key)) {
+    for key in keys.filter(|key| !["provider", "route", "template"].contains(key)) {
         let section = format!("{key}.");
         let known = |(name, _): &(&str, Kind)| *name == key || name.starts_with(&section);
         assert!(VALUES.iter().any(known), "{key}");
@@ -388,10 +388,7 @@ fn routes_name_providers_that_exist() {
     check_error(routed("providers = ['other']"), &["route 1", "`other`"]);
     check_error(routed("providers = []"), &["route 1"]);
     check_error(routed("providers = ['main', 'main']"), &["twice"]);
-    check_error(
-        routed("country = 'XX'\nproviders = ['main']"),
-        &["`XX`"],
-    );
+    check_error(routed("country = 'XX'\nproviders = ['main']"), &["`XX`"]);
     check_error(
         routed("country = 'India'\nproviders = ['main']"),
         &["`India`"],

@@ -1,0 +1,124 @@
+//! Messages that no component decides about: configured texts that an application asks for.
+
+use countersign_queue::{ANONYMOUS, AcceptError, Counts, Job};
+use countersign_store::{CommitError, Ending, Rulings, Transaction};
+use countersign_types::{Event, MessageId, PhoneNumber, Priority, UnixMillis};
+
+use crate::Runtime;
+use crate::call::{CallContext, CallError, Caller, busy, queue_full};
+use crate::once::Once;
+use crate::phone::{self, PhoneError};
+
+/// A message to one receiver. Its text must be filled by its variables alone.
+#[derive(Clone, Debug)]
+pub struct MessageRequest {
+    /// The receiver.
+    pub to: PhoneNumber,
+    /// The template's name.
+    pub template: String,
+    /// The template's text.
+    pub text: String,
+    /// What fills its placeholders.
+    pub variables: Vec<(String, String)>,
+    /// BCP 47.
+    pub locale: Option<String>,
+    /// What it is for: routes and reports go by it.
+    pub purpose: String,
+    /// Who goes first.
+    pub priority: Priority,
+    /// Not to be tried before.
+    pub due: UnixMillis,
+    /// Not to be tried at or after; later than `due`.
+    pub deadline: UnixMillis,
+}
+
+impl Runtime {
+    /// Reads a number as a person typed it; one without `+` is one of the default region.
+    ///
+    /// # Errors
+    ///
+    /// See [`PhoneError`].
+    pub fn parse_phone(&self, text: &str) -> Result<PhoneNumber, PhoneError> {
+        phone::parse(text, self.host().default_region.as_deref())
+    }
+
+    /// Puts a message into the queue; returns its name when it is durable, and the instant of its
+    /// acceptance. To be awaited to its end even where the client has gone.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]; no component is asked, so none can fail.
+    pub async fn send_message(
+        &self,
+        context: &CallContext,
+        request: &MessageRequest,
+        once: Option<Once<'_, MessageId>>,
+    ) -> Result<(MessageId, UnixMillis), CallError> {
+        let host = self.host();
+        let mut rulings = Rulings::default();
+        for _ in 0..host.limits.runs {
+            let instant = host.instants.now();
+            let id = MessageId::new(instant, &*host.entropy);
+            let mut transaction = Transaction::new(host.store.clone(), instant, rulings.clone());
+            if let Some(once) = &once {
+                once.begin(&mut transaction).await?;
+                once.end(&mut transaction, &id).await?;
+            }
+            let commit = transaction.into_commit(Ending::Commit);
+            let job = job(context, request, instant);
+            let event = event(&job, instant);
+            match host.queue.accept(id, &job, event, commit).await {
+                Ok(()) => return Ok((id, instant)),
+                Err(AcceptError::TurnedAway(_)) => return Err(queue_full()),
+                Err(AcceptError::Store(error)) => return Err(error.into()),
+                Err(AcceptError::Refused(CommitError::NoRoom { take, until })) => {
+                    rulings.add(take, until);
+                }
+                // The same request was answered meanwhile, which the next run will see.
+                Err(AcceptError::Refused(_)) => {}
+            }
+        }
+        Err(busy())
+    }
+}
+
+fn job(context: &CallContext, request: &MessageRequest, now: UnixMillis) -> Job {
+    Job {
+        channel: "sms".to_owned(),
+        to: request.to.e164.clone(),
+        country: request.to.country.clone(),
+        template: request.template.clone(),
+        text: request.text.clone(),
+        variables: request.variables.clone(),
+        locale: request.locale.clone(),
+        service: context.service.clone(),
+        purpose: request.purpose.clone(),
+        caller: match &context.caller {
+            Caller::Anonymous => ANONYMOUS.to_owned(),
+            Caller::Key(id) => id.clone(),
+        },
+        challenge: None,
+        accepted: now,
+        due: request.due.max(now),
+        deadline: request.deadline,
+        priority: request.priority,
+        attempts: Vec::new(),
+        counts: Counts::default(),
+    }
+}
+
+fn event(job: &Job, now: UnixMillis) -> Event {
+    Event {
+        kind: "message.accepted".to_owned(),
+        at: now,
+        service: job.service.clone(),
+        source: "host".to_owned(),
+        // Filled in by the queue.
+        message: None,
+        country: (job.country.len() == 2).then(|| job.country.clone()),
+        attributes: vec![
+            ("template".to_owned(), job.template.clone()),
+            ("purpose".to_owned(), job.purpose.clone()),
+        ],
+    }
+}

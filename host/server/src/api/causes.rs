@@ -1,0 +1,166 @@
+//! Which problem each error below becomes. Causes go to the log, never to the client.
+
+use std::time::Duration;
+
+use countersign_queue::{ReceiveError, ReplayError};
+use countersign_store::StoreError;
+
+use super::problem::{Kind, Problem, Refused, SOON};
+use super::{CallError, CallbackError};
+
+/// For a queue that must empty first.
+const LATER: Duration = Duration::from_secs(5);
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        tracing::error!(%error, "a request met a store that does not answer");
+        let detail = "Nothing can be read or written now; see /readyz.";
+        Problem::new(Kind::StoreFailed, detail).after(SOON)
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Problem {
+        Problem::of_field(refused)
+    }
+}
+
+impl From<ReplayError> for Problem {
+    fn from(error: ReplayError) -> Problem {
+        match error {
+            ReplayError::NotDead(_) => Problem::no_such_message(),
+            ReplayError::CodeOver { .. } => Problem::new(
+                Kind::CodeOver,
+                "A code is never sent after its end; let the user ask for a new one.",
+            ),
+            ReplayError::TurnedAway(_) => {
+                let detail = "The queue does not take it now; try again.";
+                Problem::new(Kind::QueueFull, detail).after(LATER)
+            }
+            ReplayError::Busy => {
+                let detail = "Somebody else is changing this message; look at it again.";
+                Problem::new(Kind::Busy, detail).after(SOON)
+            }
+            ReplayError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<CallbackError> for Problem {
+    fn from(error: CallbackError) -> Problem {
+        match error {
+            CallbackError::NoProvider(_) | CallbackError::NoPublicUrl => {
+                Problem::new(Kind::NotFound, "No provider of this name takes callbacks.")
+            }
+            CallbackError::Unsigned => Problem::new(
+                Kind::UnsignedCallback,
+                "It has no signature of this provider's; nothing was changed.",
+            ),
+            CallbackError::Malformed => {
+                Problem::new(Kind::BadRequest, "It is signed and cannot be understood.")
+            }
+            CallbackError::Busy { retry_after } => Problem::too_many_callbacks(retry_after),
+            // The runtime has logged it.
+            CallbackError::Failed { .. } => Problem::internal(),
+        }
+    }
+}
+
+impl From<ReceiveError> for Problem {
+    fn from(error: ReceiveError) -> Problem {
+        match error {
+            ReceiveError::Busy => Problem::too_many_callbacks(SOON),
+            ReceiveError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<CallError> for Problem {
+    fn from(error: CallError) -> Problem {
+        match error {
+            CallError::Busy { retry_after } => Problem::new(
+                Kind::Busy,
+                "Too many calls wait for the same number; try again.",
+            )
+            .after(retry_after),
+            CallError::QueueFull { retry_after } => Problem::new(
+                Kind::QueueFull,
+                "A code sent now would not arrive in time; try again.",
+            )
+            .after(retry_after),
+            CallError::StoreFull { retry_after } => Problem::new(
+                Kind::StoreFull,
+                "Nothing was sent and no code was made; try again.",
+            )
+            .after(retry_after),
+            // The runtime has logged it, with the component's name and the reason.
+            CallError::Component { timed_out, .. } => {
+                if timed_out {
+                    let detail = "Nothing was changed but the count of a try; try again.";
+                    Problem::new(Kind::ComponentTimeout, detail).after(SOON)
+                } else {
+                    Problem::internal()
+                }
+            }
+            // Somebody else has made it happen meanwhile, and what that was could not be found.
+            CallError::Happened => Problem::in_flight(),
+            CallError::TooManyOnce { retry_after } => Problem::new(
+                Kind::TooManyKeys,
+                "This caller has used as many keys in 24 hours as `idempotency.keys-per-day` allows.",
+            )
+            .after(retry_after),
+            CallError::Store(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::header::RETRY_AFTER;
+    use axum::response::{IntoResponse, Response};
+    use serde_json::Value;
+
+    async fn body(response: Response) -> Value {
+        let bytes = axum::body::to_bytes(response.into_body(), 10_000).await;
+        serde_json::from_slice(&bytes.expect("read")).expect("JSON")
+    }
+
+    #[track_caller]
+    fn check_call(error: CallError, status: u16, retry_after: Option<&str>) {
+        let response = Problem::from(error).into_response();
+        assert_eq!(response.status(), status);
+        let header = response.headers().get(RETRY_AFTER);
+        assert_eq!(
+            header.map(|value| value.to_str().expect("text")),
+            retry_after
+        );
+    }
+
+    #[test]
+    fn our_own_trouble_is_503_and_a_components_bug_is_500() {
+        let component = |timed_out| CallError::Component {
+            component: "otp".to_owned(),
+            reason: "unreachable".to_owned(),
+            timed_out,
+        };
+        let retry_after = Duration::from_millis(1_001);
+        check_call(CallError::Busy { retry_after }, 503, Some("2"));
+        check_call(CallError::QueueFull { retry_after }, 503, Some("2"));
+        check_call(CallError::StoreFull { retry_after }, 503, Some("2"));
+        check_call(component(true), 503, Some("1"));
+        check_call(component(false), 500, None);
+        check_call(CallError::Store(StoreError::Closed), 503, Some("1"));
+    }
+
+    #[tokio::test]
+    async fn a_components_words_do_not_reach_the_client() {
+        let error = CallError::Component {
+            component: "otp".to_owned(),
+            reason: "canary".to_owned(),
+            timed_out: false,
+        };
+        let text = body(Problem::from(error).into_response()).await.to_string();
+        assert!(!text.contains("canary") && !text.contains("otp"), "{text}");
+    }
+}

@@ -1,0 +1,372 @@
+//! The fields of a request's body, which is a JSON object.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::problem::Refused;
+
+/// More than any spelling of a number.
+pub(super) const PHONE_BYTES_MAX: usize = 64;
+/// The longest language tag that must be supported (RFC 5646, 4.4.1).
+const LOCALE_BYTES_MAX: usize = 35;
+/// Names in an object of texts.
+const NAME_BYTES_MAX: usize = 32;
+
+/// The fields of a JSON object.
+#[derive(Debug)]
+pub(crate) struct Fields(Map<String, Value>);
+
+impl Fields {
+    /// Reads the object that a body is.
+    ///
+    /// # Errors
+    ///
+    /// Where it is no JSON object.
+    pub(crate) fn parse(body: &[u8]) -> Result<Fields, Refused> {
+        if body.trim_ascii().is_empty() {
+            return Err(Refused::body("The body is empty; it must be a JSON object"));
+        }
+        let invalid = |error: &serde_json::Error| {
+            Refused::body(format!(
+                "The body is not valid JSON (line {}, column {})",
+                error.line(),
+                error.column()
+            ))
+        };
+        let error = match serde_json::from_slice(body) {
+            Ok(Unique(fields)) => return Ok(Fields(fields)),
+            Err(error) => error,
+        };
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(_)) => Err(Refused::body("A field of the object comes twice")),
+            Ok(other) => Err(Refused::body(format!(
+                "The body must be a JSON object, not {}",
+                kind(&other)
+            ))),
+            Err(_) => Err(invalid(&error)),
+        }
+    }
+
+    /// The text of a field that must be there: 1 to `bytes_max` bytes, no control characters.
+    ///
+    /// # Errors
+    ///
+    /// Names the field and what it must be.
+    pub(crate) fn text(&mut self, name: &str, bytes_max: usize) -> Result<String, Refused> {
+        self.optional_text(name, bytes_max)?.ok_or_else(|| {
+            Refused::field(name, format!("`{name}` is missing; it must be a string"))
+        })
+    }
+
+    /// As [`text`](Fields::text), for a field that may be left out or `null`.
+    ///
+    /// # Errors
+    ///
+    /// Names the field and what it must be.
+    pub(crate) fn optional_text(
+        &mut self,
+        name: &str,
+        bytes_max: usize,
+    ) -> Result<Option<String>, Refused> {
+        let text = match self.0.remove(name) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::String(text)) => text,
+            Some(other) => {
+                let error = format!("`{name}` must be a string, not {}", kind(&other));
+                return Err(Refused::field(name, error));
+            }
+        };
+        if text.is_empty() {
+            return Err(Refused::field(name, format!("`{name}` must not be empty")));
+        }
+        check_value(&text, bytes_max)
+            .map_err(|must| Refused::field(name, format!("`{name}` {must}")))?;
+        Ok(Some(text))
+    }
+
+    /// A whole number of `range`, for a field that may be left out or `null`.
+    ///
+    /// # Errors
+    ///
+    /// Names the field and what it must be.
+    pub(crate) fn optional_whole(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, Refused> {
+        let found = match self.0.remove(name) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(found) => found,
+        };
+        let number = found.as_u64().filter(|number| range.contains(number));
+        number.map(Some).ok_or_else(|| {
+            let (from, to) = (range.start(), range.end());
+            let error = format!("`{name}` must be a whole number from {from} to {to}");
+            Refused::field(name, error)
+        })
+    }
+
+    /// The texts of a field that is an object of at most `count_max` of them, each of at most
+    /// `bytes_max` bytes without control characters; none where the field is left out or `null`.
+    ///
+    /// # Errors
+    ///
+    /// Names the field and what it must be.
+    pub(crate) fn texts(
+        &mut self,
+        name: &str,
+        count_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(String, String)>, Refused> {
+        let refused = |error: String| Err(Refused::field(name, error));
+        let found = match self.0.remove(name) {
+            None | Some(Value::Null) => return Ok(Vec::new()),
+            Some(Value::Object(found)) => found,
+            Some(other) => {
+                return refused(format!("`{name}` must be an object, not {}", kind(&other)));
+            }
+        };
+        if found.len() > count_max {
+            return refused(format!("`{name}` must have at most {count_max} fields"));
+        }
+        let mut texts = Vec::new();
+        for (key, value) in found {
+            if key.len() > NAME_BYTES_MAX || key.contains(char::is_control) {
+                return refused(format!(
+                    "a name in `{name}` must have at most {NAME_BYTES_MAX} bytes and no control characters"
+                ));
+            }
+            let Value::String(text) = value else {
+                let kind = kind(&value);
+                return refused(format!("`{name}.{key}` must be a string, not {kind}"));
+            };
+            if let Err(must) = check_value(&text, bytes_max) {
+                return refused(format!("`{name}.{key}` {must}"));
+            }
+            texts.push((key, text));
+        }
+        Ok(texts)
+    }
+}
+
+fn check_value(text: &str, bytes_max: usize) -> Result<(), String> {
+    if text.len() > bytes_max {
+        Err(format!("must have at most {bytes_max} bytes"))
+    } else if text.contains(char::is_control) {
+        Err("must not contain control characters".to_owned())
+    } else {
+        Ok(())
+    }
+}
+
+/// The language tag of a body.
+///
+/// # Errors
+///
+/// Where it is none.
+pub(super) fn locale(fields: &mut Fields) -> Result<Option<String>, Refused> {
+    let locale = fields.optional_text("locale", LOCALE_BYTES_MAX)?;
+    let is_tag = |text: &String| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    match locale {
+        Some(text) if !is_tag(&text) => Err(Refused::field(
+            "locale",
+            "`locale` must be a language tag, such as en or pt-BR",
+        )),
+        locale => Ok(locale),
+    }
+}
+
+/// An object in which no field comes twice, at any depth: two readers of one body might otherwise each
+/// believe another one (RFC 8259 section 4).
+struct Unique(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Unique, D::Error> {
+        match Checked::deserialize(deserializer)?.0 {
+            Value::Object(fields) => Ok(Unique(fields)),
+            _ => Err(de::Error::custom("no object")),
+        }
+    }
+}
+
+/// A value all of whose objects are such.
+struct Checked(Value);
+
+impl<'de> Deserialize<'de> for Checked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Checked, D::Error> {
+        deserializer.deserialize_any(CheckedVisitor).map(Checked)
+    }
+}
+
+struct CheckedVisitor;
+
+impl<'de> Visitor<'de> for CheckedVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some((name, Checked(value))) = access.next_entry::<String, _>()? {
+            if fields.insert(name, value).is_some() {
+                return Err(de::Error::custom("a field comes twice"));
+            }
+        }
+        Ok(Value::Object(fields))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Checked(value)) = access.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_body(body: &str, want: &str) {
+        let refused = Fields::parse(body.as_bytes()).expect_err(body);
+        assert_eq!(refused, Refused::body(want), "{body}");
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_read_is_told_so_without_quoting_it() {
+        check_body("", "The body is empty; it must be a JSON object");
+        check_body(" \n", "The body is empty; it must be a JSON object");
+        check_body("{\"a\":", "The body is not valid JSON (line 1, column 5)");
+        check_body("hunter2", "The body is not valid JSON (line 1, column 1)");
+        check_body("[1]", "The body must be a JSON object, not an array");
+        check_body("null", "The body must be a JSON object, not null");
+        let deep = "[".repeat(10_000);
+        assert!(Fields::parse(deep.as_bytes()).is_err());
+        assert!(Fields::parse(&[b'{', b'"', 0xff, b'"', b':', b'1', b'}']).is_err());
+    }
+
+    #[track_caller]
+    fn check_field(value: &str, want: Result<&str, &str>) {
+        let body = format!("{{\"code\":{value}}}");
+        let text = Fields::parse(body.as_bytes()).and_then(|mut fields| fields.text("code", 64));
+        let want = want
+            .map(str::to_owned)
+            .map_err(|error| Refused::field("code", error));
+        assert_eq!(text, want, "{value}");
+    }
+
+    #[test]
+    fn a_field_of_the_wrong_type_is_named_with_the_type_it_must_have() {
+        check_field("\"123456\"", Ok("123456"));
+        check_field("123456", Err("`code` must be a string, not a number"));
+        check_field("true", Err("`code` must be a string, not a boolean"));
+        check_field("{}", Err("`code` must be a string, not an object"));
+        check_field("[\"1\"]", Err("`code` must be a string, not an array"));
+        check_field("null", Err("`code` is missing; it must be a string"));
+        check_field("\"\"", Err("`code` must not be empty"));
+        check_field(
+            "\"1\\u00002\"",
+            Err("`code` must not contain control characters"),
+        );
+        check_field(
+            "\"1\\n\"",
+            Err("`code` must not contain control characters"),
+        );
+    }
+
+    #[test]
+    fn a_field_is_taken_at_its_bound_and_refused_one_past_it() {
+        let of = |bytes: usize| format!("\"{}\"", "x".repeat(bytes));
+        check_field(&of(64), Ok(&"x".repeat(64)));
+        check_field(&of(65), Err("`code` must have at most 64 bytes"));
+    }
+
+    #[track_caller]
+    fn check_texts(value: &str, want: Result<usize, &str>) {
+        let body = format!("{{\"variables\": {value}}}");
+        let mut fields = Fields::parse(body.as_bytes()).expect("an object");
+        let texts = fields.texts("variables", 2, 8);
+        let got = texts
+            .map(|texts| texts.len())
+            .map_err(|refused| refused.error);
+        assert_eq!(got, want.map_err(str::to_owned), "{value}");
+    }
+
+    #[test]
+    fn texts_are_few_short_and_named() {
+        check_texts("null", Ok(0));
+        check_texts("{}", Ok(0));
+        check_texts(r#"{"a": "", "b": "12345678"}"#, Ok(2));
+        let many = Err("`variables` must have at most 2 fields");
+        check_texts(r#"{"a": "", "b": "", "c": ""}"#, many);
+        let long = Err("`variables.a` must have at most 8 bytes");
+        check_texts(r#"{"a": "123456789"}"#, long);
+        let number = Err("`variables.a` must be a string, not a number");
+        check_texts(r#"{"a": 1}"#, number);
+        let control = Err("`variables.a` must not contain control characters");
+        check_texts(r#"{"a": "\n"}"#, control);
+        check_texts("[]", Err("`variables` must be an object, not an array"));
+        let name = |bytes: usize| format!("{{\"{}\": \"\"}}", "n".repeat(bytes));
+        check_texts(&name(32), Ok(1));
+        let long = "a name in `variables` must have at most 32 bytes and no control characters";
+        check_texts(&name(33), Err(long));
+    }
+
+    #[test]
+    fn a_field_that_comes_twice_is_refused_at_any_depth() {
+        let twice = "A field of the object comes twice";
+        check_body(r#"{"a": 1, "a": 1}"#, twice);
+        check_body(r#"{"a": {"b": "1", "b": "2"}}"#, twice);
+        check_body(r#"{"a": [{"b": 1, "b": 1}]}"#, twice);
+        assert!(Fields::parse(br#"{"a": {"b": 1}, "b": [null, true, -1, 1.5]}"#).is_ok());
+    }
+}

@@ -1,0 +1,262 @@
+//! `/api/messages`: configured texts to one receiver, and what became of any message.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use countersign_delivery::Template as Text;
+use countersign_types::{MessageId, UnixMillis};
+use serde_json::json;
+
+use super::admitted::Admitted;
+use super::answer::Answer;
+use super::fields::{Fields, PHONE_BYTES_MAX, locale};
+use super::problem::{Problem, Refused};
+use super::{Api, MessageRequest, PhoneError, Runtime};
+use crate::config::{MessageKind, Template};
+use crate::story::Story;
+
+const TEMPLATE_BYTES_MAX: usize = 64;
+const KIND_BYTES_MAX: usize = 16;
+const TIME_BYTES_MAX: usize = 40;
+/// As the WIT bounds a message's variables.
+const VARIABLES_MAX: usize = 16;
+const VALUE_BYTES_MAX: usize = 512;
+/// What a text message can hold, as UTF-16 units: what every provider takes.
+const TEXT_UNITS_MAX: usize = 1_600;
+/// How far ahead a message's deadline may be: what waits longer serves nobody.
+const AHEAD_MAX: Duration = Duration::from_secs(72 * 3600);
+/// How long a message is of use where nothing is said.
+const VALIDITY: Duration = Duration::from_secs(24 * 3600);
+
+pub(super) async fn send(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let Admitted {
+        context,
+        claim,
+        fields,
+    } = match Admitted::read(&api, request).await {
+        Ok(admitted) => admitted,
+        Err(denied) => return denied.into_problem(),
+    };
+    let Some(runtime) = api.runtime() else {
+        return Problem::starting().into_response();
+    };
+    let request = match read(fields, &api.templates, &runtime) {
+        Ok(request) => request,
+        Err(refused) => return Problem::from(refused).into_response(),
+    };
+    let call = async move |once| runtime.send_message(&context, &request, once).await;
+    api.answer(claim, accepted, call).await
+}
+
+fn accepted(id: &MessageId, _: UnixMillis) -> Answer {
+    Answer::accepted(&json!({"id": id.to_string(), "status": "queued"}))
+}
+
+/// Any key may ask for any message: keys are those of one operator's applications.
+pub(super) async fn story(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
+    let Some(runtime) = api.runtime() else {
+        return Problem::starting().into_response();
+    };
+    let Ok(id) = id.parse::<MessageId>() else {
+        return Problem::no_such_message().into_response();
+    };
+    match runtime.queue().message(id, runtime.now()).await {
+        Ok(Some(view)) => Answer::ok(&Story::from(view)).into_response(),
+        Ok(None) => Problem::no_such_message().into_response(),
+        Err(error) => Problem::from(error).into_response(),
+    }
+}
+
+fn read(
+    mut fields: Fields,
+    templates: &[Template],
+    runtime: &Runtime,
+) -> Result<MessageRequest, Refused> {
+    let to = fields.text("to", PHONE_BYTES_MAX)?;
+    let to = runtime.parse_phone(&to).map_err(no_such_phone)?;
+    if !to.kind.can_receive() {
+        let error = "This kind of number cannot receive messages";
+        return Err(Refused::field("to", error));
+    }
+    let name = fields.text("template", TEMPLATE_BYTES_MAX)?;
+    let template = templates.iter().find(|template| template.name == name);
+    let template =
+        template.ok_or_else(|| Refused::field("template", "No such template is configured"))?;
+    let variables = fields.texts("variables", VARIABLES_MAX, VALUE_BYTES_MAX)?;
+    check_text(template, &variables)?;
+    let kind = kind(&mut fields)?.unwrap_or(template.kind);
+    let (due, deadline) = times(&mut fields, runtime.now())?;
+    Ok(MessageRequest {
+        to,
+        template: template.name.clone(),
+        text: template.text.clone(),
+        variables,
+        locale: locale(&mut fields)?,
+        purpose: kind.word().to_owned(),
+        priority: kind.priority(),
+        due,
+        deadline,
+    })
+}
+
+fn no_such_phone(error: PhoneError) -> Refused {
+    let text = match error {
+        PhoneError::Extension => "Invalid phone number: it has an extension",
+        PhoneError::NoCountry => "Invalid phone number: add the country code, for example +1",
+        PhoneError::NotANumber
+        | PhoneError::TooShort
+        | PhoneError::TooLong
+        | PhoneError::Invalid => "Invalid phone number",
+    };
+    Refused::field("to", text)
+}
+
+/// Whether the variables fill the template, all of it and nothing else, with a text that can be sent.
+fn check_text(template: &Template, variables: &[(String, String)]) -> Result<(), Refused> {
+    let refused = |text: String| Err(Refused::field("variables", text));
+    // It was read at the start.
+    let Ok(text) = Text::parse(&template.text) else {
+        return refused("The template cannot be read".to_owned());
+    };
+    let places: BTreeSet<&str> = text.places().collect();
+    if let Some((name, _)) = variables.iter().find(|(name, _)| !places.contains(&**name)) {
+        return refused(format!("The template has no placeholder `{name}`"));
+    }
+    let fill = |name: &str| {
+        let found = variables.iter().find(|(variable, _)| variable == name);
+        found.map(|(_, value)| value.as_str())
+    };
+    let filled = match text.fill(fill) {
+        Ok(filled) => filled,
+        Err(error) => return refused(format!("{error}; it must be in `variables`")),
+    };
+    let units = filled.encode_utf16().count();
+    if filled.trim().is_empty() {
+        refused("With these values the text is empty".to_owned())
+    } else if units > TEXT_UNITS_MAX {
+        refused(format!(
+            "With these values the text has {units} UTF-16 units; at most {TEXT_UNITS_MAX} can be sent"
+        ))
+    } else {
+        Ok(())
+    }
+}
+
+fn kind(fields: &mut Fields) -> Result<Option<MessageKind>, Refused> {
+    let Some(word) = fields.optional_text("kind", KIND_BYTES_MAX)? else {
+        return Ok(None);
+    };
+    MessageKind::of(&word)
+        .map(Some)
+        .ok_or_else(|| Refused::field("kind", "`kind` must be login, transactional or marketing"))
+}
+
+/// From when on and until when it may be sent.
+fn times(fields: &mut Fields, now: UnixMillis) -> Result<(UnixMillis, UnixMillis), Refused> {
+    let latest = now + AHEAD_MAX;
+    let due = match fields.optional_text("notBefore", TIME_BYTES_MAX)? {
+        None => now,
+        Some(text) => match text.parse::<UnixMillis>() {
+            Ok(due) if due < latest => due.max(now),
+            Ok(_) => {
+                let error = "`notBefore` must be less than 72 hours ahead";
+                return Err(Refused::field("notBefore", error));
+            }
+            Err(_) => {
+                let error = "`notBefore` must be a time such as 2026-01-31T12:00:00Z (RFC 3339)";
+                return Err(Refused::field("notBefore", error));
+            }
+        },
+    };
+    let deadline = match fields.optional_whole("validitySeconds", 1..=AHEAD_MAX.as_secs())? {
+        None => (due + VALIDITY).min(latest),
+        Some(seconds) => due + Duration::from_secs(seconds),
+    };
+    if deadline > latest {
+        let error =
+            "`notBefore` and `validitySeconds` together must not reach more than 72 hours ahead";
+        return Err(Refused::field("validitySeconds", error));
+    }
+    Ok((due, deadline))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    const NOW: UnixMillis = UnixMillis(1_769_860_800_000);
+
+    fn template(text: &str) -> Template {
+        Template {
+            name: "t".to_owned(),
+            text: text.to_owned(),
+            kind: MessageKind::Transactional,
+        }
+    }
+
+    #[track_caller]
+    fn check_filled(text: &str, variables: &[(&str, &str)], want: Result<(), &str>) {
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        match (check_text(&template(text), &variables), want) {
+            (Ok(()), Ok(())) => {}
+            (Err(refused), Err(words)) => {
+                assert_eq!(refused.field.as_deref(), Some("variables"));
+                assert!(refused.error.contains(words), "{}", refused.error);
+            }
+            (got, want) => panic!("{got:?}, not {want:?}"),
+        }
+    }
+
+    #[test]
+    fn variables_fill_the_template_all_of_it_and_nothing_else() {
+        check_filled("Hi {a}{b}", &[("a", "1"), ("b", "")], Ok(()));
+        check_filled("Hi {a}", &[], Err("`{a}`"));
+        check_filled("Hi", &[("a", "1")], Err("`a`"));
+        check_filled("{a}", &[("a", " ")], Err("empty"));
+    }
+
+    #[test]
+    fn a_text_is_sent_at_its_bound_in_utf_16_and_refused_one_past_it() {
+        let many = |n: usize| "{a}".repeat(n);
+        // Each smiley is two units and four bytes.
+        let smileys = "😀".repeat(100);
+        check_filled(&many(8), &[("a", &smileys)], Ok(()));
+        let past = format!("{}!", many(8));
+        check_filled(&past, &[("a", &smileys)], Err("1601 UTF-16 units"));
+    }
+
+    #[track_caller]
+    fn check_times(body: &Value, want: Result<(u64, u64), &str>) {
+        let mut fields = Fields::parse(body.to_string().as_bytes()).expect("an object");
+        let got = times(&mut fields, NOW);
+        let got =
+            got.map(|(due, deadline)| (due.since(NOW).as_secs(), deadline.since(NOW).as_secs()));
+        let got = got.map_err(|refused| refused.field.expect("a field"));
+        assert_eq!(got, want.map_err(str::to_owned), "{body}");
+    }
+
+    #[test]
+    fn a_message_waits_and_ends_within_72_hours() {
+        check_times(&json!({}), Ok((0, 86_400)));
+        check_times(&json!({"validitySeconds": 1}), Ok((0, 1)));
+        check_times(&json!({"validitySeconds": 259_200}), Ok((0, 259_200)));
+        check_times(&json!({"validitySeconds": 259_201}), Err("validitySeconds"));
+        check_times(&json!({"validitySeconds": 0}), Err("validitySeconds"));
+        check_times(&json!({"validitySeconds": "1"}), Err("validitySeconds"));
+        let at = |text: &str| json!({"notBefore": text});
+        check_times(&at("2026-01-31T12:00:10Z"), Ok((10, 86_410)));
+        check_times(&at("2026-01-30T12:00:10Z"), Ok((0, 86_400)));
+        check_times(&at("2026-02-03T11:59:59Z"), Ok((259_199, 259_200)));
+        check_times(&at("2026-02-03T12:00:00Z"), Err("notBefore"));
+        check_times(&at("tomorrow"), Err("notBefore"));
+        let both = json!({"notBefore": "2026-02-03T11:59:59Z", "validitySeconds": 2});
+        check_times(&both, Err("validitySeconds"));
+    }
+}

@@ -1,0 +1,105 @@
+//! How commands reach the data: through the control socket where a server holds the store, else in the
+//! store itself.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use countersign_store::OpenError;
+use countersign_types::{SystemClock, SystemEntropy};
+use miette::Diagnostic;
+
+use super::{Held, reach};
+use crate::config::Folders;
+use crate::control::{Answer, ControlError, KeysRequest, Office, Request};
+use crate::data::{Data, DataError};
+
+/// Why a command was not done.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub(super) enum AskError {
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Control(#[from] ControlError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Data(#[from] DataError),
+    #[error("{reason}")]
+    #[diagnostic(code(countersign::command::failed))]
+    Failed {
+        reason: String,
+        #[help]
+        help: Option<String>,
+    },
+    #[error("cannot write the answer")]
+    #[diagnostic(code(countersign::command::output))]
+    Output(#[source] std::io::Error),
+    #[error("the operating system refuses what the command needs")]
+    #[diagnostic(code(countersign::command::system))]
+    System(#[source] std::io::Error),
+}
+
+/// Asks the server that holds the data, or does it on the store itself where none runs.
+///
+/// # Errors
+///
+/// See [`AskError`]; what is asked for and refused is one, too.
+pub(super) fn ask(folders: &Folders, request: Request) -> Result<Answer, AskError> {
+    let creates = matches!(request, Request::Keys(KeysRequest::Create { .. }));
+    let open = || {
+        // Looking into a folder that is not there must not make one.
+        if !creates && !folders.data.join("store").exists() {
+            return Err(AskError::Failed {
+                reason: format!("there is no data in `{}`", folders.data.display()),
+                help: Some("name the server's data folder with --data or --config".to_owned()),
+            });
+        }
+        Ok(Data::open(folders, &SystemEntropy)?)
+    };
+    let in_use = |error: &AskError| {
+        matches!(
+            error,
+            AskError::Data(DataError::Store(OpenError::InUse { .. }))
+        )
+    };
+    let answer = match reach(folders, &request, open, in_use)? {
+        Held::ByServer(answer) => answer,
+        Held::Here(data) => perform(data, request)?,
+    };
+    match answer {
+        Answer::Failed { reason, help } => Err(AskError::Failed { reason, help }),
+        answer => Ok(answer),
+    }
+}
+
+fn perform(data: Data, request: Request) -> Result<Answer, AskError> {
+    if data.keyring.created() {
+        // Said once, by whoever makes them. Nobody reading it is no reason to fail.
+        let _ = writeln!(
+            std::io::stderr().lock(),
+            "made the host's secret keys; keep a copy apart from the data: losing them loses all live codes and enrolments"
+        );
+    }
+    let office = Office {
+        store: data.store,
+        keyring: data.keyring,
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        queue: None,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(AskError::System)?;
+    Ok(runtime.block_on(office.perform(request)))
+}
+
+/// Prints what a command has to say.
+///
+/// # Errors
+///
+/// When nobody can read it.
+pub(super) fn print(text: &str) -> Result<(), AskError> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(AskError::Output)
+}

@@ -1,0 +1,191 @@
+//! `countersign queue`: what waits, what no provider could take, and sending that once more.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::ask::{AskError, ask, print};
+use super::{Failure, Place};
+use crate::config::{Environment, Folders, Merged};
+use crate::control::{Answer, Request};
+use crate::queue::{QueueRequest, Replayed, Status};
+use crate::story::Story;
+
+/// Look at the queue, and replay messages that no provider could take.
+#[derive(Debug, Args)]
+pub(super) struct Queue {
+    #[command(subcommand)]
+    action: Option<Action>,
+    /// The configuration file [env: COUNTERSIGN_CONFIG].
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<std::path::PathBuf>,
+    /// The data folder [env: COUNTERSIGN_DATA] [default: data].
+    #[arg(long, value_name = "DIR", global = true)]
+    data: Option<std::path::PathBuf>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// How many messages wait, for how long, and how many are dead; also what no action at all does.
+    Status,
+    /// List the messages that no provider could take, the newest first, or show one.
+    Dead {
+        /// The message's id.
+        id: Option<String>,
+    },
+    /// Let a dead message wait again.
+    Replay {
+        /// The message's id.
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        id: Option<String>,
+        /// Every one of them.
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+impl Queue {
+    /// Does it and prints the answer.
+    pub(super) fn run(self, environment: &Environment) -> Result<(), Failure> {
+        let place = Place {
+            config: self.config,
+            data: self.data,
+        };
+        let folders = Merged::load(&place.into(), environment)?.folders();
+        let (value, text) = match self.action {
+            None | Some(Action::Status) => one(&folders, QueueRequest::Status)?,
+            Some(Action::Dead { id: Some(id) }) => one(&folders, QueueRequest::Letter { id })?,
+            Some(Action::Dead { id: None }) => dead(&folders)?,
+            Some(Action::Replay { id: Some(id), .. }) => {
+                one(&folders, QueueRequest::Replay { id })?
+            }
+            Some(Action::Replay { id: None, .. }) => replay_all(&folders)?,
+        };
+        Ok(print(&if self.json {
+            format!("{value}\n")
+        } else {
+            text
+        })?)
+    }
+}
+
+/// What is printed: as JSON, and for people.
+type Printed = (Value, String);
+
+fn one(folders: &Folders, request: QueueRequest) -> Result<Printed, AskError> {
+    Ok(match ask(folders, Request::Queue(request))? {
+        Answer::Queue(status) => (json!(status), for_people(&status)),
+        Answer::Letter(story) => {
+            let value = json!(story);
+            let text = serde_json::to_string_pretty(&value).unwrap_or_default();
+            (value, format!("{text}\n"))
+        }
+        Answer::Replayed(story) => {
+            let text = format!("The message {} waits again.\n", story.id);
+            (json!(story), text)
+        }
+        other => (json!(other), format!("{}\n", json!(other))),
+    })
+}
+
+/// All pages, one after the other.
+fn dead(folders: &Folders) -> Result<Printed, AskError> {
+    let mut letters: Vec<Story> = Vec::new();
+    let mut after = None;
+    loop {
+        let request = QueueRequest::Dead { after };
+        let Answer::Dead(page) = ask(folders, Request::Queue(request))? else {
+            break;
+        };
+        letters.extend(page.letters);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let text = if letters.is_empty() {
+        "There are no dead messages.\n".to_owned()
+    } else {
+        let head = format!("{:<32}  {:<20}  {:<16}  REASON\n", "ID", "ENDED", "TO");
+        [head].into_iter().chain(letters.iter().map(line)).collect()
+    };
+    Ok((json!({"letters": letters}), text))
+}
+
+/// Page by page, so that no answer takes long; one that dies again meanwhile is newer than all pages.
+fn replay_all(folders: &Folders) -> Result<Printed, AskError> {
+    let mut all = Replayed::default();
+    let mut after = None;
+    loop {
+        let request = QueueRequest::ReplaySome { after };
+        let Answer::ReplayedSome(some) = ask(folders, Request::Queue(request))? else {
+            break;
+        };
+        all.replayed.extend(some.replayed);
+        all.left.extend(some.left);
+        after = some.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let mut text = format!("{} messages wait again.\n", all.replayed.len());
+    for (id, reason) in &all.left {
+        text += &format!("{id} does not: {reason}\n");
+    }
+    let left = all.left.iter();
+    let left: Vec<_> = left
+        .map(|(id, reason)| json!({"id": id, "reason": reason}))
+        .collect();
+    Ok((json!({"replayed": all.replayed, "left": left}), text))
+}
+
+fn for_people(status: &Status) -> String {
+    let Status {
+        depth,
+        capacity,
+        by_priority,
+        in_hand,
+        oldest_age_seconds,
+        dead,
+    } = status;
+    format!(
+        "waiting   {depth} of {capacity} (urgent {}, normal {}, bulk {}; {in_hand} in hand)\noldest    {oldest_age_seconds} s\ndead      {dead}\n",
+        by_priority.urgent, by_priority.normal, by_priority.bulk
+    )
+}
+
+fn line(story: &Story) -> String {
+    let ended = story.ended_at.as_deref().unwrap_or("-");
+    let last = story.attempts.last();
+    let reason = last.and_then(|last| Some((last, last.error.as_ref()?)));
+    let reason = reason.map_or("no provider was asked".to_owned(), |(last, error)| {
+        format!("{}: {}, {}", last.provider, error.class, error.reason)
+    });
+    format!("{}  {ended:<20}  {:<16}  {reason}\n", story.id, story.to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::ByPriority;
+
+    #[test]
+    fn status_says_what_waits_and_for_how_long() {
+        let status = Status {
+            depth: 3,
+            capacity: 10,
+            by_priority: ByPriority {
+                urgent: 1,
+                normal: 2,
+                bulk: 0,
+            },
+            in_hand: 1,
+            oldest_age_seconds: 7,
+            dead: 4,
+        };
+        let want = "waiting   3 of 10 (urgent 1, normal 2, bulk 0; 1 in hand)\noldest    7 s\ndead      4\n";
+        assert_eq!(for_people(&status), want);
+    }
+}

@@ -1,0 +1,145 @@
+//! A message as people and applications are told of it: its life, without its text, and with a masked
+//! number. Times are RFC 3339 in UTC.
+
+use countersign_queue::{Attempt, MessageView, Outcome, Receipt};
+use countersign_types::{SendError, UnixMillis};
+use serde::{Deserialize, Serialize};
+
+/// One message.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Story {
+    pub(crate) id: String,
+    pub(crate) status: String,
+    /// Masked.
+    pub(crate) to: String,
+    country: String,
+    template: String,
+    purpose: String,
+    priority: String,
+    caller: String,
+    accepted_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replayed_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_before: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ended_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segments: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    price: Option<Price>,
+    pub(crate) attempts: Vec<Try>,
+    receipts: Vec<News>,
+}
+
+/// Decimal text and ISO 4217.
+#[derive(Debug, Serialize, Deserialize)]
+struct Price {
+    amount: String,
+    currency: String,
+}
+
+/// One try to hand a message to a provider.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Try {
+    at: String,
+    pub(crate) provider: String,
+    /// `started`, `accepted` or `failed`.
+    outcome: String,
+    #[serde(flatten)]
+    pub(crate) error: Option<Trouble>,
+}
+
+/// Why something failed. Numbers and codes have been taken out of the text.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Trouble {
+    pub(crate) class: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider_code: Option<String>,
+    pub(crate) reason: String,
+}
+
+/// A receipt that was news.
+#[derive(Debug, Serialize, Deserialize)]
+struct News {
+    at: String,
+    status: String,
+    #[serde(flatten)]
+    error: Option<Trouble>,
+}
+
+impl From<MessageView> for Story {
+    fn from(view: MessageView) -> Story {
+        let text = |time: UnixMillis| time.to_string();
+        Story {
+            id: view.id.to_string(),
+            status: view.status.word().to_owned(),
+            to: view.to,
+            country: view.country,
+            template: view.template,
+            purpose: view.purpose,
+            priority: view.priority.word().to_owned(),
+            caller: view.caller,
+            accepted_at: text(view.accepted),
+            replayed_at: view.replayed.map(text),
+            // Only where it was asked for, or a provider's trouble makes it wait.
+            not_before: view.due.filter(|due| *due > view.accepted).map(text),
+            deadline: view.deadline.map(text),
+            sent_at: view.sent.map(text),
+            ended_at: view.ended.map(text),
+            provider: view.provider,
+            segments: view.segments,
+            price: view.price.map(|price| Price {
+                amount: price.amount,
+                currency: price.currency,
+            }),
+            attempts: view.attempts.into_iter().map(Try::from).collect(),
+            receipts: view.receipts.into_iter().map(News::from).collect(),
+        }
+    }
+}
+
+impl From<Attempt> for Try {
+    fn from(attempt: Attempt) -> Try {
+        let (outcome, error) = match attempt.outcome {
+            Outcome::Started => ("started", None),
+            Outcome::Accepted { .. } => ("accepted", None),
+            Outcome::Failed(error) => ("failed", Some(error.into())),
+        };
+        Try {
+            at: attempt.at.to_string(),
+            provider: attempt.provider,
+            outcome: outcome.to_owned(),
+            error,
+        }
+    }
+}
+
+impl From<Receipt> for News {
+    fn from(receipt: Receipt) -> News {
+        News {
+            at: receipt.at.to_string(),
+            status: receipt.status.word().to_owned(),
+            error: receipt.error.map(Trouble::from),
+        }
+    }
+}
+
+impl From<SendError> for Trouble {
+    fn from(error: SendError) -> Trouble {
+        Trouble {
+            class: error.class.word().to_owned(),
+            provider_code: error.provider_code,
+            reason: error.text,
+        }
+    }
+}
