@@ -36,9 +36,16 @@ async fn a_server_in_good_order_has_no_errors_running_or_stopped() {
         if !running {
             assert!(server.terminate().await.success());
         }
-        let answer = server.run(&["doctor", "--json"]).await.expect_success().json();
+        let answer = server
+            .run(&["doctor", "--json"])
+            .await
+            .expect_success()
+            .json();
         assert_eq!(answer["errors"], 0, "{answer}");
-        assert!(codes(&answer, "error").is_empty() && codes(&answer, "warning").is_empty(), "{answer}");
+        assert!(
+            codes(&answer, "error").is_empty() && codes(&answer, "warning").is_empty(),
+            "{answer}"
+        );
         assert_eq!(codes(&answer, "note"), ["no-api-key"]);
     }
 }
@@ -55,11 +62,19 @@ async fn every_error_has_a_code_a_text_and_what_to_do_and_fails_the_command() {
         let shown = answer.json();
         assert_eq!(codes(&shown, "error"), [want]);
         for finding in shown["findings"].as_array().unwrap() {
-            assert!(finding["text"].as_str().is_some_and(|text| !text.is_empty()), "{finding}");
+            assert!(
+                finding["text"]
+                    .as_str()
+                    .is_some_and(|text| !text.is_empty()),
+                "{finding}"
+            );
         }
         // The same for people.
         let answer = server.run(&["doctor"]).await;
-        assert!(answer.stdout.contains(&format!("error    {want}: ")), "{answer:?}");
+        assert!(
+            answer.stdout.contains(&format!("error    {want}: ")),
+            "{answer:?}"
+        );
         answer.expect_refusal(&["1 of the findings must be put right"]);
     };
     let file = keys.join("rows-1.key");

@@ -1,8 +1,6 @@
 //! Rotating the host's secret keys.
 
-use countersign_tests::{
-    FakeTwilio, Reply, Server, TOO_MANY_SENDS, TOO_MANY_TRIES, nearly, phone,
-};
+use countersign_tests::{FakeTwilio, Reply, Server, TOO_MANY_SENDS, TOO_MANY_TRIES, nearly, phone};
 use serde_json::json;
 
 #[tokio::test]
@@ -17,7 +15,10 @@ async fn a_rotation_keeps_live_codes_waiting_messages_limits_and_locks() {
     server.send(&phone(3)).await.expect_success();
     let guessed = twilio.message_to(&phone(3)).await.code();
     for n in 1..=5 {
-        server.verify(&phone(3), &nearly(&guessed, n)).await.expect_status(400);
+        server
+            .verify(&phone(3), &nearly(&guessed, n))
+            .await
+            .expect_status(400);
     }
     // One waits, sealed under the old key.
     twilio.always(Reply::Hang);
@@ -36,7 +37,10 @@ async fn a_rotation_keeps_live_codes_waiting_messages_limits_and_locks() {
     let limited = json!({ "error": TOO_MANY_SENDS });
     server.send(&phone(2)).await.expect_body(400, &limited);
     let locked = json!({ "valid": false, "reason": TOO_MANY_TRIES });
-    server.verify(&phone(3), &guessed).await.expect_body(400, &locked);
+    server
+        .verify(&phone(3), &guessed)
+        .await
+        .expect_body(400, &locked);
     let waited = twilio.message_to(&phone(4)).await.code();
     server.verify(&phone(4), &waited).await.expect_success();
 
@@ -51,6 +55,9 @@ async fn a_rotation_keeps_live_codes_waiting_messages_limits_and_locks() {
 
 #[tokio::test]
 async fn there_is_nothing_to_rotate_before_the_first_start() {
-    let refused = Server::builder().console().run(&["keyring", "rotate"]).await;
+    let refused = Server::builder()
+        .console()
+        .run(&["keyring", "rotate"])
+        .await;
     refused.expect_refusal(&["index.key", "first start"]);
 }

@@ -2,8 +2,12 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use countersign_tests::{Disk, FakeTwilio, PowerMode, Server, phone, program};
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 
 use crate::rounds::{Blow, number_from_environment, rounds, seed};
 
@@ -77,6 +81,26 @@ async fn power_cuts_at_random_moments_lose_nothing_acknowledged_and_accept_no_co
 }
 
 #[tokio::test]
+async fn a_first_start_that_loses_its_power_at_a_random_moment_is_taken_up() {
+    let mut random = StdRng::seed_from_u64(seed());
+    let twilio = FakeTwilio::start().await;
+    for round in 0..12 {
+        let mode = PowerMode::ALL[round % PowerMode::ALL.len()];
+        let builder = Server::builder().twilio(&twilio);
+        let builder = builder.on_disk(mode, random.random());
+        // Most of what a first start writes, it writes at once.
+        let time = Duration::from_millis(random.random_range(5..100));
+        eprintln!("round {round}: {mode:?} after {time:?}");
+        builder.start_and_kill_after(time).await;
+        builder.disk().lose_power();
+        let server = builder.start().await;
+        server.send(&phone(round)).await.expect_success();
+        let code = twilio.message_to(&phone(round)).await.code();
+        server.verify(&phone(round), &code).await.expect_success();
+    }
+}
+
+#[tokio::test]
 async fn after_a_clean_stop_every_file_is_durable() {
     let twilio = FakeTwilio::start().await;
     let builder = Server::builder().twilio(&twilio);
@@ -86,7 +110,8 @@ async fn after_a_clean_stop_every_file_is_durable() {
         twilio.message_to(&phone(n)).await;
     }
     assert!(server.terminate().await.success());
-    server.disk().expect_all_durable();
+    // What is compiled can be compiled again.
+    server.disk().expect_all_durable("cache");
 }
 
 #[tokio::test]

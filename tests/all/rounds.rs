@@ -1,5 +1,9 @@
 //! Rounds of load, a blow at a random moment, a restart, and the question whether everything that
 //! was acknowledged is there.
+#![expect(
+    clippy::print_stderr,
+    reason = "a failure is told with its seed and its rounds"
+)]
 
 use std::collections::HashMap;
 use std::env;
@@ -252,7 +256,7 @@ async fn strike(
         Moment::Starting(times) => {
             hit(server, blow).await;
             for time in times {
-                server.start_and_kill_after(time).await;
+                server.setup().start_and_kill_after(time).await;
                 if blow == Blow::PowerCut {
                     server.disk().lose_power();
                 }

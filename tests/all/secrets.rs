@@ -12,6 +12,7 @@ use countersign_tests::{
 };
 use serde_json::json;
 
+const IDEMPOTENCY_KEY: &str = "order-5b0e72c4-of-the-shop";
 const ADMIN_TOKEN: &str = "admin-token-9f2c51d0a7b84e36";
 
 /// Every secret that the run has used. Phones count: their place is the provider.
@@ -25,6 +26,7 @@ fn needles(twilio: &FakeTwilio, keys: &[String]) -> Vec<Needle> {
     for key in keys {
         all.extend(Needle::secret("a created API key", key));
     }
+    all.extend(Needle::secret("an idempotency key", IDEMPOTENCY_KEY));
     let requests = twilio.requests();
     let codes: BTreeSet<String> = requests
         .iter()
@@ -166,6 +168,23 @@ async fn no_file_and_no_log_has_a_code_a_number_or_a_credential() {
         );
         server.raw(&request[..request.len() - 1]).await;
         server.raw(&request).await;
+    }
+
+    // The same request twice: its answer is kept.
+    for n in [7, 8] {
+        let body = json!({ "phoneNumber": phone(n) });
+        let key = format!("{IDEMPOTENCY_KEY}-{n}");
+        for _ in 0..2 {
+            let answer = server.post_once("/api/otp/send", &key, &body).await;
+            answer.expect_status(200);
+        }
+        let code = twilio.message_to(&phone(n)).await.code();
+        let body = json!({ "phoneNumber": phone(n), "code": code });
+        let key = format!("{IDEMPOTENCY_KEY}-verify-{n}");
+        for _ in 0..2 {
+            let answer = server.post_once("/api/otp/verify", &key, &body).await;
+            answer.expect_status(200);
+        }
     }
 
     // Everything that a provider can do.

@@ -4,7 +4,7 @@
 //! the provider at the other end, a real HTTP server with Twilio's manners. Between the two stands
 //! nothing of ours: a test that passes here says what a stranger will see.
 //!
-//! Nothing in here sleeps. What has to happen is waited for, at most [`PATIENCE`], and the panic
+//! Nothing in here sleeps in order to wait. What has to happen is waited for, at most [`PATIENCE`], and the panic
 //! says what was waited for and what came instead.
 #![allow(
     clippy::unwrap_used,

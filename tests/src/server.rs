@@ -306,6 +306,14 @@ impl Builder {
         Ok((process, address))
     }
 
+    /// Starts the server and kills it after `time`, however far it has come.
+    pub async fn start_and_kill_after(&self, time: Duration) {
+        let process = Process::spawn(self.serve());
+        tokio::time::sleep(time).await;
+        process.signal(Signal::KILL);
+        process.wait("SIGKILL").await;
+    }
+
     /// Starts the server and requires that it ends by itself.
     pub async fn finish(self) -> Finished {
         finish(self.serve()).await
@@ -431,16 +439,6 @@ impl Server {
     #[track_caller]
     pub fn disk(&self) -> Arc<Disk> {
         self.builder.disk()
-    }
-
-    /// Starts a process on the same folder and kills it after `time`, however far it has come.
-    pub async fn start_and_kill_after(&mut self, time: Duration) {
-        let process = Process::spawn(self.builder.serve());
-        tokio::time::sleep(time).await;
-        process.signal(Signal::KILL);
-        process.wait("SIGKILL").await;
-        self.past
-            .push([process.stdout.clone(), process.stderr.clone()]);
     }
 
     /// Waits for the end of a server that ends by itself.

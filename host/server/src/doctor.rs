@@ -26,6 +26,16 @@ const RESERVES_FREE: u64 = 4;
 const FILES_BESIDE_CONNECTIONS: u64 = 512;
 /// How many rows are looked at in one step.
 const ROWS_AT_ONCE: usize = 1_000;
+/// Where rows rest sealed ("Rows" in `ARCHITECTURE.md`).
+const SEALED: [(&[u8], &[u8]); 7] = [
+    (b"d/", b"d0"),
+    (b"f/", b"f0"),
+    (b"follower", b"follower\0"),
+    (b"i/", b"i0"),
+    (b"j/", b"j0"),
+    (b"m/", b"m0"),
+    (b"r/", b"r0"),
+];
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -314,7 +324,7 @@ pub(crate) async fn look_at_store(
             "set the clock, best by NTP: until it has caught up, codes end too early or too late";
         findings.push(found(Error, "clock-behind", text, help));
     }
-    match look_at_rows(store, keyring).await {
+    match look_at_rows(store, keyring, now).await {
         Ok(more) => findings.extend(more),
         Err(error) => {
             let help = "put the data back from a backup: countersign restore FILE";
@@ -336,6 +346,7 @@ pub(crate) async fn look_at_store(
 async fn look_at_rows(
     store: &Arc<dyn Store>,
     keyring: &Keyring,
+    now: UnixMillis,
 ) -> Result<Vec<Finding>, StoreError> {
     let missing = match keyring.missing(store).await {
         Ok(missing) => missing,
@@ -345,7 +356,7 @@ async fn look_at_rows(
             return Ok(vec![found(Error, "key-foreign", error.to_string(), help)]);
         }
     };
-    let needed = missing_row_keys(store, keyring).await?;
+    let needed = missing_row_keys(store, keyring, now).await?;
     let mut findings: Vec<Finding> = needed
         .iter()
         .map(|id| {
@@ -368,15 +379,17 @@ async fn look_at_rows(
 async fn missing_row_keys(
     store: &Arc<dyn Store>,
     keyring: &Keyring,
+    now: UnixMillis,
 ) -> Result<BTreeSet<u32>, StoreError> {
     let mut missing = BTreeSet::new();
-    for (from, to) in [(b"j/", b"j0"), (b"m/", b"m0"), (b"d/", b"d0")] {
+    for (from, to) in SEALED {
         let mut cursor = from.to_vec();
         loop {
             let page = store.scan(&cursor, to, ROWS_AT_ONCE).await?;
             for (key, row) in &page {
                 cursor = [key.as_slice(), &[0]].concat();
                 if let Body::Sections(sections) = &row.body
+                    && !row.body.expired(now)
                     && let Some(host) = &sections.host
                     && let Some((id, false)) = keyring.sealed_under(&host.value)
                 {

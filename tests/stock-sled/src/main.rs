@@ -2,10 +2,6 @@
 //!
 //! `stock-sled write FOLDER` writes rows, flushes after each, and then says its number, for ever.
 //! `stock-sled check FOLDER COUNT` ends with 0 where rows 1 to COUNT are there.
-#![expect(
-    clippy::print_stdout,
-    reason = "what it has flushed is said on standard output"
-)]
 
 use std::io::Write;
 use std::path::Path;

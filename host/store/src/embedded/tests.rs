@@ -189,7 +189,7 @@ async fn a_backup_under_load_is_the_state_after_one_group() {
     let mut want: std::collections::BTreeMap<Vec<u8>, Vec<u8>> = (0..ROWS)
         .map(|n| (key(n).to_vec(), b"old".to_vec()))
         .collect();
-    let log = log.lock().expect("whole");
+    let log = std::mem::take(&mut *log.lock().expect("whole"));
     for (key, value) in log.range(..=newest).map(|(_, written)| written) {
         match value {
             Some(value) => want.insert(key.to_vec(), value.clone()),
