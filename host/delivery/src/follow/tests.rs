@@ -122,8 +122,9 @@ impl Bench {
             instant: now,
             ..Commit::default()
         };
-        let accepted = self.queue.accept(&job, event, commit, &self.entropy);
-        let id = accepted.await.expect("accepted");
+        let id = MessageId::new(now, &self.entropy);
+        let accepted = self.queue.accept(id, &job, event, commit);
+        accepted.await.expect("accepted");
         self.clock.advance(delay);
         let now = self.clock.now();
         let claim = self
