@@ -159,7 +159,7 @@ async fn every_signature_of_twilios_own_validators_holds_through_the_component()
     }
 
     let (_folder, runtime) = start("http://127.0.0.1:8080", twilio(TWILIO)).await;
-    let request = posted(query, &short, "R8TT2wm6eX2Pxgc829o0aoDXlZA=");
+    let request = posted(path, &short, "R8TT2wm6eX2Pxgc829o0aoDXlZA=");
     assert!(runtime.parse_callback("twilio-main", request).await.is_ok());
 }
 
