@@ -15,14 +15,25 @@ pub struct Route {
 
 /// All routes; the first that matches is taken.
 #[derive(Clone, Debug, Default)]
-pub struct Routes(Arc<Vec<(Option<String>, Vec<Arc<str>>)>>);
+pub struct Routes(Arc<Vec<SharedRoute>>);
+
+/// A route whose names are shared with the jobs that wait for them.
+#[derive(Debug)]
+struct SharedRoute {
+    country: Option<String>,
+    providers: Vec<Arc<str>>,
+}
 
 impl Routes {
     /// The routes in their order.
     pub fn new(routes: Vec<Route>) -> Routes {
-        let shared = routes.into_iter().map(|route| {
-            let providers = route.providers.iter().map(|name| name.as_str().into());
-            (route.country, providers.collect())
+        let shared = routes.into_iter().map(|route| SharedRoute {
+            country: route.country,
+            providers: route
+                .providers
+                .iter()
+                .map(|name| name.as_str().into())
+                .collect(),
         });
         Routes(Arc::new(shared.collect()))
     }
@@ -30,8 +41,8 @@ impl Routes {
     /// The providers for a receiver in `country`; empty where no route matches.
     pub fn providers(&self, country: &str) -> &[Arc<str>] {
         let matches = |only: &Option<String>| only.as_ref().is_none_or(|only| only == country);
-        let route = self.0.iter().find(|(only, _)| matches(only));
-        route.map_or(&[], |(_, providers)| providers)
+        let route = self.0.iter().find(|route| matches(&route.country));
+        route.map_or(&[], |route| &route.providers)
     }
 
     /// Whose turn it is: the first of the route, and after a try the one after the last tried.
