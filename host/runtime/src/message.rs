@@ -1,7 +1,7 @@
 //! Messages that no component decides about: configured texts that an application asks for.
 
-use countersign_queue::{ANONYMOUS, AcceptError, Counts, Job};
-use countersign_store::{CommitError, Ending, Rulings, Transaction};
+use countersign_queue::{ANONYMOUS, AcceptError, Counts, Job, MessageView};
+use countersign_store::{CommitError, Ending, Rulings, StoreError, Transaction};
 use countersign_types::{Event, MessageId, PhoneNumber, Priority, UnixMillis};
 
 use crate::Runtime;
@@ -40,6 +40,19 @@ impl Runtime {
     /// See [`PhoneError`].
     pub fn parse_phone(&self, text: &str) -> Result<PhoneNumber, PhoneError> {
         phone::parse(text, self.host().default_region.as_deref())
+    }
+
+    /// What is known of a message, wherever it is. Returns when that is durable, so that no status that was
+    /// told is taken back by a crash.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails or the message's row cannot be read.
+    pub async fn message(&self, id: MessageId) -> Result<Option<MessageView>, StoreError> {
+        let host = self.host();
+        let view = host.queue.message(id, host.instants.now()).await?;
+        host.store.settle().await?;
+        Ok(view)
     }
 
     /// Puts a message into the queue; returns its name when it is durable, and the instant of its

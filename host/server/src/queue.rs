@@ -132,7 +132,7 @@ pub(crate) async fn perform(
     now: UnixMillis,
 ) -> Result<Answer, QueueError> {
     Ok(match request {
-        QueueRequest::Status => Answer::Queue(Status::of(&queue, now)),
+        QueueRequest::Status => Answer::Queue(Status::of(queue, now)),
         QueueRequest::Dead { after } => {
             let page = queue.dead_letters(cursor(after)?, PAGE, now).await?;
             Answer::Dead(page.into())

@@ -63,7 +63,7 @@ pub(super) async fn story(State(api): State<Arc<Api>>, Path(id): Path<String>) -
     let Ok(id) = id.parse::<MessageId>() else {
         return Problem::no_such_message().into_response();
     };
-    match runtime.queue().message(id, runtime.now()).await {
+    match runtime.message(id).await {
         Ok(Some(view)) => Answer::ok(&Story::from(view)).into_response(),
         Ok(None) => Problem::no_such_message().into_response(),
         Err(error) => Problem::from(error).into_response(),
