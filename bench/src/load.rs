@@ -32,6 +32,9 @@ pub(crate) struct Load {
     pub(crate) duration: Duration,
     /// How many requests a second, over all connections; `None`: as many as are answered.
     pub(crate) per_second: Option<f64>,
+    /// Whether 503 is an answer like any other, kept apart, and latency counts from when a request is
+    /// written: where more is asked than can be answered, the plan is late by design.
+    pub(crate) overload: bool,
 }
 
 /// Where requests go.
@@ -62,6 +65,8 @@ pub(crate) struct Measured {
     pub(crate) elapsed: Duration,
     /// In microseconds.
     pub(crate) latency: Histogram<u64>,
+    /// Of answers with the status 503, where they are counted, in microseconds.
+    pub(crate) refused: Histogram<u64>,
     /// Processor time of the server for one answer, by the names of its threads, in microseconds;
     /// empty where it is not known.
     pub(crate) cpu_us: BTreeMap<String, f64>,
@@ -75,6 +80,7 @@ impl Measured {
             unexpected: None,
             elapsed: Duration::ZERO,
             latency: Histogram::new_with_max(LATENCY_US_MAX, 3)?,
+            refused: Histogram::new_with_max(LATENCY_US_MAX, 3)?,
             cpu_us: BTreeMap::new(),
         })
     }
@@ -82,8 +88,7 @@ impl Measured {
     /// Counts an answer that came after `latency`.
     pub(crate) fn count(&mut self, latency: Duration) {
         self.answers += 1;
-        let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        self.latency.saturating_record(us);
+        self.latency.saturating_record(microseconds(latency));
     }
 
     /// Adds what another task has measured in the same time.
@@ -92,6 +97,7 @@ impl Measured {
         self.unexpected = self.unexpected.take().or(other.unexpected);
         self.elapsed = self.elapsed.max(other.elapsed);
         self.latency.add(other.latency)?;
+        self.refused.add(other.refused)?;
         Ok(())
     }
 
@@ -140,13 +146,17 @@ pub(crate) async fn run(
                 let mut pace = Pace::new(load, index);
                 let mut connection = Connection::new(target, sender)?;
                 let mut measured = Measured::new()?;
-                while let Some(begun) = pace.next().await {
+                while let Some(due) = pace.next().await {
                     let Some(body) = bodies(next.fetch_add(1, Ordering::Relaxed)) else {
                         break;
                     };
+                    let begun = if load.overload { Instant::now() } else { due };
                     let (status, answer) = connection.post(body).await?;
                     if expected(status, &answer) {
                         measured.count(begun.elapsed());
+                    } else if load.overload && status == 503 {
+                        let latency = microseconds(begun.elapsed());
+                        measured.refused.saturating_record(latency);
                     } else if measured.unexpected.is_none() {
                         let text = String::from_utf8_lossy(&answer);
                         measured.unexpected = Some(format!("{status} {text}"));
@@ -170,6 +180,10 @@ pub(crate) async fn run(
         all.merge(measured??)?;
     }
     Ok(all)
+}
+
+fn microseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// One connection's requests.

@@ -15,6 +15,7 @@
 
 mod baseline;
 mod component;
+mod drain;
 mod load;
 mod process;
 mod report;
@@ -32,6 +33,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::load::{Load, Measured};
 use crate::report::{Line, Report};
+
+/// The server's allocator, so that calls cost here what they cost there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Why a measurement could not be made, for whoever runs it.
 type Failure = Box<dyn Error + Send + Sync>;
@@ -64,6 +69,9 @@ struct Args {
     /// Where the stores lie while they are measured; otherwise beside this program
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
+    /// Sends of the part `memory`
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=1_900_000))]
+    sends: u64,
     /// Serve the baseline, for another process of this program
     #[arg(long, hide = true)]
     serve_baseline: bool,
@@ -82,11 +90,21 @@ enum Part {
     Verify,
     /// Calls of a component
     Component,
+    /// The first start, with its compiling, and the next one
+    Start,
+    /// Emptying the queue with a provider that costs nothing
+    Drain,
+    /// Three times as many sends as can be answered
+    Overload,
+    /// The store's cost of a send among few stored sends and among many
+    Growth,
+    /// Resident memory idle and after --sends; only when it is asked for
+    Memory,
 }
 
 impl Args {
     fn wants(&self, part: Part) -> bool {
-        self.only.is_empty() || self.only.contains(&part)
+        self.only.contains(&part) || (self.only.is_empty() && part != Part::Memory)
     }
 
     fn load(&self) -> Load {
@@ -95,7 +113,13 @@ impl Args {
             connections: usize::from(self.connections),
             duration: Duration::from_secs(seconds),
             per_second: None,
+            overload: false,
         }
+    }
+
+    /// `whole`, or a part of it where only the working is to be seen.
+    fn effort(&self, whole: u64) -> u64 {
+        if self.quick { whole / 25 } else { whole }
     }
 
     fn rounds(&self) -> u8 {
@@ -181,14 +205,23 @@ async fn round(
         let measured = store::measure(&folder.join("alone"), &load).await?;
         report.add(Line::Store, measured);
     }
+    without_server(args, folder, report).await?;
+    let binary = || match &args.server {
+        Some(path) => Ok(path.clone()),
+        None => server::beside(program),
+    };
+    if args.wants(Part::Start) {
+        start(&binary()?, folder, report).await?;
+    }
+    if args.wants(Part::Memory) {
+        memory(args, &binary()?, folder, report).await?;
+    }
     let (sends, verifies) = (args.wants(Part::Send), args.wants(Part::Verify));
-    if !(sends || verifies) {
+    let overload = args.wants(Part::Overload);
+    if !(sends || verifies || overload) {
         return Ok(());
     }
-    let binary = match &args.server {
-        Some(path) => path.clone(),
-        None => server::beside(program)?,
-    };
+    let binary = binary()?;
     eprintln!("  {}", Line::Send.title());
     let mut server = server::Server::start(&binary, folder).await?;
     let sent = server.send(&load).await?;
@@ -211,6 +244,12 @@ async fn round(
         let right = server.verify(&load, &numbers, server::Code::Right).await?;
         report.add(Line::VerifyRight, right);
     }
+    if overload {
+        eprintln!("  overload");
+        let at_capacity = report.p99_ms(Line::Send);
+        let over = server.overload(&load, rate).await?;
+        report.overloaded(at_capacity, &over);
+    }
     if sends {
         eprintln!("  {}", Line::SendHalf.title());
         let half = Load {
@@ -221,6 +260,78 @@ async fn round(
         eprintln!("  {}", Line::SendHeld.title());
         report.add(Line::SendHeld, server.send_held(&load).await?);
     }
+    Ok(())
+}
+
+/// What needs no server.
+async fn without_server(args: &Args, folder: &Path, report: &mut Report) -> Result<(), Failure> {
+    if args.wants(Part::Growth) {
+        eprintln!("  growth of the store");
+        let (few, many) = (args.effort(10_000), args.effort(1_000_000));
+        let tasks = usize::from(args.connections);
+        let costs = store::growth(&folder.join("growth"), tasks, (few, many)).await?;
+        report.fact("store: a send's commit among 10,000 sends", "µs", costs.0);
+        report.fact(
+            "store: a send's commit among 1,000,000 sends",
+            "µs",
+            costs.1,
+        );
+        report.fact("store: the second of the first", "times", costs.1 / costs.0);
+    }
+    if args.wants(Part::Drain) {
+        eprintln!("  queue with a provider that costs nothing");
+        let jobs = usize::try_from(args.effort(50_000))?;
+        let per_second = drain::measure(folder, jobs).await?;
+        report.fact(
+            "queue: jobs over, durably, with a no-op provider",
+            "/s",
+            per_second,
+        );
+    }
+    Ok(())
+}
+
+/// A first start, and the next one on its folder.
+async fn start(binary: &Path, folder: &Path, report: &mut Report) -> Result<(), Failure> {
+    let folder = folder.join("start");
+    std::fs::create_dir(&folder)?;
+    for (line, answer) in [
+        (
+            "start: to its line, the first time",
+            "start: to the first send's answer, the first time",
+        ),
+        (
+            "start: to its line, the next time",
+            "start: to the first send's answer, the next time",
+        ),
+    ] {
+        eprintln!("  {line}");
+        let server = server::Server::start(binary, &folder).await?;
+        report.fact(line, "ms", server.started().as_secs_f64() * 1e3);
+        report.fact(answer, "ms", server.to_first_answer.as_secs_f64() * 1e3);
+    }
+    Ok(())
+}
+
+/// Resident memory of a server that has its compiled components already.
+async fn memory(
+    args: &Args,
+    binary: &Path,
+    folder: &Path,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let folder = folder.join("memory");
+    std::fs::create_dir(&folder)?;
+    drop(server::Server::start(binary, &folder).await?);
+    let mut server = server::Server::start(binary, &folder).await?;
+    eprintln!("  memory after {} sends", args.sends);
+    let after = server.resident_after(&args.load(), args.sends).await?;
+    report.fact("memory: idle", "MB", report::megabytes(server.idle_kib));
+    report.fact(
+        "memory: after --sends, deliveries done",
+        "MB",
+        report::megabytes(after),
+    );
     Ok(())
 }
 

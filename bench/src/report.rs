@@ -91,6 +91,15 @@ pub(crate) struct Report {
     pub(crate) sent: Vec<Sent>,
     /// The cost of calls.
     pub(crate) calls: Vec<CallCost>,
+    facts: Vec<Fact>,
+}
+
+/// A figure by itself, of each round.
+#[derive(Clone, Debug)]
+struct Fact {
+    name: &'static str,
+    unit: &'static str,
+    values: Vec<f64>,
 }
 
 /// The figures of one line.
@@ -115,12 +124,55 @@ impl Report {
             lines: BTreeMap::new(),
             sent: Vec::new(),
             calls: Vec::new(),
+            facts: Vec::new(),
+        }
+    }
+
+    /// Adds one round's value of a figure.
+    pub(crate) fn fact(&mut self, name: &'static str, unit: &'static str, value: f64) {
+        match self.facts.iter_mut().find(|fact| fact.name == name) {
+            Some(fact) => fact.values.push(value),
+            None => self.facts.push(Fact {
+                name,
+                unit,
+                values: vec![value],
+            }),
         }
     }
 
     /// Adds one round's measurement.
     pub(crate) fn add(&mut self, line: Line, measured: Measured) {
         self.lines.entry(line).or_default().push(measured);
+    }
+
+    /// The 99th percentile of a line's last round, in milliseconds.
+    pub(crate) fn p99_ms(&self, line: Line) -> f64 {
+        let last = self.lines.get(&line).and_then(|rounds| rounds.last());
+        last.map_or(0.0, |round| {
+            milliseconds(round.latency.value_at_quantile(0.99))
+        })
+    }
+
+    /// Adds what three times the load has made of a p99 of `at_capacity` milliseconds.
+    pub(crate) fn overloaded(&mut self, at_capacity: f64, over: &Measured) {
+        let p99 = milliseconds(over.latency.value_at_quantile(0.99));
+        let refused = milliseconds(over.refused.value_at_quantile(0.99));
+        let asked = count(over.answers + over.refused.len()).max(1.0);
+        let seconds = over.elapsed.as_secs_f64().max(1e-9);
+        self.fact("overload: asked", "/s", asked / seconds);
+        self.fact("overload: admitted and answered", "/s", over.per_second());
+        self.fact(
+            "overload: refused",
+            "%",
+            count(over.refused.len()) / asked * 100.0,
+        );
+        self.fact("overload: p99 of the admitted", "ms", p99);
+        self.fact(
+            "overload: p99 of the admitted, of that at capacity",
+            "times",
+            p99 / at_capacity,
+        );
+        self.fact("overload: p99 of a refusal", "ms", refused);
     }
 
     fn figures(&self, line: Line) -> Option<Figures> {
@@ -221,6 +273,15 @@ impl Report {
             )?;
         }
         self.write_sent(out)?;
+        if !self.facts.is_empty() {
+            writeln!(out)?;
+        }
+        for fact in &self.facts {
+            let value = median(fact.values.iter().copied());
+            // Ratios need their digits, counts do not.
+            let digits = if value < 100.0 { 2 } else { 0 };
+            writeln!(out, "{:<64}{value:>12.digits$} {}", fact.name, fact.unit)?;
+        }
         if !self.calls.is_empty() {
             writeln!(
                 out,
@@ -320,6 +381,11 @@ impl Report {
             "lines": lines.collect::<serde_json::Map<_, _>>(),
             "deliveries": deliveries,
             "calls": calls.collect::<Vec<_>>(),
+            "facts": self.facts.iter().map(|fact| json!({
+                "name": fact.name,
+                "unit": fact.unit,
+                "value": median(fact.values.iter().copied()),
+            })).collect::<Vec<_>>(),
         })
     }
 }
@@ -429,6 +495,7 @@ fn milliseconds(us: u64) -> f64 {
     count(us) / 1_000.0
 }
 
-fn megabytes(kib: u64) -> f64 {
+/// Of 10^6 bytes.
+pub(crate) fn megabytes(kib: u64) -> f64 {
     count(kib) * 1_024.0 / 1e6
 }

@@ -91,6 +91,8 @@ pub(crate) struct Sent {
 pub(crate) struct Server {
     process: Process,
     twilio: Twilio,
+    /// From its start to the first send's answer.
+    pub(crate) to_first_answer: Duration,
     /// Resident memory in KiB before the first request.
     pub(crate) idle_kib: u64,
     /// How many numbers have been used.
@@ -119,16 +121,27 @@ impl Server {
             .env("TWILIO_BASE_URL", format!("http://{}", twilio.address));
         let process = Process::start(command, &folder.join("log"))?;
         let mut server = Server {
+            to_first_answer: Duration::ZERO,
             idle_kib: process.resident_kib(),
             process,
             twilio,
             used: 0,
             accepted: 0,
         };
+        let first = Load {
+            connections: 1,
+            duration: Duration::from_millis(1),
+            per_second: Some(1.0),
+            overload: false,
+        };
+        let asked = Instant::now();
+        server.post_sends(&first).await?;
+        server.to_first_answer = server.process.started + asked.elapsed();
         let warm_up = Load {
             connections: 16,
             duration: WARM_UP,
             per_second: None,
+            overload: false,
         };
         server.send(&warm_up).await?;
         Ok(server)
@@ -174,6 +187,30 @@ impl Server {
         let mut measured = self.post_sends(&load).await?;
         measured.share_cpu(&cpu_before, self.process.cpu());
         Ok(measured)
+    }
+
+    /// Three times as many sends as are answered at `rate`, on three times as many connections.
+    pub(crate) async fn overload(&mut self, load: &Load, rate: f64) -> Result<Measured, Failure> {
+        let load = Load {
+            connections: load.connections * 3,
+            per_second: Some(rate * 3.0),
+            overload: true,
+            ..*load
+        };
+        let mut measured = self.post_sends(&load).await?;
+        // Refused numbers were used as well, in the same order.
+        self.used += measured.refused.len();
+        self.drain().await?;
+        measured.cpu_us.clear();
+        Ok(measured)
+    }
+
+    /// Accepts sends until `sends` have been accepted, and returns the resident memory in KiB then.
+    pub(crate) async fn resident_after(&mut self, load: &Load, sends: u64) -> Result<u64, Failure> {
+        while self.accepted < sends {
+            self.send(load).await?;
+        }
+        Ok(self.resident_kib())
     }
 
     /// Shows a code for each of `numbers`, until the time or the numbers are used up.

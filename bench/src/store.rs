@@ -104,6 +104,56 @@ pub(crate) async fn measure(folder: &Path, load: &Load) -> Result<Measured, Fail
     only_expected("the store alone", all)
 }
 
+/// What a send costs at the store among `few` stored sends and among `many`: the time of a commit
+/// with as many tasks as there are connections, in microseconds.
+pub(crate) async fn growth(
+    folder: &Path,
+    tasks: usize,
+    (few, many): (u64, u64),
+) -> Result<(f64, f64), Failure> {
+    let store = SledStore::open(folder)?;
+    let next = Arc::new(AtomicU64::new(0));
+    commit_until(&store, &next, tasks, few).await?;
+    let among_few = commit_until(&store, &next, tasks, few * 2).await?;
+    commit_until(&store, &next, tasks, many - few).await?;
+    let among_many = commit_until(&store, &next, tasks, many).await?;
+    Ok((among_few, among_many))
+}
+
+/// Commits sends until there are `end`; returns the time of each, in microseconds.
+async fn commit_until(
+    store: &Arc<SledStore>,
+    next: &Arc<AtomicU64>,
+    tasks: usize,
+    end: u64,
+) -> Result<f64, Failure> {
+    let first = next.load(Ordering::Relaxed);
+    let started = Instant::now();
+    let mut running = JoinSet::new();
+    for _ in 0..tasks {
+        let (store, next) = (store.clone(), next.clone());
+        running.spawn(async move {
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                if n >= end {
+                    return Ok::<_, Failure>(());
+                }
+                let commit = send(n, SystemClock.now());
+                store.get(&commit.reads[0].key).await?;
+                store.commit(commit).await?;
+            }
+        });
+    }
+    while let Some(done) = running.join_next().await {
+        done??;
+    }
+    // Each task has taken one number beyond the end.
+    next.store(end, Ordering::Relaxed);
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    let commits = end.saturating_sub(first).max(1) as f64;
+    Ok(started.elapsed().as_secs_f64() * 1e6 / commits)
+}
+
 /// What the `n`th send to a new number commits: two rows and an event, having read that there was no
 /// challenge.
 fn send(n: u64, now: UnixMillis) -> Commit {

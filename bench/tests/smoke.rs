@@ -37,4 +37,19 @@ fn every_line_is_measured() {
     for call in calls {
         assert!(call["reusedUs"].as_f64() > Some(0.0), "{report:#}");
     }
+    let facts = report["facts"].as_array().expect("a list");
+    for part in ["store:", "queue:", "start:", "overload:"] {
+        let of_part = |fact: &&Value| {
+            fact["name"]
+                .as_str()
+                .is_some_and(|name| name.starts_with(part))
+        };
+        assert!(facts.iter().any(|fact| of_part(&fact)), "{part} {report:#}");
+    }
+    for fact in facts {
+        let may_be_none = fact["name"]
+            .as_str()
+            .is_some_and(|name| name.contains("refus"));
+        assert!(may_be_none || fact["value"].as_f64() > Some(0.0), "{fact}");
+    }
 }
