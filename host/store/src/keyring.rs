@@ -455,10 +455,13 @@ fn create_key(path: &Path, entropy: &dyn Entropy) -> io::Result<()> {
     entropy.fill(key.as_mut());
     // Under another name until it is whole: a start that is cut off must not leave half a key.
     let half = path.with_extension("new");
+    match fs::remove_file(&half) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut file = fs::OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(&half)?;
     let text = Zeroizing::new(format!("{}\n", hex(key.as_ref())));
