@@ -190,7 +190,7 @@ impl Queue {
         match self.commit(commit).await? {
             Some(version) => claim.version = version,
             None => {
-                self.order().forget(claim.lease);
+                self.void(claim).await?;
                 return Ok(false);
             }
         }
@@ -250,6 +250,17 @@ impl Queue {
         }
     }
 
+    /// Ends a claim whose row somebody else has changed: one whose lease had ended while its own
+    /// commit was under way. That one cannot put the job back any more, so this one does, if it is there.
+    async fn void(&self, claim: &Claim) -> Result<(), StoreError> {
+        let job = self.inner.store.get(&key(JOBS, claim.id)).await?;
+        match job {
+            Some(_) => self.put_back(claim.lease, claim.job.due),
+            None => self.order().forget(claim.lease),
+        }
+        Ok(())
+    }
+
     fn renew(&self, claim: &mut Claim, now: UnixMillis) -> bool {
         let until = now + self.inner.config.lease;
         self.order().renew(&mut claim.lease, until)
@@ -272,7 +283,7 @@ impl Queue {
             // Either somebody else has the job, or a receipt has just come.
             let job = self.inner.store.get(&key(JOBS, claim.id)).await?;
             if job.is_none_or(|row| row.version != claim.version) {
-                self.order().forget(claim.lease);
+                self.void(&claim).await?;
                 return Ok(false);
             }
         }
@@ -306,7 +317,7 @@ impl Queue {
             });
             self.ring();
         } else {
-            self.order().forget(claim.lease);
+            self.void(&claim).await?;
         }
         Ok(held)
     }
@@ -342,7 +353,11 @@ impl Queue {
         if held && status == Status::Failed {
             self.dead_count().add(now + KEPT);
         }
-        self.order().forget(claim.lease);
+        if held {
+            self.order().forget(claim.lease);
+        } else {
+            self.void(&claim).await?;
+        }
         Ok(held)
     }
 
