@@ -122,6 +122,8 @@ impl Delivery {
                 Ok::<_, StoreError>((taken, end))
             };
             let (taken, end) = tokio::select! {
+                // Without chance, so that a simulation replays; a stop goes first.
+                biased;
                 () = &mut stop => break,
                 next = next => next?,
             };
@@ -188,8 +190,16 @@ impl Inner {
                 return self.over(claim, Status::Failed, None).await;
             }
         };
-        if !carries_code && !self.queue.begin(&mut claim, at, &provider).await? {
-            return Ok(());
+        if !carries_code {
+            let before = claim.job.clone();
+            if !self.queue.begin(&mut claim, at, &provider).await? {
+                return Ok(());
+            }
+            // The note may have taken its time. Nothing was handed over, so it was no try.
+            if self.clock.now() >= claim.job.deadline {
+                claim.job = before;
+                return self.over(claim, Status::Expired, None).await;
+            }
         }
         let held = match self.sender.send(&provider, &message).await {
             Ok(accepted) => {

@@ -550,3 +550,33 @@ async fn a_replayed_message_begins_with_the_first_provider_and_all_its_tries() {
     let message = message.expect("read").expect("known");
     assert_eq!((message.status, message.attempts.len()), (Status::Sent, 3));
 }
+
+/// Shows the start once, and the deadline from then on.
+struct LateClock(std::sync::atomic::AtomicBool);
+
+impl Clock for LateClock {
+    fn now(&self) -> UnixMillis {
+        let late = self.0.swap(true, std::sync::atomic::Ordering::SeqCst);
+        if late { NOW + 600 * SECOND } else { NOW }
+    }
+}
+
+#[tokio::test]
+async fn a_message_whose_note_took_until_its_deadline_is_not_handed_over() {
+    let bench = Bench::new(&["a"], vec![]).await;
+    bench.add(false).await;
+    let claim = bench.claim().await;
+    let late = Delivery {
+        inner: Arc::new(Inner {
+            queue: bench.queue.clone(),
+            keyring: bench.keyring.clone(),
+            clock: Arc::new(LateClock(false.into())),
+            entropy: bench.entropy.clone(),
+            sender: bench.script.clone(),
+            config: bench.delivery.inner.config.clone(),
+        }),
+    };
+    late.deliver(claim).await.expect("stored");
+    assert!(bench.tried().is_empty());
+    assert_eq!(bench.queue.depth(), 0);
+}
