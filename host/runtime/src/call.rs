@@ -306,7 +306,7 @@ where
     F: Future<Output = Finished<R, I>>,
 {
     let limits = &host.limits;
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     let admitted = async {
         let turn = host.subjects.turn(request.subject).await.ok()?;
         let place = host.places.take().await.ok()?;

@@ -147,6 +147,46 @@ impl Runtime {
         })
     }
 
+    /// The same runtime as another process would have it, without compiling anything: over `store`
+    /// and `queue`, with a clock and randomness of its own. Keys, limits, settings and providers are
+    /// this one's. A simulation starts and crashes thousands of processes so.
+    pub fn again(
+        &self,
+        store: Arc<dyn Store>,
+        queue: Queue,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Runtime {
+        let host = Arc::new(Host {
+            instants: Instants::new(clock.clone(), store.clone()),
+            store,
+            clock,
+            entropy,
+            keyring: self.host.keyring.clone(),
+            queue,
+            default_region: self.host.default_region.clone(),
+            settings: self.host.settings.clone(),
+            subjects: Subjects::new(self.host.limits.subject_waiting),
+            places: Places::new(
+                self.host.limits.service_calls,
+                self.host.limits.service_waiting,
+                self.host.limits.service_wait,
+            ),
+            limits: self.host.limits.clone(),
+        });
+        Runtime {
+            otp: self.otp.again(&host),
+            host,
+            ..self.clone()
+        }
+    }
+
+    /// A service that another runtime of the same engine has loaded, for calls of this one: see
+    /// [`Runtime::again`].
+    pub fn share<W: World>(&self, service: &Service<W>) -> Arc<Service<W>> {
+        service.again(&self.host)
+    }
+
     /// Loads a service component of any world. It can be called with [`Runtime::call`], and may call
     /// the services that its world links.
     ///

@@ -64,7 +64,7 @@ impl Drop for Call {
 #[async_trait]
 pub trait World: Send + Sync + Sized + 'static {
     /// A component of this world, linked and type-checked.
-    type Pre: Send + Sync + 'static;
+    type Pre: Clone + Send + Sync + 'static;
     /// The world's name, for messages.
     const NAME: &'static str;
 
@@ -197,6 +197,17 @@ impl<W: World> Service<W> {
             manifest,
         });
         Ok(Arc::new(service))
+    }
+
+    /// The same component in another process: nothing but the compiled code is shared.
+    pub(crate) fn again(&self, host: &Arc<Host>) -> Arc<Service<W>> {
+        Arc::new(Service {
+            engine: self.engine.clone(),
+            host: host.clone(),
+            pre: self.pre.clone(),
+            identity: self.identity.clone(),
+            idle: Mutex::default(),
+        })
     }
 
     pub(crate) fn name(&self) -> &str {
