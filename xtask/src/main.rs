@@ -27,10 +27,12 @@ Development commands of countersign.
 Usage: cargo xtask <COMMAND>
 
 Commands:
-  test [ARGS]   tidy, the release build, and all tests; ARGS go to `cargo test`
+  test [ARGS]   tidy, the release build, all tests, and 2,000 seeds of the simulation; ARGS go to `cargo test`
   bench [ARGS]  the release build and the benchmark; ARGS go to the benchmark
   crash [--kills N] [--cuts N] [--seed S]
                 the release build, then N kills (200) and N power cuts (100) at random moments
+  simulate [ARGS]
+                the release build and the simulation: `--seeds N` for more of them, `--seed N` to replay one
   tidy          the rules that a machine can check: documented WIT, no machine paths, nothing unfinished
   --help        this text
 ";
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Some("test") => test(&rest),
         Some("bench") => bench(&rest),
         Some("crash") => crash(&rest),
+        Some("simulate") => simulate(&rest),
         Some("tidy") if rest.is_empty() => tidy(),
         Some("--help" | "-h" | "help") => {
             print!("{HELP}");
@@ -86,15 +89,32 @@ fn test(args: &[OsString]) -> Result<(), Failure> {
     // The end-to-end tests start this binary, and do not build it themselves.
     run("cargo", BUILD)?;
     let words = ["test", "--release", "--workspace"].map(OsString::from);
-    run("cargo", words.iter().chain(args))
+    run("cargo", words.iter().chain(args))?;
+    // Always the same seeds, so that what passes here passes everywhere.
+    run_built(
+        "countersign-simulate",
+        &["--seeds", "2000"].map(OsString::from),
+    )
 }
 
 /// `cargo xtask bench`.
 fn bench(args: &[OsString]) -> Result<(), Failure> {
     wasm_target()?;
     run("cargo", BUILD)?;
+    run_built("countersign-bench", args)
+}
+
+/// `cargo xtask simulate`.
+fn simulate(args: &[OsString]) -> Result<(), Failure> {
+    wasm_target()?;
+    run("cargo", BUILD)?;
+    run_built("countersign-simulate", args)
+}
+
+/// Runs a program of the workspace that was built before.
+fn run_built(program: &str, args: &[OsString]) -> Result<(), Failure> {
     let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let program = Path::new(&target).join("release/countersign-bench");
+    let program = Path::new(&target).join("release").join(program);
     run(&program.to_string_lossy(), args)
 }
 

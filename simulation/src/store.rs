@@ -1,0 +1,272 @@
+//! The embedded store with its disk and its thread replaced: the committer that judges is the real
+//! one, what waits for it and what it waits for is seeded.
+
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use countersign_store::committer::{Committer, Group, Rows};
+use countersign_store::{Commit, CommitError, Committed, Hold, Row, Store, StoreError};
+use countersign_types::UnixMillis;
+use tokio::sync::{RwLock, mpsc, oneshot};
+
+use crate::disk::Disk;
+use crate::oracle::{CALL, Oracle, Record};
+use crate::plant::Plant;
+use crate::world::World;
+
+/// How many requests may wait, as in the real one.
+const WAITING_MAX: usize = 1_024;
+
+enum Request {
+    Commit(Box<Entry>, oneshot::Sender<Result<Committed, CommitError>>),
+    Settle(oneshot::Sender<Result<(), StoreError>>),
+    Sweep(UnixMillis, oneshot::Sender<Result<bool, StoreError>>),
+}
+
+/// A commit as it was asked for, and as it is judged: the same unless a bug was planted.
+struct Entry {
+    record: Record,
+    judged: Commit,
+}
+
+struct Shared {
+    world: Arc<World>,
+    disk: Disk,
+    oracle: Arc<Oracle>,
+    plant: Option<Plant>,
+    gate: RwLock<()>,
+    newest_instant: AtomicU64,
+}
+
+/// A store over a [`Disk`], as long as a process lives.
+pub(crate) struct SimulatedStore {
+    shared: Arc<Shared>,
+    requests: mpsc::Sender<Request>,
+}
+
+impl SimulatedStore {
+    /// Opens what is on the disk. To be called inside the runtime of the process.
+    pub(crate) fn open(
+        world: &Arc<World>,
+        disk: &Disk,
+        oracle: &Arc<Oracle>,
+        plant: Option<Plant>,
+    ) -> Result<Arc<SimulatedStore>, StoreError> {
+        let committer = Committer::open(disk.clone(), disk.has_data())?;
+        let shared = Arc::new(Shared {
+            world: world.clone(),
+            disk: disk.clone(),
+            oracle: oracle.clone(),
+            plant,
+            gate: RwLock::new(()),
+            newest_instant: AtomicU64::new(committer.newest_instant().0),
+        });
+        let (requests, inbox) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(write(shared.clone(), committer, inbox));
+        Ok(Arc::new(SimulatedStore { shared, requests }))
+    }
+
+    async fn ask<T, E: From<StoreError>>(
+        &self,
+        request: Request,
+        answer: oneshot::Receiver<Result<T, E>>,
+    ) -> Result<T, E> {
+        if self.requests.send(request).await.is_err() {
+            return Err(StoreError::Closed.into());
+        }
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+/// The storage thread.
+async fn write(
+    shared: Arc<Shared>,
+    mut committer: Committer<Disk>,
+    mut inbox: mpsc::Receiver<Request>,
+) {
+    let Shared { world, disk, .. } = &*shared;
+    while let Some(first) = inbox.recv().await {
+        let newest = shared.newest_instant.load(Ordering::Acquire);
+        committer.set_newest_instant(UnixMillis(newest));
+        let mut group = Group::default();
+        let mut records = Vec::new();
+        let (mut judged, mut settled, mut swept) = (Vec::new(), Vec::new(), Vec::new());
+        let mut next = Some(first);
+        while let Some(request) = next.take() {
+            match request {
+                Request::Commit(entry, answer) => {
+                    let Entry {
+                        record,
+                        judged: commit,
+                    } = *entry;
+                    let verdict = committer.admit(&mut group, commit);
+                    if let Ok(committed) = &verdict {
+                        records.push((record, *committed));
+                    }
+                    judged.push((answer, verdict));
+                }
+                Request::Settle(answer) => settled.push(answer),
+                Request::Sweep(now, answer) => {
+                    let done = committer.sweep(&mut group, now);
+                    swept.push((answer, done));
+                }
+            }
+            // Now and then a group is closed early, as it is when nobody else has come yet.
+            if group.has_room() && !world.once_in(4) {
+                next = inbox.try_recv().ok();
+            }
+        }
+        let empty = group.is_empty();
+        world.pass(format!("apply {} commits", records.len())).await;
+        let batch = if empty {
+            Vec::new()
+        } else {
+            committer.batch(group)
+        };
+        {
+            let _closed = shared.gate.write().await;
+            disk.apply(&batch);
+            shared
+                .newest_instant
+                .store(committer.newest_instant().0, Ordering::Release);
+            shared.oracle.applied(&records, &batch);
+        }
+        if !empty {
+            world.pass("sync".to_owned()).await;
+            if world.fault_once_in(2_000) {
+                // As in the real one: what the disk holds is unknown, so the process ends.
+                world.step(format_args!("the sync fails"));
+                world.mark("a failed sync");
+                world.halt();
+                world.alive().await;
+            }
+        }
+        if shared.plant != Some(Plant::LostAcknowledgement) {
+            disk.sync();
+        }
+        shared.oracle.synced();
+        for (answer, result) in judged {
+            let _ = answer.send(result);
+        }
+        for answer in settled {
+            let _ = answer.send(Ok(()));
+        }
+        for (answer, done) in swept {
+            let _ = answer.send(done);
+        }
+    }
+}
+
+#[async_trait]
+impl Store for SimulatedStore {
+    async fn get(&self, key: &[u8]) -> Result<Option<Row>, StoreError> {
+        let Shared { world, disk, .. } = &*self.shared;
+        world.pass(format!("get {}", text(key))).await;
+        if world.fault_once_in(1_000) {
+            world.step(format_args!("the read fails"));
+            world.mark("a failed read");
+            return Err(StoreError::Failed("a read".to_owned()));
+        }
+        match disk.get(key)? {
+            None => Ok(None),
+            Some(bytes) => Row::from_bytes(key, &bytes).map(Some),
+        }
+    }
+
+    async fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Row)>, StoreError> {
+        let Shared { world, disk, .. } = &*self.shared;
+        world
+            .pass(format!("scan {}..{}", text(from), text(to)))
+            .await;
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        disk.range((Bound::Included(from), Bound::Excluded(to)))
+            .take(limit)
+            .map(|entry| {
+                let (key, bytes) = entry?;
+                let row = Row::from_bytes(&key, &bytes)?;
+                Ok((key, row))
+            })
+            .collect()
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        let Shared { world, disk, .. } = &*self.shared;
+        let call = CALL.try_with(Arc::clone).ok();
+        let by = call.as_ref().map_or(0, |call| call.id);
+        world.pass(format!("commit of call {by}")).await;
+        let mut judged = commit.clone();
+        if let Some(plant) = self.shared.plant {
+            plant.meddle(&mut judged, world, disk);
+        }
+        let record = Record { call, commit };
+        let entry = Box::new(Entry { record, judged });
+        let (answer, result) = oneshot::channel();
+        let result = self.ask(Request::Commit(entry, answer), result).await;
+        match &result {
+            Ok(Committed {
+                version: Some(n), ..
+            }) => {
+                world.step(format_args!("call {by}: committed as {n}"));
+            }
+            Ok(_) => world.step(format_args!("call {by}: valid, nothing to write")),
+            Err(error) => {
+                match error {
+                    CommitError::Stale => world.mark("a stale run"),
+                    CommitError::NoRoom { .. } => world.mark("a take without room"),
+                    _ => {}
+                }
+                world.step(format_args!("call {by}: {error}"));
+            }
+        }
+        world.alive().await;
+        result
+    }
+
+    async fn hold(&self) -> Hold<'_> {
+        self.shared.gate.read().await
+    }
+
+    async fn settle(&self) -> Result<(), StoreError> {
+        let (answer, result) = oneshot::channel();
+        self.ask(Request::Settle(answer), result).await
+    }
+
+    fn newest_instant(&self) -> UnixMillis {
+        UnixMillis(self.shared.newest_instant.load(Ordering::Acquire))
+    }
+
+    fn step_back(&self, instant: UnixMillis) {
+        self.shared
+            .world
+            .step(format_args!("time goes back to {}", instant.0));
+        self.shared.world.mark("a step back that is followed");
+        self.shared
+            .newest_instant
+            .store(instant.0, Ordering::Release);
+    }
+
+    async fn sweep(&self, now: UnixMillis) -> Result<bool, StoreError> {
+        let (answer, result) = oneshot::channel();
+        self.ask(Request::Sweep(now, answer), result).await
+    }
+}
+
+/// A key for people: printable bytes as they are, others in hexadecimal.
+pub(crate) fn text(key: &[u8]) -> String {
+    key.iter().fold(String::new(), |mut text, byte| {
+        match byte {
+            b' '..=b'~' => text.push(char::from(*byte)),
+            _ => text.push_str(&format!("{byte:02x}")),
+        }
+        text
+    })
+}
