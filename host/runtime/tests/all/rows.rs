@@ -148,7 +148,11 @@ async fn a_receipt_costs_one_row_and_asking_for_it_one_with_the_delivery() {
         phone: "+12025550123".into(),
         ..SendRequest::default()
     };
-    bench.runtime.otp_send(&context(), request, None).await.unwrap();
+    bench
+        .runtime
+        .otp_send(&context(), request, None)
+        .await
+        .unwrap();
     let taken = Arc::new(Taken::default());
     let callback = Some("https://sms.example.test/webhooks/p");
     bench.deliver_and_tell(&taken, callback).await;
