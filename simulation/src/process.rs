@@ -12,7 +12,7 @@ use countersign_runtime::{
     CallContext, CallError, Caller, Runtime, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict,
 };
 use countersign_store::{Commit, Keyring, Store, StoreError, read_events};
-use countersign_types::{Clock, Event, Priority, UnixMillis};
+use countersign_types::{Clock, Event, MessageId, Priority, UnixMillis};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -436,8 +436,9 @@ impl Process {
             instant: now,
             ..Commit::default()
         };
-        match self.queue.accept(&job, event, commit, &*self.world).await {
-            Ok(id) => Answer::Noticed(id),
+        let id = MessageId::new(now, &*self.world);
+        match self.queue.accept(id, &job, event, commit).await {
+            Ok(()) => Answer::Noticed(id),
             Err(_) => Answer::Nothing,
         }
     }

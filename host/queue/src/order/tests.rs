@@ -211,12 +211,15 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// A caller's jobs, each with the time since when it has been due.
+type Waiting = (u8, Vec<(UnixMillis, u64)>);
+
 /// The same order, worked out from a list each time.
 #[derive(Default)]
 struct Model {
     later: Vec<(UnixMillis, u64, usize, u8)>,
     /// For each priority the callers in the order of their turns, with their jobs.
-    levels: [Vec<(u8, Vec<(UnixMillis, u64)>)>; 3],
+    levels: [Vec<Waiting>; 3],
 }
 
 impl Model {
