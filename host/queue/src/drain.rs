@@ -42,7 +42,12 @@ impl Drain {
             self.taken = 0;
             self.was_empty = false;
         }
-        self.was_empty |= jobs == 0;
+        if jobs == 0 {
+            // Work comes to an empty lane: what it is able to shows from here on.
+            self.began = now;
+            self.taken = 0;
+            self.was_empty = false;
+        }
     }
 
     /// Notes that a job was taken, which leaves `jobs`.
