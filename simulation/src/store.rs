@@ -164,6 +164,7 @@ impl Store for SimulatedStore {
     async fn get(&self, key: &[u8]) -> Result<Option<Row>, StoreError> {
         let Shared { world, disk, .. } = &*self.shared;
         world.pass(format!("get {}", text(key))).await;
+        world.after_you().await;
         if world.fault_once_in(1_000) {
             world.step(format_args!("the read fails"));
             world.mark("a failed read");

@@ -31,6 +31,7 @@ struct State {
     crash_at: Option<u64>,
     halted: bool,
     faults: bool,
+    waits: bool,
     violation: Option<Violation>,
     /// The clock at the beginning of this life, and when that was.
     base: UnixMillis,
@@ -54,6 +55,7 @@ impl World {
                 crash_at: None,
                 halted: false,
                 faults: true,
+                waits: true,
                 violation: None,
                 base: START,
                 began: None,
@@ -94,6 +96,13 @@ impl World {
         let mut state = self.state();
         state.faults = false;
         state.crash_at = None;
+    }
+
+    /// Nothing takes time any more: for tests that wait for others by yielding, so that paused time
+    /// would stand still.
+    #[cfg(test)]
+    pub(crate) fn without_waits(&self) {
+        self.state().waits = false;
     }
 
     /// A process starts. It crashes `after` so many steps, or not at all.
@@ -195,6 +204,9 @@ impl World {
     pub(crate) async fn pass(&self, what: String) {
         self.step(format_args!("{what}"));
         self.alive().await;
+        if !self.state().waits {
+            return;
+        }
         match self.below(64) {
             0..32 => {
                 for _ in 0..self.below(4) {
@@ -208,6 +220,13 @@ impl World {
             _ => {}
         }
         self.alive().await;
+    }
+
+    /// Lets others go first where nothing takes time.
+    pub(crate) async fn after_you(&self) {
+        if !self.state().waits {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Waits for ever where the process has crashed.
