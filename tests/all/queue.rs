@@ -46,6 +46,7 @@ async fn a_dead_letter_is_listed_looked_at_and_replayed() {
     assert_eq!(letter["id"], *id);
     assert_eq!(letter["to"], "+1202•••••01");
     assert_eq!(letter["attempts"][0]["class"], "permanent");
+    assert_eq!(letter["attempts"][0]["providerCode"], "21211");
     assert_eq!(letter["attempts"][0]["provider"], "twilio");
     assert_eq!(get(&admin, &format!("{DEAD}/{id}")).await, *letter);
     // It is counted when its commit is over, which others may see a moment earlier.

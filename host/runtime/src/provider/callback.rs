@@ -12,6 +12,9 @@ use crate::component::reason;
 /// As the WIT bounds it.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
+/// Twilio's, Telnyx's and Infobip's error codes have five digits, others fewer.
+const ERROR_CODE_DIGITS_MAX: usize = 5;
+
 /// A request to the callback address of a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallbackRequest {
@@ -146,7 +149,7 @@ impl Provider {
     fn clean_error(&self, error: SendError) -> SendError {
         SendError {
             text: self.clean_text(&error.text),
-            provider_code: error.provider_code.map(|code| self.clean_text(&code)),
+            provider_code: error.provider_code.map(|code| self.clean_code(&code)),
             ..error
         }
     }
@@ -154,5 +157,17 @@ impl Provider {
     /// What a provider says, without credentials, codes and numbers.
     pub(super) fn clean_text(&self, text: &str) -> String {
         scrub(&self.grants.credentials.scrub(text))
+    }
+
+    /// A provider's own error code. Theirs have at most five digits and one-time codes at least six, so
+    /// that a longer one is something else.
+    pub(super) fn clean_code(&self, code: &str) -> String {
+        let code = self.grants.credentials.scrub(code);
+        let short = code.len() <= ERROR_CODE_DIGITS_MAX;
+        if short && code.bytes().all(|byte| byte.is_ascii_digit()) {
+            code
+        } else {
+            scrub(&code)
+        }
     }
 }

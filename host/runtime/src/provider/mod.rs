@@ -226,9 +226,7 @@ impl Provider {
         match ended {
             Ok(Ok(answer)) => answer.map_err(|error| SendError {
                 text: self.clean(&error.text, message),
-                // A provider's own error codes are at most five digits, so that a longer one is
-                // something else.
-                provider_code: error.provider_code.map(|code| self.clean(&code, message)),
+                provider_code: error.provider_code.map(|code| self.clean_code(&code)),
                 ..error
             }),
             Ok(Err(error)) => self.judge(&seen, &self.clean(&reason(&error), message)),
