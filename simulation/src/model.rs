@@ -159,8 +159,9 @@ pub(crate) struct Message {
 pub(crate) struct Model {
     pub(crate) phones: BTreeMap<usize, Phone>,
     pub(crate) messages: BTreeMap<MessageId, Message>,
-    /// What each address has taken from each of its windows, in commit order.
-    taken: BTreeMap<(usize, usize), Vec<UnixMillis>>,
+    /// What each address has taken from each of its windows, in commit order, and whether it has left
+    /// the window since: it does not come back when the clock is set back.
+    taken: BTreeMap<(usize, usize), Vec<(UnixMillis, bool)>>,
     codes: CodeId,
 }
 
@@ -313,10 +314,11 @@ impl Model {
     ) -> Option<Duration> {
         let (length, max) = ADDRESS_SENDS[window];
         let times = self.taken.entry((address, window)).or_default();
-        times.push(now);
-        let inside = times
-            .iter()
-            .filter(|time| **time + length > now && **time <= now);
+        times.push((now, false));
+        for (time, left) in times.iter_mut() {
+            *left |= *time + length <= now;
+        }
+        let inside = times.iter().filter(|(time, left)| !left && *time <= now);
         (inside.count() > max).then_some(length)
     }
 
@@ -329,7 +331,7 @@ impl Model {
             .any(|(window, (length, max))| {
                 let times = self.taken.get(&(address, window));
                 let inside = times.into_iter().flatten();
-                let inside = inside.filter(|time| **time + *length + *length / 31 > now);
+                let inside = inside.filter(|(time, _)| *time + *length + *length / 31 > now);
                 inside.count() >= *max
             })
     }
