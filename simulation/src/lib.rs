@@ -6,9 +6,9 @@
 //! step.
 //!
 //! Real are the call loop, the otp component and its instances, the capabilities, transactions, the
-//! committer, the queue and the delivery. Simulated are the disk and its thread ([`disk`], [`store`]),
-//! the clock and chance ([`world`]), providers ([`provider`]) and clients ([`process`]). [`oracle`]
-//! watches the seams and asks [`model`] what must come out.
+//! committer, the queue and the delivery. Simulated are the disk and its thread (`disk`, `store`),
+//! the clock and chance (`world`), providers (`provider`) and clients (`process`). `oracle`
+//! watches the seams and asks `model` what must come out.
 
 mod disk;
 mod model;
