@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use countersign_delivery::{Sender, StatusSource};
@@ -11,7 +10,6 @@ use countersign_store::{Keyring, Store};
 use countersign_types::{
     Accepted, Clock, Entropy, ErrorClass, Message, SendError, StatusUpdate, UnixMillis,
 };
-use tokio::sync::Semaphore;
 
 use crate::bindings::service::countersign::service::types;
 use crate::cache::Cache;
@@ -57,10 +55,6 @@ pub struct RuntimeConfig {
     pub public_url: Option<String>,
 }
 
-/// How many callbacks are read at once. It takes no waiting, so this is far above any real traffic
-/// and leaves most instances to sending.
-const CALLBACKS_MAX: usize = 64;
-
 /// Why the runtime did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -89,7 +83,6 @@ pub struct Runtime {
     otp: Arc<Service<OtpComponent>>,
     providers: Arc<Providers>,
     public_url: Option<Arc<str>>,
-    callbacks: Arc<Semaphore>,
 }
 
 impl Runtime {
@@ -143,7 +136,6 @@ impl Runtime {
             otp,
             providers: Arc::new(providers),
             public_url: config.public_url.map(Into::into),
-            callbacks: Arc::new(Semaphore::new(CALLBACKS_MAX)),
         })
     }
 
@@ -269,12 +261,6 @@ impl Runtime {
         let provider = found.ok_or_else(|| CallbackError::NoProvider(provider.to_owned()))?;
         let public_url = self.public_url.as_deref();
         let public_url = public_url.ok_or(CallbackError::NoPublicUrl)?;
-        let _place = self
-            .callbacks
-            .try_acquire()
-            .map_err(|_| CallbackError::Busy {
-                retry_after: Duration::from_secs(1),
-            })?;
         provider.parse_callback(public_url, request).await
     }
 

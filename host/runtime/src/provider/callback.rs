@@ -1,7 +1,5 @@
 //! Status callbacks: what a provider's component makes of a request to its address.
 
-use std::time::Duration;
-
 use countersign_delivery::scrub;
 use countersign_types::{SendError, StatusUpdate};
 
@@ -46,12 +44,6 @@ pub enum CallbackError {
     /// Signed, and not understood.
     #[error("the callback is signed and cannot be understood")]
     Malformed,
-    /// Too many callbacks at once.
-    #[error("too many callbacks at once")]
-    Busy {
-        /// When it is worth another try.
-        retry_after: Duration,
-    },
     /// The component trapped, took too long, or broke a bound.
     #[error("the provider component failed: {reason}")]
     Failed {

@@ -59,7 +59,6 @@ impl From<CallbackError> for Problem {
             CallbackError::Malformed => {
                 Problem::new(Kind::BadRequest, "It is signed and cannot be understood.")
             }
-            CallbackError::Busy { retry_after } => Problem::too_many_callbacks(retry_after),
             // The runtime has logged it.
             CallbackError::Failed { .. } => Problem::internal(),
         }

@@ -173,7 +173,7 @@ impl Default for Http {
             body_seconds: 10,
             body_bytes_max: 64 * 1024,
             request_seconds: 30,
-            callbacks_max: 128,
+            callbacks_max: 64,
             idle_seconds: 60,
             stop_seconds: 30,
         }
