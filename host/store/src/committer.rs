@@ -12,6 +12,7 @@ use countersign_types::UnixMillis;
 use serde::{Deserialize, Serialize};
 
 use crate::limit::Window;
+use crate::row::{KEY_BYTES_MAX, ROW_BYTES_MAX};
 use crate::{Body, Commit, CommitError, Committed, Read, Row, ScanRead, StoreError, event};
 
 /// How many rows one sweep looks at.
@@ -134,16 +135,18 @@ impl<R: Rows> Committer<R> {
             .into_iter()
             .map(|(key, row)| (key, row.map(|row| row.to_bytes())))
             .collect();
-        if !group.events.is_empty() {
-            let first = self.counters.position + 1 - group.events.len() as u64;
+        let mut first = self.counters.position + 1 - group.events.len() as u64;
+        for events in event::packed(group.events) {
+            let next = first + events.len() as u64;
             let row = Row {
                 version: self.counters.version,
                 body: Body::Events {
-                    events: group.events,
+                    events,
                     expires: Some(self.counters.instant + EVENTS_KEPT),
                 },
             };
             batch.push((event::key(first), Some(row.to_bytes())));
+            first = next;
         }
         // Serialising three numbers into a `Vec` cannot fail.
         let counters = postcard::to_allocvec(&self.counters).unwrap_or_default();
@@ -158,6 +161,13 @@ impl<R: Rows> Committer<R> {
     ///
     /// See [`CommitError`]: nothing of it was added.
     pub fn admit(&mut self, group: &mut Group, commit: Commit) -> Result<Committed, CommitError> {
+        for write in &commit.writes {
+            let bytes = write.body.as_ref().map_or(0, Body::bytes);
+            if write.key.len() > KEY_BYTES_MAX || bytes > ROW_BYTES_MAX {
+                let key = text(&write.key);
+                return Err(StoreError::TooLong { key }.into());
+            }
+        }
         for read in &commit.reads {
             let stored = self.stored(&group.rows, &read.key)?;
             self.check(read, stored.as_ref(), commit.instant)?;

@@ -1,4 +1,4 @@
-//! The log of events: packed rows, one for each group of commits.
+//! The log of events: packed rows, mostly one for each group of commits.
 
 use countersign_types::UnixMillis;
 
@@ -19,6 +19,27 @@ pub struct StoredEvent {
 
 pub(crate) fn key(first_position: u64) -> Vec<u8> {
     [PREFIX, &first_position.to_be_bytes()].concat()
+}
+
+/// How many bytes of events one row holds, beyond its first event. sled writes the leaf of a row
+/// anew with the row, so small rows are cheap ones.
+const ROW_EVENT_BYTES: usize = 16 * 1024;
+
+/// The events of a group as the rows that hold them, in order.
+pub(crate) fn packed(events: Vec<Vec<u8>>) -> Vec<Vec<Vec<u8>>> {
+    let mut rows: Vec<Vec<Vec<u8>>> = Vec::new();
+    let mut bytes = 0;
+    for event in events {
+        bytes += event.len();
+        match rows.last_mut() {
+            Some(row) if bytes <= ROW_EVENT_BYTES => row.push(event),
+            _ => {
+                bytes = event.len();
+                rows.push(vec![event]);
+            }
+        }
+    }
+    rows
 }
 
 /// Events from position `from` on, in order: those of at most `rows` stored rows. Empty where there
@@ -72,4 +93,28 @@ pub async fn read_events(
         }
     }
     Ok(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_packed_into_rows_in_order_up_to_the_bound() {
+        let event = |byte: u8, bytes: usize| vec![byte; bytes];
+        let half = ROW_EVENT_BYTES / 2;
+        let rows = packed(vec![
+            event(1, half),
+            event(2, half),
+            event(3, 1),
+            event(4, ROW_EVENT_BYTES + 1),
+            event(5, 1),
+        ]);
+        let shape: Vec<Vec<u8>> = rows
+            .iter()
+            .map(|row| row.iter().map(|event| event[0]).collect())
+            .collect();
+        assert_eq!(shape, [vec![1, 2], vec![3], vec![4], vec![5]]);
+        assert!(packed(Vec::new()).is_empty());
+    }
 }

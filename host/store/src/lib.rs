@@ -26,7 +26,7 @@ pub use embedded::{BackupError, OpenError, RestoreError, SledStore};
 pub use event::{StoredEvent, read_events};
 pub use keyring::{BindError, Keyring, KeyringError, Rotated, Unsealable};
 pub use limit::SUB_WINDOWS;
-pub use row::{Body, Row, Section, Sections};
+pub use row::{Body, KEY_BYTES_MAX, ROW_BYTES_MAX, Row, Section, Sections};
 pub use transaction::{
     Counted, Ending, Recount, Rulings, Savepoint, Transaction, TransactionError, settle_counts,
 };
@@ -47,6 +47,12 @@ pub enum StoreError {
     /// A row that this version of the program cannot read.
     #[error("the row `{key}` is damaged or of a newer format")]
     Unreadable {
+        /// The row's key, as far as it is text.
+        key: String,
+    },
+    /// A bug: a row longer than any that the store takes. Nothing was written.
+    #[error("the row `{key}` is too long")]
+    TooLong {
         /// The row's key, as far as it is text.
         key: String,
     },

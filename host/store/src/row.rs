@@ -3,6 +3,14 @@
 use countersign_types::UnixMillis;
 use serde::{Deserialize, Serialize};
 
+/// The longest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 2_048;
+
+/// The most that a row may hold, in bytes. sled puts a page that outgrows a quarter of its segments
+/// into a file of its own, which it never syncs; a leaf has at most some twenty rows (it is split
+/// above 16, and merged with a neighbour below 4), so with segments of 8 MiB there never is one.
+pub const ROW_BYTES_MAX: usize = 96 * 1024;
+
 /// A stored row with the commit that wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
@@ -53,6 +61,7 @@ pub struct Section {
     /// From when on it is invisible.
     pub expires: Option<UnixMillis>,
     /// Its bytes.
+    #[serde(with = "serde_bytes")]
     pub value: Vec<u8>,
 }
 
@@ -89,6 +98,17 @@ impl Sections {
 }
 
 impl Body {
+    /// How much it holds, in bytes, without what its format adds.
+    pub(crate) fn bytes(&self) -> usize {
+        let side = |side: &Option<Section>| side.as_ref().map_or(0, |side| side.value.len());
+        match self {
+            Body::Sections(Sections { service, host }) => side(service) + side(host),
+            Body::Events { events, .. } => events.iter().map(Vec::len).sum(),
+            // Both of a fixed size.
+            Body::Sum { .. } | Body::Limit(_) => 0,
+        }
+    }
+
     /// Whether nothing of the row can be seen at `now`.
     pub fn expired(&self, now: UnixMillis) -> bool {
         let gone = |expires: &Option<UnixMillis>| expires.is_some_and(|expires| expires <= now);

@@ -8,7 +8,7 @@ use countersign_types::UnixMillis;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::backup::{Followed, Follower, bytes_of};
-use super::{OpenError, Request, Shared, failed};
+use super::{OpenError, Request, Shared, failed, sync};
 use crate::committer::{Batch, Committer, Group};
 use crate::{CommitError, Committed, StoreError};
 
@@ -183,6 +183,7 @@ impl Storage {
             shared.room.wrote(bytes_of(&batch));
             {
                 let _closed = shared.gate.blocking_write();
+                sync::expect_two();
                 self.apply(batch)?;
                 shared
                     .newest_instant

@@ -36,6 +36,11 @@ const WAITING_COMMITS_MAX: usize = 1_024;
 /// sled's page cache. Its memory is a multiple of this; the rows of a busy day are small.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 
+/// sled's unit of space. A page beyond a quarter of it lies in a file of its own, which sled never
+/// syncs: after a power cut the store would not open. [`ROW_BYTES_MAX`](crate::ROW_BYTES_MAX) keeps
+/// every page below that. Fixed when a store is made.
+const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
+
 /// The one tree in it.
 const TREE: &[u8] = b"countersign";
 
@@ -147,7 +152,7 @@ impl SledStore {
             .open_tree(TREE)
             .map_err(|error| unusable(error.to_string()))?;
         let marker = path.join(MARKER);
-        let state = group::Storage::open(tree.clone(), path, marker.exists(), sync::calls)?;
+        let state = group::Storage::open(tree.clone(), path, marker.exists(), sync::count)?;
         if !marker.exists() {
             std::fs::write(&marker, MARKER_TEXT)
                 .and_then(|()| std::fs::File::open(&marker)?.sync_all())
@@ -241,6 +246,7 @@ fn database(path: &Path) -> sled::Config {
     sled::Config::new()
         .path(path)
         .cache_capacity(CACHE_BYTES)
+        .segment_size(SEGMENT_BYTES)
         // Space is given back only by this thread, so it must run.
         .flush_every_ms(Some(500))
 }

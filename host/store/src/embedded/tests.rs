@@ -67,9 +67,9 @@ async fn every_commit_alone_is_synced_before_its_answer() {
     let folder = Folder::new();
     let store = folder.open().expect("opened");
     for n in 0..10u8 {
-        let before = sync::calls();
+        let before = sync::count();
         write(&store, b"a", &[n]).await.expect("committed");
-        assert!(sync::calls() > before, "commit {n}");
+        assert!(sync::count() > before, "commit {n}");
     }
 }
 
@@ -91,7 +91,7 @@ fn a_store_whose_flush_does_not_sync_is_refused() {
     // As many syncs after the test write as before it.
     let opened = group::Storage::open(tree.clone(), path, false, || 7);
     assert!(matches!(opened, Err(OpenError::NotDurable { .. })));
-    assert!(group::Storage::open(tree, path, false, sync::calls).is_ok());
+    assert!(group::Storage::open(tree, path, false, sync::count).is_ok());
 }
 
 /// All rows of a stopped store, the counters' included.
@@ -285,4 +285,89 @@ proptest! {
             conformance::interleaving_is_serial(&store, &steps).await;
         });
     }
+}
+
+/// sled's files of their own for what is too long for its log; never synced.
+fn blobs(folder: &Folder) -> usize {
+    let path = folder.0.path().join("store").join("blobs");
+    std::fs::read_dir(path).map_or(0, Iterator::count)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_longest_rows_side_by_side_stay_in_the_synced_log() {
+    let folder = Folder::new();
+    let store = folder.open().expect("opened");
+    let row = |byte: u8, n: u16| crate::Write {
+        key: n.to_be_bytes().to_vec(),
+        body: Some(crate::Body::Sections(crate::Sections {
+            service: None,
+            host: Some(Section {
+                state: 1,
+                expires: None,
+                value: vec![byte; crate::ROW_BYTES_MAX],
+            }),
+        })),
+    };
+    // Neighbours in the same leaves, written, overwritten and taken away, so that leaves are split,
+    // consolidated and merged.
+    for round in 0..4u8 {
+        for n in 0..200u16 {
+            let mut write = row(round, n);
+            if round == 2 && n % 5 != 0 {
+                write.body = None;
+            }
+            let commit = Commit {
+                writes: vec![write],
+                ..Commit::default()
+            };
+            store.commit(commit).await.expect("committed");
+        }
+        assert_eq!(blobs(&folder), 0, "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_with_thousands_of_long_events_stays_in_the_synced_log() {
+    let folder = Folder::new();
+    let store = folder.open().expect("opened");
+    let mut waiting = tokio::task::JoinSet::new();
+    for n in 0..2_000u32 {
+        let store = store.clone();
+        waiting.spawn(async move {
+            let commit = Commit {
+                events: vec![n.to_be_bytes().repeat(256)],
+                ..Commit::default()
+            };
+            store.commit(commit).await.expect("committed")
+        });
+    }
+    let committed = waiting.join_all().await.len();
+    assert_eq!(blobs(&folder), 0);
+    let events = crate::read_events(&*store, 0, usize::MAX, UnixMillis(1))
+        .await
+        .expect("read");
+    assert_eq!(events.len(), committed);
+    let positions: Vec<u64> = events.iter().map(|event| event.position).collect();
+    assert_eq!(positions, (1..=2_000).collect::<Vec<u64>>());
+}
+
+#[tokio::test]
+async fn a_row_or_a_key_that_is_too_long_is_refused_and_nothing_is_written() {
+    let folder = Folder::new();
+    let store = folder.open().expect("opened");
+    let written = |key: usize, value: usize| {
+        let store = store.clone();
+        async move { write(&store, &vec![b'a'; key], &vec![1; value]).await }
+    };
+    written(crate::KEY_BYTES_MAX, crate::ROW_BYTES_MAX)
+        .await
+        .expect("at the bound");
+    for (key, value) in [(1, crate::ROW_BYTES_MAX + 1), (crate::KEY_BYTES_MAX + 1, 1)] {
+        let refused = written(key, value).await;
+        assert!(
+            matches!(refused, Err(CommitError::Store(StoreError::TooLong { .. }))),
+            "{refused:?}"
+        );
+    }
+    assert!(store.get(b"a").await.expect("read").is_none());
 }
