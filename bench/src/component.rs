@@ -248,7 +248,7 @@ impl Bench {
             store: store.clone(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
-            queue: Queue::open(store, keyring.clone(), queue_config).await?,
+            queue: Queue::open(store, keyring.clone(), Arc::new(SystemClock), queue_config).await?,
             keyring,
             limits: Limits {
                 instance_calls,

@@ -38,7 +38,13 @@ pub(crate) async fn measure(folder: &Path, jobs: usize) -> Result<f64, Failure> 
         lane_of: routes.lane_of(),
         ..QueueConfig::default()
     };
-    let queue = Queue::open(store.clone(), keyring.clone(), config).await?;
+    let queue = Queue::open(
+        store.clone(),
+        keyring.clone(),
+        Arc::new(SystemClock),
+        config,
+    )
+    .await?;
     let runtime = Runtime::start(RuntimeConfig {
         store,
         clock: Arc::new(SystemClock),

@@ -277,8 +277,7 @@ impl Oracle {
             received.push((about, code.clone()));
         }
         let (unknown, id) = (handed.unknown, message.id);
-        // A clock that is set on ends leases, and a request that is still open is repeated.
-        if unknown > UNKNOWN_MAX + self.world.set_ons() {
+        if unknown > UNKNOWN_MAX {
             let text = format!("{id} had {unknown} requests of unknown outcome");
             self.world.violation(Kind::TooManyRequests, text);
         }

@@ -65,12 +65,14 @@ impl Parts {
             .build()
             .map_err(|error| words(&error))?;
         let (runtime, probe) = runtime.block_on(async {
-            let queue = Queue::open(store.clone(), keyring.clone(), QueueConfig::default())
+            let clock = Arc::new(SystemClock);
+            let queue_config = QueueConfig::default();
+            let queue = Queue::open(store.clone(), keyring.clone(), clock.clone(), queue_config)
                 .await
                 .map_err(|error| words(&error))?;
             let config = RuntimeConfig {
                 store,
-                clock: Arc::new(SystemClock),
+                clock,
                 entropy,
                 keyring: keyring.clone(),
                 queue,

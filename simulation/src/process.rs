@@ -12,7 +12,7 @@ use countersign_runtime::{
     CallContext, CallError, Caller, Runtime, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict,
 };
 use countersign_store::{Commit, Keyring, Store, StoreError, read_events};
-use countersign_types::{Clock, Event, MessageId, Priority, UnixMillis};
+use countersign_types::{Clock, Event, MessageId, MonotonicMillis, Priority, UnixMillis};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -66,6 +66,10 @@ impl Clock for SlowClock {
     fn now(&self) -> UnixMillis {
         self.0.now() - self.1
     }
+
+    fn monotonic(&self) -> MonotonicMillis {
+        self.0.monotonic()
+    }
 }
 
 /// Runs one life. `last`: everything is brought to its end, and the disk is what it must be.
@@ -84,7 +88,12 @@ pub(crate) async fn live(seed: &Seed<'_>, last: bool) -> Result<(), StoreError> 
         lane_of: routes().lane_of(),
         ..QueueConfig::default()
     };
-    let queue = Queue::open(store.clone(), parts.keyring.clone(), queue_config).await?;
+    let clock: Arc<dyn Clock> = match plant {
+        Some(Plant::ExpiredSend) => Arc::new(SlowClock(world.clone(), Duration::from_secs(120))),
+        _ => world.clone(),
+    };
+    let keyring = parts.keyring.clone();
+    let queue = Queue::open(store.clone(), keyring, clock.clone(), queue_config).await?;
     let doors = (0..2)
         .map(|_| {
             let clock = world.clone();
@@ -107,7 +116,7 @@ pub(crate) async fn live(seed: &Seed<'_>, last: bool) -> Result<(), StoreError> 
     });
     let (stop, stopped) = watch::channel(false);
     let delivery = tokio::spawn({
-        let (delivery, world) = (process.delivery(*plant), world.clone());
+        let (delivery, world) = (process.delivery(clock), world.clone());
         async move {
             let done = delivery.run(stopped).await;
             if let Err(error) = &done {
@@ -162,7 +171,7 @@ fn panicked(world: &World, error: &tokio::task::JoinError) -> Result<(), StoreEr
 }
 
 impl Process {
-    fn delivery(&self, plant: Option<Plant>) -> Delivery {
+    fn delivery(&self, clock: Arc<dyn Clock>) -> Delivery {
         let world = &self.world;
         let outage = match world.once_in(3) {
             true => Duration::from_millis(world.below(900_000)),
@@ -172,12 +181,6 @@ impl Process {
             world: world.clone(),
             oracle: self.oracle.clone(),
             outage_until: world.now() + outage,
-        };
-        let clock: Arc<dyn Clock> = match plant {
-            Some(Plant::ExpiredSend) => {
-                Arc::new(SlowClock(world.clone(), Duration::from_secs(120)))
-            }
-            _ => world.clone(),
         };
         let terms = ProviderTerms {
             concurrency: 2,

@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use countersign_types::{Clock, Entropy, UnixMillis};
+use countersign_types::{Clock, Entropy, MonotonicMillis, UnixMillis};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::Notify;
@@ -38,8 +38,6 @@ struct State {
     began: Option<Instant>,
     /// Where the clock was set back to, each time.
     set_back: Vec<UnixMillis>,
-    /// How often it was set on.
-    set_on: usize,
     hash: DefaultHasher,
     lines: Option<Vec<String>>,
     line: String,
@@ -60,7 +58,6 @@ impl World {
                 base: START,
                 began: None,
                 set_back: Vec::new(),
-                set_on: 0,
                 hash: DefaultHasher::new(),
                 lines: keep_lines.then(Vec::new),
                 line: String::new(),
@@ -129,7 +126,6 @@ impl World {
             state.base = state.base - by;
         } else {
             state.base = state.base + by;
-            state.set_on += 1;
         }
         let now = state.now();
         if back {
@@ -146,11 +142,6 @@ impl World {
     /// How often the clock has been set back.
     pub(crate) fn set_backs(&self) -> usize {
         self.state().set_back.len()
-    }
-
-    /// How often the clock has been set on.
-    pub(crate) fn set_ons(&self) -> usize {
-        self.state().set_on
     }
 
     /// The least that the clock has shown since it showed `began` and had been set back `before`
@@ -285,6 +276,12 @@ impl State {
 impl Clock for World {
     fn now(&self) -> UnixMillis {
         self.state().now()
+    }
+
+    fn monotonic(&self) -> MonotonicMillis {
+        let began = self.state().began;
+        let life = began.map_or(Duration::ZERO, |began| began.elapsed());
+        MonotonicMillis::default() + life
     }
 }
 

@@ -122,7 +122,7 @@ impl Failure<'_> {
             .iter()
             .rev()
             .take(self.route.len().saturating_sub(1));
-        let asked = others.map(|attempt| attempt.asked_until());
+        let asked = others.map(|attempt| attempt.asked_until(self.now));
         asked.fold(self.this_asks(), UnixMillis::max)
     }
 
@@ -133,7 +133,7 @@ impl Failure<'_> {
         }
         let mut tries = self.job.round().iter().rev();
         let last = tries.find(|attempt| Some(attempt.provider.as_str()) == self.next);
-        last.map_or(UnixMillis(0), |attempt| attempt.asked_until())
+        last.map_or(UnixMillis(0), |attempt| attempt.asked_until(self.now))
     }
 }
 

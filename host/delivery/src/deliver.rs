@@ -112,7 +112,7 @@ impl Delivery {
         tokio::pin!(stop);
         loop {
             let next = async {
-                let taken = inner.queue.next(&*inner.clock, &places).await?;
+                let taken = inner.queue.next(&places).await?;
                 // What has no pass can only be ended. It does not wait for a place, so that a full
                 // provider does not keep it.
                 let end = match &taken.pass {
@@ -164,8 +164,7 @@ impl Inner {
             }
             Err(_) => tracing::error!(message = %lease.id, "a delivery panicked"),
         }
-        let due = self.clock.now() + self.config.backoff_max;
-        self.queue.put_back(lease, due);
+        self.queue.put_back(lease, self.config.backoff_max);
     }
 
     async fn deliver(&self, mut claim: Claim) -> Result<(), StoreError> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use countersign_queue::{Cursor, FOLLOW_SENT_WITHIN, Followed, Line, Queue, ReceiveError};
 use countersign_store::StoreError;
-use countersign_types::{Clock, MessageId, SendError, StatusUpdate, UnixMillis};
+use countersign_types::{Clock, MessageId, MonotonicMillis, SendError, StatusUpdate, UnixMillis};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -108,7 +108,7 @@ pub struct Follower {
     source: Arc<dyn StatusSource>,
     cursors: Vec<(Line, Cursor)>,
     noted: Vec<(Line, Cursor)>,
-    noted_at: UnixMillis,
+    noted_at: Option<MonotonicMillis>,
     backlogs: Backlogs,
 }
 
@@ -120,7 +120,7 @@ type Backlogs = Arc<Mutex<HashMap<String, Backlog>>>;
 struct Backlog {
     ids: VecDeque<(MessageId, String)>,
     asking: bool,
-    not_before: UnixMillis,
+    not_before: MonotonicMillis,
 }
 
 impl Backlog {
@@ -162,7 +162,7 @@ impl Follower {
             source,
             cursors,
             noted,
-            noted_at: UnixMillis(0),
+            noted_at: None,
             backlogs: Arc::default(),
         })
     }
@@ -198,7 +198,10 @@ impl Follower {
         for (at, pass) in Pass::ALL.into_iter().enumerate() {
             self.advance(at, pass, now).await?;
         }
-        if now.since(self.noted_at) >= NOTE_EVERY || now < self.noted_at {
+        let monotonic = self.clock.monotonic();
+        let lately = self.noted_at.map(|at| monotonic.since(at));
+        if lately.is_none_or(|since| since >= NOTE_EVERY) {
+            self.noted_at = Some(monotonic);
             self.note(now).await?;
         }
         Ok(())
@@ -206,11 +209,12 @@ impl Follower {
 
     async fn advance(&mut self, at: usize, pass: Pass, now: UnixMillis) -> Result<(), StoreError> {
         let line = pass.line;
-        let mut from = self.cursors[at].1.clone();
+        let to = line.at(now - pass.age());
+        // Not beyond the end: a clock that is set back must not have what comes now passed by.
+        let mut from = self.cursors[at].1.clone().min(to.clone());
         if let Some(end) = pass.end() {
             from = from.max(line.at(now - end));
         }
-        let to = line.at(now - pass.age());
         let page = self.queue.follow(line, &from, &to, ROWS, now).await?;
         let mut ends = JoinSet::new();
         for found in page.found {
@@ -238,7 +242,6 @@ impl Follower {
     }
 
     async fn note(&mut self, now: UnixMillis) -> Result<(), StoreError> {
-        self.noted_at = now;
         if self.noted != self.cursors {
             self.queue.note_follower(&self.cursors, now).await?;
             self.noted.clone_from(&self.cursors);
@@ -248,7 +251,7 @@ impl Follower {
 
     /// The providers that there is something to ask of and that nobody asks; they count as asked.
     fn to_ask(&self) -> Vec<String> {
-        let now = self.clock.now();
+        let now = self.clock.monotonic();
         let mut backlogs = lock(&self.backlogs);
         let free = backlogs.iter_mut().filter(|(_, backlog)| {
             !backlog.asking && !backlog.ids.is_empty() && backlog.not_before <= now
@@ -305,7 +308,7 @@ impl Asker {
                 return;
             }
             if let Some(pause) = self.ask(&batch).await {
-                let until = self.clock.now() + pause;
+                let until = self.clock.monotonic() + pause;
                 return self.backlog(|backlog| backlog.not_before = until);
             }
         }

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use countersign_queue::{Gate, Queue};
-use countersign_types::UnixMillis;
+use countersign_types::MonotonicMillis;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::ProviderTerms;
@@ -62,7 +63,7 @@ impl Places {
 impl Gate for Places {
     type Pass = Pass;
 
-    fn pass(&self, lane: Option<&str>, now: UnixMillis) -> Result<Pass, Option<UnixMillis>> {
+    fn pass(&self, lane: Option<&str>, now: MonotonicMillis) -> Result<Pass, Option<Duration>> {
         let place = |places: &Arc<Semaphore>| places.clone().try_acquire_owned().map_err(|_| None);
         let hand = place(&self.hands)?;
         let mut held = (hand, None);

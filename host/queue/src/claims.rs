@@ -2,12 +2,14 @@
 //!
 //! On the embedded store claiming writes nothing, since one process owns all jobs. A claim still has
 //! what a store that several hosts share needs: a lease, after which somebody else may take the job,
-//! and the version of the row as fencing token, so that whoever comes late changes nothing.
+//! and the version of the row as fencing token, so that whoever comes late changes nothing. The lease
+//! is by the process's monotonic clock: were it by the wall clock, setting that on would have somebody
+//! else send what is being sent, and setting it back would keep a lost claim for as long.
 
 use std::time::Duration;
 
 use countersign_store::{Commit, CommitError, Read, StoreError, Write};
-use countersign_types::{Accepted, Clock, MessageId, SendError, Status, UnixMillis};
+use countersign_types::{Accepted, MessageId, MonotonicMillis, SendError, Status, UnixMillis};
 
 use crate::message::Sent;
 use crate::order::{Found, Lease};
@@ -30,10 +32,14 @@ pub trait Gate: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Where there is none: the time from when on there may be one, or `None` where only the end of
+    /// Where there is none: how long it is until there may be one, or `None` where only the end of
     /// something can bring it, after which [`Queue::ring`] is to be called. It is called under the
     /// queue's lock, so it must not use the queue.
-    fn pass(&self, lane: Option<&str>, now: UnixMillis) -> Result<Self::Pass, Option<UnixMillis>>;
+    fn pass(
+        &self,
+        lane: Option<&str>,
+        now: MonotonicMillis,
+    ) -> Result<Self::Pass, Option<Duration>>;
 }
 
 /// A gate that lets everything through.
@@ -42,7 +48,7 @@ pub struct Open;
 
 impl Gate for Open {
     type Pass = ();
-    fn pass(&self, _: Option<&str>, _: UnixMillis) -> Result<(), Option<UnixMillis>> {
+    fn pass(&self, _: Option<&str>, _: MonotonicMillis) -> Result<(), Option<Duration>> {
         Ok(())
     }
 }
@@ -111,20 +117,16 @@ impl Queue {
     /// # Errors
     ///
     /// When the store fails.
-    pub async fn next<G: Gate>(
-        &self,
-        clock: &dyn Clock,
-        gate: &G,
-    ) -> Result<Taken<G::Pass>, StoreError> {
+    pub async fn next<G: Gate>(&self, gate: &G) -> Result<Taken<G::Pass>, StoreError> {
         loop {
             // Before the look, so that a ring in between is not missed.
             let bell = self.inner.bell.notified();
-            let now = clock.now();
-            let found = self.order().take(now, now + self.inner.config.lease, gate);
+            let now = self.now();
+            let found = self.order().take(now, self.inner.config.lease, gate);
             let (lease, pass) = match found {
                 Found::Job(lease, pass) => (lease, pass),
-                Found::Nothing(until) => {
-                    let wait = until.map_or(LOOK_AGAIN, |until| until.since(now));
+                Found::Nothing(wait) => {
+                    let wait = wait.unwrap_or(LOOK_AGAIN);
                     let wait = wait.clamp(Duration::from_millis(1), LOOK_AGAIN);
                     // Either way it is time to look again.
                     let _ = tokio::time::timeout(wait, bell).await;
@@ -138,7 +140,7 @@ impl Queue {
             let key = key(JOBS, lease.id);
             let row = self.inner.store.get(&key).await?;
             back.keep();
-            let read = row.map(|row| rows::open(&self.inner.keyring, &key, &row, now));
+            let read = row.map(|row| rows::open(&self.inner.keyring, &key, &row, now.wall));
             match read {
                 Some(Ok(Some(row))) => {
                     let claim = Claim {
@@ -158,9 +160,10 @@ impl Queue {
         }
     }
 
-    /// Gives up a claim without a result: the job waits again, until `due`, as it stands in its row.
-    pub fn put_back(&self, lease: Lease, due: UnixMillis) {
-        self.order().put_back(lease, |ticket| ticket.due = due);
+    /// Gives up a claim without a result: the job waits again, for `pause`, as it stands in its row.
+    pub fn put_back(&self, lease: Lease, pause: Duration) {
+        let until = self.now().monotonic + pause;
+        self.order().put_back(lease, until, |_| {});
         self.ring();
     }
 
@@ -176,7 +179,7 @@ impl Queue {
         at: UnixMillis,
         provider: &str,
     ) -> Result<bool, StoreError> {
-        if !self.renew(claim, at) {
+        if !self.renew(claim) {
             return Ok(false);
         }
         claim.job.record(Attempt {
@@ -209,7 +212,7 @@ impl Queue {
         now: UnixMillis,
     ) -> Result<bool, StoreError> {
         // The commit has its time as well.
-        if !self.renew(&mut claim, now) {
+        if !self.renew(&mut claim) {
             return Ok(false);
         }
         match finish {
@@ -255,14 +258,14 @@ impl Queue {
     async fn void(&self, claim: &Claim) -> Result<(), StoreError> {
         let job = self.inner.store.get(&key(JOBS, claim.id)).await?;
         match job {
-            Some(_) => self.put_back(claim.lease, claim.job.due),
+            Some(_) => self.put_back(claim.lease, Duration::ZERO),
             None => self.order().forget(claim.lease),
         }
         Ok(())
     }
 
-    fn renew(&self, claim: &mut Claim, now: UnixMillis) -> bool {
-        let until = now + self.inner.config.lease;
+    fn renew(&self, claim: &mut Claim) -> bool {
+        let until = self.now().monotonic + self.inner.config.lease;
         self.order().renew(&mut claim.lease, until)
     }
 
@@ -304,6 +307,8 @@ impl Queue {
             ("class", attempt.outcome.class()),
         ];
         let event = host_event(claim.id, &claim.job, "message.attempt-failed", now, &facts);
+        // Before the commit, whose time is part of the pause.
+        let until = self.now().monotonic + due.since(now);
         claim.job.record(attempt);
         claim.job.due = due;
         let row = rows::put(&self.inner.keyring, key(JOBS, claim.id), &claim.job, None)?;
@@ -311,7 +316,7 @@ impl Queue {
         let held = self.commit(commit).await?.is_some();
         if held {
             let lane = self.lane(&claim.job);
-            self.order().put_back(claim.lease, |ticket| {
+            self.order().put_back(claim.lease, until, |ticket| {
                 ticket.due = due;
                 ticket.lane = lane;
             });
@@ -403,8 +408,7 @@ impl PutBack<'_> {
 impl Drop for PutBack<'_> {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take() {
-            self.queue.order().put_back(lease, |_| {});
-            self.queue.ring();
+            self.queue.put_back(lease, Duration::ZERO);
         }
     }
 }

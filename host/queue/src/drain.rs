@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use countersign_types::UnixMillis;
+use countersign_types::MonotonicMillis;
 
 /// Over so long jobs are counted.
 const SPAN: Duration = Duration::from_secs(10);
@@ -15,19 +15,19 @@ const BELIEVED: Duration = Duration::from_secs(600);
 /// comes back.
 #[derive(Debug, Default)]
 pub(crate) struct Drain {
-    began: UnixMillis,
+    began: MonotonicMillis,
     taken: u64,
     /// Whether the lane was empty in this span.
     was_empty: bool,
     /// When a span began, and how many jobs were taken in it.
-    spans: VecDeque<(UnixMillis, u64)>,
+    spans: VecDeque<(MonotonicMillis, u64)>,
 }
 
 impl Drain {
     /// Notes that `jobs` are waiting at `now`, before anything changes.
-    pub(crate) fn look(&mut self, now: UnixMillis, jobs: usize) {
+    pub(crate) fn look(&mut self, now: MonotonicMillis, jobs: usize) {
         let age = now.since(self.began);
-        if age >= SPAN || now < self.began {
+        if age >= SPAN {
             // A span that nobody looked at for much longer says nothing either.
             if !self.was_empty && self.taken > 0 && age < 2 * SPAN {
                 let taken = self.taken * 1_000 * SPAN.as_secs() / age_ms(age);
@@ -58,7 +58,7 @@ impl Drain {
 
     /// Whether the job behind `before` others cannot be taken within `time_left`, at the best rate of
     /// the last 10 minutes. Without an observation it can.
-    pub(crate) fn cannot(&self, before: usize, time_left: Duration, now: UnixMillis) -> bool {
+    pub(crate) fn cannot(&self, before: usize, time_left: Duration, now: MonotonicMillis) -> bool {
         let recent = self.spans.iter().filter(|(began, _)| believed(*began, now));
         let Some(best) = recent.map(|(_, taken)| *taken).max() else {
             return false;
@@ -68,8 +68,8 @@ impl Drain {
     }
 }
 
-fn believed(began: UnixMillis, now: UnixMillis) -> bool {
-    now.since(began) <= BELIEVED && began <= now
+fn believed(began: MonotonicMillis, now: MonotonicMillis) -> bool {
+    now.since(began) <= BELIEVED
 }
 
 fn age_ms(age: Duration) -> u64 {
@@ -80,7 +80,7 @@ fn age_ms(age: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
+    const NOW: MonotonicMillis = MonotonicMillis(1_000_000);
     const SECOND: Duration = Duration::from_secs(1);
 
     /// A lane that `rate` jobs a second are taken from for 10 seconds, with `left` left at the end.

@@ -122,12 +122,13 @@ impl Outcome {
 }
 
 impl Attempt {
-    /// Until when the provider has asked not to be tried again.
-    pub fn asked_until(&self) -> UnixMillis {
+    /// Until when the provider has asked not to be tried again. A try that ended after `now` was
+    /// before the clock was set back: what it asked for counts from `now` on.
+    pub fn asked_until(&self, now: UnixMillis) -> UnixMillis {
         match &self.outcome {
             Outcome::Failed(error) => {
                 let wait = error.retry_after_ms.unwrap_or(0);
-                UnixMillis(self.ended.0.saturating_add(wait))
+                UnixMillis(self.ended.min(now).0.saturating_add(wait))
             }
             Outcome::Started | Outcome::Accepted { .. } => UnixMillis(0),
         }

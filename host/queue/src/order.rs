@@ -4,10 +4,17 @@
 //! more keeps nobody waiting who wants another. In a lane priorities are strict; within one, callers
 //! take turns; of one caller the job goes first that has been due for longest.
 
+//!
+//! What is promised to somebody is by the wall clock: deadlines, and the time before which whoever
+//! made a message does not want it sent. What only paces this process is by the monotonic one: how
+//! long a claim holds, and how long a message pauses after a failed try. So a clock that is set on
+//! ends no claim, and one that is set back lets no message wait for it to catch up.
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
-use countersign_types::{MessageId, Priority, UnixMillis};
+use countersign_types::{MessageId, MonotonicMillis, Priority, UnixMillis};
 
 use crate::drain::Drain;
 use crate::{Gate, Job, Reservation};
@@ -15,9 +22,17 @@ use crate::{Gate, Job, Reservation};
 /// The provider whose turn it is; `None`: no route leads anywhere.
 pub(crate) type Lane = Option<Arc<str>>;
 
+/// What both clocks show at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) wall: UnixMillis,
+    pub(crate) monotonic: MonotonicMillis,
+}
+
 /// What the order knows of a job.
 #[derive(Clone, Debug)]
 pub(crate) struct Ticket {
+    /// Since when it may be sent, or from when on; of one caller's jobs the earliest goes first.
     pub(crate) due: UnixMillis,
     pub(crate) deadline: UnixMillis,
     pub(crate) since: UnixMillis,
@@ -45,7 +60,7 @@ pub struct Lease {
     /// Which job it is.
     pub id: MessageId,
     /// When somebody else may take it.
-    pub until: UnixMillis,
+    pub until: MonotonicMillis,
     /// No two claims have the same.
     pub(crate) number: u64,
 }
@@ -58,9 +73,23 @@ struct Held {
     phase: Phase,
 }
 
+/// What keeps a job from its lane.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wait {
+    /// It is not to be sent before its `due`.
+    Due,
+    /// It pauses until then.
+    Pause(MonotonicMillis),
+}
+
+impl Wait {
+    /// Nothing does.
+    pub(crate) const NONE: Wait = Wait::Pause(MonotonicMillis(0));
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    Later,
+    Later(Wait),
     Ready,
     Claimed(Lease),
 }
@@ -69,8 +98,8 @@ enum Phase {
 pub(crate) enum Found<P> {
     /// A job with its pass, or without one where its time is over.
     Job(Lease, Option<P>),
-    /// Nothing before that time, unless something happens.
-    Nothing(Option<UnixMillis>),
+    /// Nothing for so long, unless something happens.
+    Nothing(Option<Duration>),
 }
 
 /// All jobs that are not over.
@@ -79,12 +108,14 @@ pub(crate) struct Order {
     jobs: HashMap<MessageId, Held>,
     /// Not due yet, by time.
     later: BTreeSet<(UnixMillis, MessageId)>,
+    /// When pauses end.
+    pauses: BTreeSet<(MonotonicMillis, MessageId)>,
     /// Due, by lane.
     lanes: BTreeMap<Lane, LaneOrder>,
     /// When waiting jobs end.
     deadlines: BTreeSet<(UnixMillis, MessageId)>,
     /// When claims end.
-    leases: BTreeSet<(UnixMillis, MessageId)>,
+    leases: BTreeSet<(MonotonicMillis, MessageId)>,
     /// Since when each has been waiting.
     ages: BTreeSet<(UnixMillis, MessageId)>,
     by_priority: [usize; 3],
@@ -209,19 +240,37 @@ impl Order {
         self.ages.first().map(|(since, _)| *since)
     }
 
-    /// Adds a job.
-    pub(crate) fn add(&mut self, id: MessageId, ticket: Ticket, place: Option<Reservation>) {
+    /// Adds a job that waits for `wait`.
+    pub(crate) fn add(
+        &mut self,
+        id: MessageId,
+        ticket: Ticket,
+        wait: Wait,
+        place: Option<Reservation>,
+    ) {
         self.remove(id);
         self.by_priority[level(ticket.priority)] += 1;
         self.ages.insert((ticket.since, id));
-        self.deadlines.insert((ticket.deadline, id));
-        self.later.insert((ticket.due, id));
         let held = Held {
             ticket,
             _place: place,
-            phase: Phase::Later,
+            phase: Phase::Ready,
         };
         self.jobs.insert(id, held);
+        self.wait(id, wait);
+    }
+
+    /// Lets a job wait that stands in no line.
+    fn wait(&mut self, id: MessageId, wait: Wait) {
+        let Some(held) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        held.phase = Phase::Later(wait);
+        match wait {
+            Wait::Due => self.later.insert((held.ticket.due, id)),
+            Wait::Pause(until) => self.pauses.insert((until, id)),
+        };
+        self.deadlines.insert((held.ticket.deadline, id));
     }
 
     fn remove(&mut self, id: MessageId) {
@@ -236,8 +285,11 @@ impl Order {
     /// Takes a job out of whatever line it stands in.
     fn withdraw(&mut self, id: MessageId, ticket: &Ticket, phase: Phase) {
         match phase {
-            Phase::Later => {
+            Phase::Later(Wait::Due) => {
                 self.later.remove(&(ticket.due, id));
+            }
+            Phase::Later(Wait::Pause(until)) => {
+                self.pauses.remove(&(until, id));
             }
             Phase::Ready => {
                 if let Some(lane) = self.lanes.get_mut(&ticket.lane) {
@@ -259,7 +311,7 @@ impl Order {
     }
 
     /// Lets `lease` hold until `until`; `false` where it no longer does.
-    pub(crate) fn renew(&mut self, lease: &mut Lease, until: UnixMillis) -> bool {
+    pub(crate) fn renew(&mut self, lease: &mut Lease, until: MonotonicMillis) -> bool {
         if !self.holds(*lease) {
             return false;
         }
@@ -281,8 +333,13 @@ impl Order {
         }
     }
 
-    /// Ends `lease`; its job waits again as `change` leaves it.
-    pub(crate) fn put_back(&mut self, lease: Lease, change: impl FnOnce(&mut Ticket)) {
+    /// Ends `lease`; its job waits again, until `until`, as `change` leaves it.
+    pub(crate) fn put_back(
+        &mut self,
+        lease: Lease,
+        until: MonotonicMillis,
+        change: impl FnOnce(&mut Ticket),
+    ) {
         if !self.holds(lease) {
             return;
         }
@@ -291,54 +348,54 @@ impl Order {
                 self.leases.remove(&(held.until, lease.id));
             }
             change(&mut held.ticket);
-            held.phase = Phase::Later;
-            self.later.insert((held.ticket.due, lease.id));
-            self.deadlines.insert((held.ticket.deadline, lease.id));
         }
+        self.wait(lease.id, Wait::Pause(until));
     }
 
     /// Lets everything wait in its lane that has become due, and what lost claims have held.
-    fn advance(&mut self, now: UnixMillis) {
+    fn advance(&mut self, now: Now) {
         while let Some(&(until, id)) = self.leases.first()
-            && until <= now
+            && until <= now.monotonic
         {
             self.leases.pop_first();
-            if let Some(held) = self.jobs.get_mut(&id) {
-                held.phase = Phase::Later;
-                self.later.insert((held.ticket.due, id));
-                self.deadlines.insert((held.ticket.deadline, id));
-            }
+            self.wait(id, Wait::NONE);
+        }
+        while let Some(&(until, id)) = self.pauses.first()
+            && until <= now.monotonic
+        {
+            self.pauses.pop_first();
+            self.enter_lane(id, now);
         }
         while let Some(&(due, id)) = self.later.first()
-            && due <= now
+            && due <= now.wall
         {
             self.later.pop_first();
-            let Some(held) = self.jobs.get_mut(&id) else {
-                continue;
-            };
-            held.phase = Phase::Ready;
-            let ticket = &held.ticket;
-            let lane = self.lanes.entry(ticket.lane.clone()).or_default();
-            lane.drain.look(now, lane.jobs());
-            lane.levels[level(ticket.priority)].add(&ticket.caller, due, id);
+            self.enter_lane(id, now);
         }
+    }
+
+    fn enter_lane(&mut self, id: MessageId, now: Now) {
+        let Some(held) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        held.phase = Phase::Ready;
+        let ticket = &held.ticket;
+        let lane = self.lanes.entry(ticket.lane.clone()).or_default();
+        lane.drain.look(now.monotonic, lane.jobs());
+        lane.levels[level(ticket.priority)].add(&ticket.caller, ticket.due, id);
     }
 
     /// Claims the job that goes next: first those whose time is over, which need no pass; then of the
     /// lanes that `gate` lets through the most urgent job.
-    pub(crate) fn take<G: Gate>(
-        &mut self,
-        now: UnixMillis,
-        lease: UnixMillis,
-        gate: &G,
-    ) -> Found<G::Pass> {
+    pub(crate) fn take<G: Gate>(&mut self, now: Now, lease: Duration, gate: &G) -> Found<G::Pass> {
         self.advance(now);
+        let until = now.monotonic + lease;
         if let Some(&(deadline, id)) = self.deadlines.first()
-            && deadline <= now
+            && deadline <= now.wall
         {
-            return Found::Job(self.claim(id, lease), None);
+            return Found::Job(self.claim(id, until), None);
         }
-        let mut wait = self.next_event();
+        let mut wait = self.next_event(now);
         let mut lanes: Vec<_> = self
             .lanes
             .iter()
@@ -346,10 +403,10 @@ impl Order {
             .collect();
         lanes.sort_unstable();
         for (level, _, name) in lanes {
-            let pass = match gate.pass(name.as_deref(), now) {
+            let pass = match gate.pass(name.as_deref(), now.monotonic) {
                 Ok(pass) => pass,
-                Err(until) => {
-                    wait = wait.into_iter().chain(until).min();
+                Err(rest) => {
+                    wait = wait.into_iter().chain(rest).min();
                     continue;
                 }
             };
@@ -357,27 +414,31 @@ impl Order {
             let lane = self.lanes.get_mut(&name);
             let id = lane.and_then(|lane| {
                 lane.served = self.taken;
-                lane.drain.look(now, lane.jobs());
+                lane.drain.look(now.monotonic, lane.jobs());
                 let id = lane.levels[level].pop();
                 lane.drain.taken(lane.jobs());
                 id
             });
             if let Some(id) = id {
-                return Found::Job(self.claim(id, lease), Some(pass));
+                return Found::Job(self.claim(id, until), Some(pass));
             }
         }
         Found::Nothing(wait)
     }
 
-    /// When the first thing happens by itself.
-    fn next_event(&self) -> Option<UnixMillis> {
-        [&self.later, &self.deadlines, &self.leases]
-            .into_iter()
-            .filter_map(|times| times.first().map(|(time, _)| *time))
+    /// How long it is until the first thing happens by itself.
+    fn next_event(&self, now: Now) -> Option<Duration> {
+        let by_wall = [&self.later, &self.deadlines];
+        let by_wall = by_wall.into_iter().filter_map(|times| times.first());
+        let monotonic = [&self.pauses, &self.leases];
+        let monotonic = monotonic.into_iter().filter_map(|times| times.first());
+        by_wall
+            .map(|(time, _)| time.since(now.wall))
+            .chain(monotonic.map(|(time, _)| time.since(now.monotonic)))
             .min()
     }
 
-    fn claim(&mut self, id: MessageId, until: UnixMillis) -> Lease {
+    fn claim(&mut self, id: MessageId, until: MonotonicMillis) -> Lease {
         self.claims += 1;
         let lease = Lease {
             id,
@@ -395,9 +456,10 @@ impl Order {
 
     /// Whether a new job with `ticket` could not leave before its deadline, by what its lane has
     /// shown to be able to; then how many go before it.
-    pub(crate) fn too_late(&self, ticket: &Ticket, now: UnixMillis) -> Option<usize> {
+    pub(crate) fn too_late(&self, ticket: &Ticket, now: Now) -> Option<usize> {
         let lane = self.lanes.get(&ticket.lane)?;
-        let time_left = ticket.deadline.since(now.max(ticket.due));
+        let time_left = ticket.deadline.since(now.wall.max(ticket.due));
+        let now = now.monotonic;
         let level = level(ticket.priority);
         let urgent: usize = lane.levels[..level].iter().map(|level| level.jobs).sum();
         // Whoever fits behind all of them needs no closer look.

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use countersign_store::{Commit, CommitError, Keyring, Section, Store, StoreError};
-use countersign_types::{Event, MessageId, Status, UnixMillis};
+use countersign_types::{Clock, Event, MessageId, Status, UnixMillis};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::dead::{DeadCount, DeadRow};
-use crate::order::{Lane, Order, Ticket};
+use crate::order::{Lane, Now, Order, Ticket, Wait};
 use crate::receipts::EarlyCount;
 use crate::rows::{self, DEAD, DEAD_END, JOBS, JOBS_END, MESSAGES, Opened, dead_key, key};
 use crate::{Job, MessageRow, MessageView};
@@ -78,6 +78,7 @@ pub enum AcceptError {
 pub struct Reservation {
     _place: OwnedSemaphorePermit,
     ticket: Ticket,
+    wait: Wait,
 }
 
 /// What is in the queue.
@@ -110,6 +111,7 @@ pub struct Queue {
 pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) keyring: Arc<Keyring>,
+    clock: Arc<dyn Clock>,
     pub(crate) config: QueueConfig,
     order: Mutex<Order>,
     dead: Mutex<DeadCount>,
@@ -144,6 +146,7 @@ impl Queue {
     pub async fn open(
         store: Arc<dyn Store>,
         keyring: Arc<Keyring>,
+        clock: Arc<dyn Clock>,
         config: QueueConfig,
     ) -> Result<Queue, StoreError> {
         let places = Arc::new(Semaphore::new(config.capacity));
@@ -151,6 +154,7 @@ impl Queue {
             inner: Arc::new(Inner {
                 store,
                 keyring,
+                clock,
                 config,
                 order: Mutex::default(),
                 dead: Mutex::default(),
@@ -186,12 +190,14 @@ impl Queue {
                 let id = rows::id_of(JOBS, &key);
                 let id = id.ok_or(StoreError::Unreadable { key: "j/".into() })?;
                 let ticket = Ticket::new(&job, self.lane(&job));
+                let wait = self.wait(&job);
                 let place = self.inner.places.clone().try_acquire_owned().ok();
                 let place = place.map(|place| Reservation {
                     _place: place,
                     ticket: ticket.clone(),
+                    wait,
                 });
-                self.order().add(id, ticket, place);
+                self.order().add(id, ticket, wait, place);
             }
         }
     }
@@ -207,6 +213,29 @@ impl Queue {
             let mut dead = self.dead_count();
             let ends = page.iter().filter_map(|(_, row)| rows::expiry(row));
             ends.for_each(|expires| dead.add(expires));
+        }
+    }
+
+    /// What both clocks show.
+    pub(crate) fn now(&self) -> Now {
+        Now {
+            wall: self.inner.clock.now(),
+            monotonic: self.inner.clock.monotonic(),
+        }
+    }
+
+    /// What a job waits for that somebody has just made, or that is found at the start.
+    fn wait(&self, job: &Job) -> Wait {
+        let now = self.now();
+        match job.round().last() {
+            // What is left of its pause; all of it where the clock was set back meanwhile.
+            Some(last) => {
+                let pause = job.due.since(now.wall).min(job.due.since(last.ended));
+                Wait::Pause(now.monotonic + pause)
+            }
+            None if job.due > job.since() => Wait::Due,
+            // It could go when it was made. The clock may have been set back since.
+            None => Wait::NONE,
         }
     }
 
@@ -255,6 +284,10 @@ impl Queue {
     /// When all places are taken, or when it could not leave before its deadline.
     pub fn reserve(&self, job: &Job, now: UnixMillis) -> Result<Reservation, TurnedAway> {
         let ticket = Ticket::new(job, self.lane(job));
+        let now = Now {
+            wall: now,
+            ..self.now()
+        };
         if let Some(before) = self.order().too_late(&ticket, now) {
             return Err(TurnedAway::TooLate { before });
         }
@@ -262,6 +295,7 @@ impl Queue {
             Ok(place) => Ok(Reservation {
                 _place: place,
                 ticket,
+                wait: self.wait(job),
             }),
             Err(_) => Err(TurnedAway::Full {
                 waiting: self.inner.config.capacity,
@@ -272,8 +306,8 @@ impl Queue {
     /// Lets the job be worked on that `place` was reserved for. To be called when its commit is
     /// durable.
     pub fn announce(&self, place: Reservation, id: MessageId) {
-        let ticket = place.ticket.clone();
-        self.order().add(id, ticket, Some(place));
+        let (ticket, wait) = (place.ticket.clone(), place.wait);
+        self.order().add(id, ticket, wait, Some(place));
         self.ring();
     }
 

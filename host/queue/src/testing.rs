@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use countersign_store::{Commit, Keyring, SledStore, Store, read_events};
 use countersign_types::{
-    Accepted, ErrorClass, Event, ManualClock, MessageId, Price, Priority, SeededEntropy, SendError,
-    Status, StatusUpdate, UnixMillis,
+    Accepted, Clock, ErrorClass, Event, ManualClock, MessageId, Price, Priority, SeededEntropy,
+    SendError, Status, StatusUpdate, UnixMillis,
 };
 
 use crate::{
@@ -82,7 +82,7 @@ pub(crate) struct Bench {
     _folder: tempfile::TempDir,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) keyring: Arc<Keyring>,
-    pub(crate) clock: ManualClock,
+    pub(crate) clock: Arc<ManualClock>,
     pub(crate) entropy: SeededEntropy,
     pub(crate) queue: Queue,
 }
@@ -98,13 +98,14 @@ impl Bench {
         let entropy = SeededEntropy::new([1; 32]);
         let keyring = Keyring::load_or_create(&folder.path().join("keys"), true, &entropy);
         let keyring = Arc::new(keyring.expect("made"));
-        let queue = Queue::open(store.clone(), keyring.clone(), config);
+        let clock = Arc::new(ManualClock::new(NOW));
+        let queue = Queue::open(store.clone(), keyring.clone(), clock.clone(), config);
         let queue = queue.await.expect("opened");
         Bench {
             _folder: folder,
             store,
             keyring,
-            clock: ManualClock::new(NOW),
+            clock,
             entropy,
             queue,
         }
@@ -113,12 +114,13 @@ impl Bench {
     /// The queue of the same store, as the next process opens it.
     pub(crate) async fn reopened(&self) -> Queue {
         let config = self.queue.inner.config.clone();
-        let queue = Queue::open(self.store.clone(), self.keyring.clone(), config);
+        let (store, keyring) = (self.store.clone(), self.keyring.clone());
+        let queue = Queue::open(store, keyring, self.clock.clone(), config);
         queue.await.expect("opened")
     }
 
     pub(crate) fn now(&self) -> UnixMillis {
-        countersign_types::Clock::now(&self.clock)
+        self.clock.now()
     }
 
     /// Commits `job` as a call would, and announces it.
@@ -137,7 +139,7 @@ impl Bench {
     }
 
     pub(crate) async fn claim(&self) -> Claim {
-        let next = self.queue.next(&self.clock, &Open).await;
+        let next = self.queue.next(&Open).await;
         next.expect("claimed").claim
     }
 

@@ -209,7 +209,7 @@ impl Office {
             Some(queue) => queue.clone(),
             None => {
                 let (store, keyring) = (self.store.clone(), self.keyring.clone());
-                Queue::open(store, keyring, QueueConfig::default()).await?
+                Queue::open(store, keyring, self.clock.clone(), QueueConfig::default()).await?
             }
         };
         queue::perform(&queue, request, now).await

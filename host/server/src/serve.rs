@@ -180,7 +180,13 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
     let (data_folder, stop_time) = (config.folders.data.clone(), config.http.stop_time);
     let delivery_config = delivery_config(&config);
     let queue_config = queue_config(&config, &delivery_config.routes);
-    let queue = Queue::open(store.clone(), data.keyring.clone(), queue_config).await?;
+    let queue = Queue::open(
+        store.clone(),
+        data.keyring.clone(),
+        clock.clone(),
+        queue_config,
+    )
+    .await?;
     let runtime = tokio::select! {
         runtime = start_runtime(config, &data, &queue, &clock, &entropy) => runtime?,
         // Nothing has been promised to anybody yet.

@@ -20,4 +20,4 @@ pub use message::{
 };
 pub use secret::Secret;
 pub use status::{Status, StatusUpdate};
-pub use time::{Clock, ManualClock, NoTime, SystemClock, UnixMillis};
+pub use time::{Clock, ManualClock, MonotonicMillis, NoTime, SystemClock, UnixMillis};

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::str::FromStr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -72,11 +73,37 @@ impl fmt::Display for UnixMillis {
     }
 }
 
+/// A point in time that setting the machine's clock does not move: milliseconds since a moment of
+/// this process's own.
+///
+/// For spans inside of one process: how long a claim holds, how long a provider is left alone. What
+/// is written down or told to anybody is [`UnixMillis`], since this one means nothing elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MonotonicMillis(pub u64);
+
+impl MonotonicMillis {
+    /// How long it is from `earlier` to `self`; zero where `earlier` is later.
+    pub fn since(self, earlier: MonotonicMillis) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for MonotonicMillis {
+    type Output = MonotonicMillis;
+    fn add(self, span: Duration) -> MonotonicMillis {
+        MonotonicMillis(self.0.saturating_add(millis(span)))
+    }
+}
+
 /// Tells the time. Everything that needs "now" is given one of these, so that tests and simulations
 /// decide what time it is.
 pub trait Clock: Send + Sync + 'static {
     /// The present time. It may step back when the machine's clock is set.
     fn now(&self) -> UnixMillis;
+
+    /// The present time on a clock that nobody sets: it never steps, neither back nor on. It may
+    /// stand still while the machine sleeps.
+    fn monotonic(&self) -> MonotonicMillis;
 }
 
 /// The machine's clock.
@@ -95,32 +122,49 @@ impl Clock for SystemClock {
             .unwrap_or_default();
         UnixMillis(millis(since_epoch))
     }
+
+    fn monotonic(&self) -> MonotonicMillis {
+        // All of a process's clocks must agree, so the first reading is everybody's zero.
+        static ZERO: OnceLock<Instant> = OnceLock::new();
+        MonotonicMillis(millis(ZERO.get_or_init(Instant::now).elapsed()))
+    }
 }
 
 /// A clock that stands still until it is told to move.
 #[derive(Debug)]
-pub struct ManualClock(AtomicU64);
+pub struct ManualClock {
+    wall: AtomicU64,
+    monotonic: AtomicU64,
+}
 
 impl ManualClock {
     /// A clock that shows `start`.
     pub fn new(start: UnixMillis) -> ManualClock {
-        ManualClock(AtomicU64::new(start.0))
+        ManualClock {
+            wall: AtomicU64::new(start.0),
+            monotonic: AtomicU64::new(0),
+        }
     }
 
-    /// Moves the clock on.
+    /// Lets time pass.
     pub fn advance(&self, span: Duration) {
-        self.0.fetch_add(millis(span), Ordering::SeqCst);
+        self.wall.fetch_add(millis(span), Ordering::SeqCst);
+        self.monotonic.fetch_add(millis(span), Ordering::SeqCst);
     }
 
-    /// Sets the clock, back as well as on.
+    /// Sets the clock, back as well as on. No time passes by that.
     pub fn set(&self, time: UnixMillis) {
-        self.0.store(time.0, Ordering::SeqCst);
+        self.wall.store(time.0, Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> UnixMillis {
-        UnixMillis(self.0.load(Ordering::SeqCst))
+        UnixMillis(self.wall.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> MonotonicMillis {
+        MonotonicMillis(self.monotonic.load(Ordering::SeqCst))
     }
 }
 
@@ -151,6 +195,22 @@ mod tests {
     #[test]
     fn a_time_beyond_the_calendar_is_still_text() {
         assert!(UnixMillis(u64::MAX).to_string().starts_with("9999-12-3"));
+    }
+
+    #[test]
+    fn setting_a_clock_lets_no_time_pass() {
+        let clock = ManualClock::new(UnixMillis(5_000));
+        clock.advance(Duration::from_secs(2));
+        clock.set(UnixMillis(1));
+        assert_eq!(clock.monotonic(), MonotonicMillis(2_000));
+        assert_eq!(clock.now(), UnixMillis(1));
+    }
+
+    #[test]
+    fn the_machines_clocks_agree_on_where_they_began() {
+        let before = SystemClock.monotonic();
+        let after = SystemClock.monotonic();
+        assert!(before <= after && after.since(before) < Duration::from_secs(60));
     }
 
     #[test]

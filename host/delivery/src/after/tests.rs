@@ -104,6 +104,14 @@ fn when_all_were_asked_the_longest_wait_that_any_asked_for_counts() {
 }
 
 #[test]
+fn a_wait_that_was_asked_for_is_no_longer_when_the_clock_was_set_back_meanwhile() {
+    let back = UnixMillis(NOW.0 - 3_600_000);
+    let tried = [("a", error(Throttled, 40)), ("b", error(Throttled, 5))];
+    let next = after(&mut job(true), &tried, ("c", error(Retryable, 0)), back);
+    assert_eq!(next, Next::Again(back + 40 * SECOND));
+}
+
+#[test]
 fn whoever_cannot_be_waited_for_does_not_keep_the_message_from_the_others() {
     let tried = [("a", error(Throttled, 5)), ("b", error(Throttled, 3_600))];
     let mut one = job(true);

@@ -2,7 +2,9 @@ use std::sync::Mutex;
 
 use countersign_queue::{ANONYMOUS, ChallengeRef, Counts, Job, Open, QueueConfig};
 use countersign_store::{Commit, SledStore, Store};
-use countersign_types::{ErrorClass, Event, ManualClock, MessageId, Priority, SeededEntropy};
+use countersign_types::{
+    ErrorClass, Event, ManualClock, MessageId, MonotonicMillis, Priority, SeededEntropy,
+};
 
 use super::*;
 use crate::Route;
@@ -80,7 +82,7 @@ impl Bench {
             lease: 3_600 * SECOND,
             ..QueueConfig::default()
         };
-        let queue = Queue::open(store.clone(), keyring.clone(), queue_config)
+        let queue = Queue::open(store.clone(), keyring.clone(), clock.clone(), queue_config)
             .await
             .expect("opened");
         let script = Arc::new(Script {
@@ -172,13 +174,14 @@ impl Bench {
 
     /// The next job.
     async fn claim(&self) -> Claim {
-        let next = self.queue.next(&*self.clock, &Open).await;
+        let next = self.queue.next(&Open).await;
         next.expect("claimed").claim
     }
 
     async fn reopened(&self) -> Queue {
         let config = QueueConfig::default();
-        let queue = Queue::open(self.store.clone(), self.keyring.clone(), config);
+        let (store, keyring) = (self.store.clone(), self.keyring.clone());
+        let queue = Queue::open(store, keyring, self.clock.clone(), config);
         queue.await.expect("opened again")
     }
 
@@ -484,7 +487,7 @@ async fn a_rate_lets_so_many_go_in_a_second() {
         loop {
             tokio::select! {
                 biased;
-                taken = bench.queue.next(&*bench.clock, &places) => passes.push(taken.expect("taken")),
+                taken = bench.queue.next(&places) => passes.push(taken.expect("taken")),
                 () = std::future::ready(()) => {
                     // Half a second on; twice is one second.
                     bench.clock.advance(SECOND / 2);
@@ -558,6 +561,10 @@ impl Clock for LateClock {
     fn now(&self) -> UnixMillis {
         let late = self.0.swap(true, std::sync::atomic::Ordering::SeqCst);
         if late { NOW + 600 * SECOND } else { NOW }
+    }
+
+    fn monotonic(&self) -> MonotonicMillis {
+        MonotonicMillis::default()
     }
 }
 

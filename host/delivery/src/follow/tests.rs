@@ -67,7 +67,12 @@ impl Bench {
         let keys = folder.path().join("keys");
         let keyring = Keyring::load_or_create(&keys, true, &entropy).expect("made");
         let clock = Arc::new(ManualClock::new(NOW));
-        let queue = Queue::open(store, Arc::new(keyring), QueueConfig::default());
+        let queue = Queue::open(
+            store,
+            Arc::new(keyring),
+            clock.clone(),
+            QueueConfig::default(),
+        );
         let queue = queue.await.expect("opened");
         let source = Arc::new(Source::default());
         let follower = Follower::start(queue.clone(), clock.clone(), source.clone());
@@ -127,12 +132,7 @@ impl Bench {
         accepted.await.expect("accepted");
         self.clock.advance(delay);
         let now = self.clock.now();
-        let claim = self
-            .queue
-            .next(&*self.clock, &Open)
-            .await
-            .expect("taken")
-            .claim;
+        let claim = self.queue.next(&Open).await.expect("taken").claim;
         let sent = Finish::Sent {
             at: now,
             provider: provider.into(),
@@ -339,4 +339,34 @@ fn a_backlog_forgets_the_oldest() {
     }
     assert_eq!(backlog.ids.len(), BACKLOG_MAX);
     assert_eq!(backlog.ids[0].1, "1");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_does_not_leave_a_provider_alone_for_longer() {
+    let mut bench = Bench::new().await;
+    *bench.source.refuses.lock().expect("unlocked") = true;
+    bench.sent(&["SM1"]).await;
+    bench.clock.advance(30 * SECOND);
+    bench.sent(&["SM2"]).await;
+    bench.clock.advance(91 * SECOND);
+    assert_eq!(bench.step().await, [["SM1"]]);
+    *bench.source.refuses.lock().expect("unlocked") = false;
+    bench.clock.advance(30 * SECOND);
+    bench.follower.step().await.expect("stepped");
+    assert!(bench.follower.to_ask().is_empty(), "it pauses for a minute");
+    bench.clock.set(NOW - HOUR);
+    assert_eq!(bench.steps(65 * SECOND).await, [(30, 1)]);
+}
+
+#[tokio::test]
+async fn what_is_sent_after_the_clock_was_set_back_is_followed_too() {
+    let mut bench = Bench::new().await;
+    bench.step().await;
+    // A day that nobody has seen: the passes run ahead.
+    bench.clock.set(NOW + 24 * HOUR);
+    bench.step().await;
+    bench.clock.set(NOW);
+    bench.step().await;
+    bench.sent(&["SM1"]).await;
+    assert_eq!(bench.steps(125 * SECOND).await, [(121, 1)]);
 }

@@ -16,6 +16,12 @@ impl Bench {
     }
 }
 
+fn lease_of(bench: &Bench) -> Duration {
+    bench.queue.inner.config.lease
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
 fn retry() -> Finish {
     Finish::Retry {
         at: NOW,
@@ -80,7 +86,7 @@ async fn a_lost_claim_makes_way_when_its_lease_ends_and_what_it_brings_then_is_v
     let id = bench.add(job()).await;
     let lost = bench.claim().await;
     bench.nothing_is_due().await;
-    bench.clock.set(lost.lease.until);
+    bench.clock.advance(lease_of(&bench));
     let claim = bench.claim().await;
     assert_eq!(claim.id, id);
     assert!(!bench.finish(lost, sent(&["SM1"])).await);
@@ -91,11 +97,120 @@ async fn a_lost_claim_makes_way_when_its_lease_ends_and_what_it_brings_then_is_v
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_on_ends_no_claim_so_a_code_does_not_go_out_twice() {
+    let bench = Bench::new().await;
+    let id = bench.add(job()).await;
+    let claim = bench.claim().await;
+    bench.clock.set(NOW + 24 * 3_600 * SECOND);
+    bench.nothing_is_due().await;
+    assert!(bench.finish(claim, sent(&["SM1"])).await);
+    assert_eq!(bench.status(id).await, Status::Sent);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_keeps_a_lost_claim_no_longer() {
+    let bench = Bench::new().await;
+    let id = bench.add(job()).await;
+    let lost = bench.claim().await;
+    bench.clock.set(UnixMillis(NOW.0 - 24 * 3_600_000));
+    bench.clock.advance(lease_of(&bench) - MILLISECOND);
+    bench.nothing_is_due().await;
+    bench.clock.advance(MILLISECOND);
+    assert_eq!(bench.claim().await.id, id);
+    assert!(!bench.finish(lost, sent(&["SM1"])).await);
+}
+
+#[tokio::test]
+async fn what_a_claim_does_renews_its_lease_by_the_time_that_passes() {
+    let bench = Bench::new().await;
+    bench.add(job()).await;
+    let mut claim = bench.claim().await;
+    bench.clock.advance(lease_of(&bench) - SECOND);
+    // The clock is set back in between, and what was begun is dated by it.
+    bench.clock.set(UnixMillis(NOW.0 - 3_600_000));
+    let begun = bench.queue.begin(&mut claim, bench.now(), "p").await;
+    assert!(begun.expect("begun"));
+    bench.clock.advance(lease_of(&bench) - SECOND);
+    bench.nothing_is_due().await;
+    assert!(bench.finish(claim, sent(&["SM1"])).await);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_holds_no_message_that_could_go_before() {
+    let mut bench = Bench::new().await;
+    let id = bench.add(job()).await;
+    bench.clock.set(UnixMillis(NOW.0 - 3_600_000));
+    // Not in this process, and not in the next one.
+    bench.queue = bench.reopened().await;
+    assert_eq!(bench.claim().await.id, id);
+}
+
+/// A message that has failed once and pauses for 10 seconds.
+async fn paused() -> (Bench, MessageId) {
+    let bench = Bench::new().await;
+    let id = bench.add(job()).await;
+    let again = Finish::Retry {
+        at: NOW,
+        provider: "p".into(),
+        error: failed(ErrorClass::Retryable),
+        due: NOW + 10 * SECOND,
+    };
+    let claim = bench.claim().await;
+    assert!(bench.finish(claim, again).await);
+    (bench, id)
+}
+
+#[tokio::test]
+async fn a_pause_after_a_failed_try_lasts_as_long_wherever_the_clock_is_set() {
+    // Five minutes on its time is not over yet.
+    for to in [UnixMillis(NOW.0 - 3_600_000), NOW + 300 * SECOND] {
+        let (bench, id) = paused().await;
+        bench.clock.set(to);
+        bench.clock.advance(9 * SECOND);
+        bench.nothing_is_due().await;
+        bench.clock.advance(SECOND);
+        assert_eq!(bench.claim().await.id, id);
+    }
+}
+
+#[tokio::test]
+async fn after_a_start_the_rest_of_a_pause_is_waited_for_and_never_more_than_all_of_it() {
+    let (mut bench, id) = paused().await;
+    bench.clock.advance(4 * SECOND);
+    bench.queue = bench.reopened().await;
+    bench.clock.advance(5 * SECOND);
+    bench.nothing_is_due().await;
+    bench.clock.advance(SECOND);
+    assert_eq!(bench.claim().await.id, id);
+
+    let (mut bench, id) = paused().await;
+    bench.clock.set(UnixMillis(NOW.0 - 3_600_000));
+    bench.queue = bench.reopened().await;
+    bench.clock.advance(9 * SECOND);
+    bench.nothing_is_due().await;
+    bench.clock.advance(SECOND);
+    assert_eq!(bench.claim().await.id, id);
+}
+
+/// Whoever made the message named a time of day.
+#[tokio::test]
+async fn a_message_that_is_not_to_go_before_a_time_waits_for_the_clock_to_show_it() {
+    let bench = Bench::new().await;
+    let due = NOW + 300 * SECOND;
+    let id = bench.add(Job { due, ..job() }).await;
+    bench.clock.set(UnixMillis(NOW.0 - 3_600_000));
+    bench.clock.advance(400 * SECOND);
+    bench.nothing_is_due().await;
+    bench.clock.set(due);
+    assert_eq!(bench.claim().await.id, id);
+}
+
+#[tokio::test]
 async fn a_claim_that_is_given_back_waits_again() {
     let bench = Bench::new().await;
     let id = bench.add(job()).await;
     let claim = bench.claim().await;
-    bench.queue.put_back(claim.lease, NOW + SECOND);
+    bench.queue.put_back(claim.lease, SECOND);
     bench.nothing_is_due().await;
     bench.clock.advance(SECOND);
     assert_eq!(bench.claim().await.id, id);
@@ -122,7 +237,7 @@ async fn an_expired_message_ends_with_what_was_tried() {
     let bench = Bench::new().await;
     let id = bench.add(job()).await;
     bench.clock.advance(600 * SECOND);
-    let taken = bench.queue.next(&bench.clock, &Open).await.expect("taken");
+    let taken = bench.queue.next(&Open).await.expect("taken");
     assert!(taken.pass.is_none(), "its time is over");
     let over = Finish::Over {
         status: Status::Expired,
@@ -144,7 +259,7 @@ struct OnePlace(Mutex<bool>);
 
 impl Gate for OnePlace {
     type Pass = ();
-    fn pass(&self, _: Option<&str>, _: UnixMillis) -> Result<(), Option<UnixMillis>> {
+    fn pass(&self, _: Option<&str>, _: MonotonicMillis) -> Result<(), Option<Duration>> {
         let mut taken = self.0.lock().expect("unlocked");
         if *taken {
             return Err(None);
@@ -160,8 +275,8 @@ async fn a_place_that_comes_free_wakes_whoever_waits_for_it() {
     bench.add(job()).await;
     let second = bench.add(job()).await;
     let gate = OnePlace::default();
-    bench.queue.next(&bench.clock, &gate).await.expect("taken");
-    let mut next = Box::pin(bench.queue.next(&bench.clock, &gate));
+    bench.queue.next(&gate).await.expect("taken");
+    let mut next = Box::pin(bench.queue.next(&gate));
     tokio::select! {
         biased;
         _ = &mut next => panic!("there is no place"),

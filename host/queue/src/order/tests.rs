@@ -19,13 +19,19 @@ fn ticket(caller: &str, priority: Priority, lane: &str) -> Ticket {
     Ticket::new(&job, Some(lane.into()))
 }
 
-fn lease_end(now: UnixMillis) -> UnixMillis {
-    now + 60 * SECOND
+const LEASE: Duration = Duration::from_secs(60);
+
+/// Both clocks, where time has only passed: by so much since `NOW`.
+fn at(now: UnixMillis) -> Now {
+    Now {
+        wall: now,
+        monotonic: MonotonicMillis::default() + now.since(NOW),
+    }
 }
 
 /// Takes the next job and ends it; `None` where there is none.
 fn take(order: &mut Order, now: UnixMillis) -> Option<MessageId> {
-    match order.take(now, lease_end(now), &Open) {
+    match order.take(at(now), LEASE, &Open) {
         Found::Job(lease, pass) => {
             assert!(pass.is_some(), "its time is not over");
             order.forget(lease);
@@ -40,7 +46,7 @@ struct Only(&'static str);
 
 impl Gate for Only {
     type Pass = ();
-    fn pass(&self, lane: Option<&str>, _: UnixMillis) -> Result<(), Option<UnixMillis>> {
+    fn pass(&self, lane: Option<&str>, _: MonotonicMillis) -> Result<(), Option<Duration>> {
         if lane == Some(self.0) {
             Ok(())
         } else {
@@ -53,10 +59,20 @@ impl Gate for Only {
 fn callers_take_turns_and_a_busy_one_does_not_starve_the_others() {
     let mut order = Order::default();
     for n in 0..1_000 {
-        order.add(id(n), ticket("busy", Priority::Normal, "p"), None);
+        order.add(
+            id(n),
+            ticket("busy", Priority::Normal, "p"),
+            Wait::NONE,
+            None,
+        );
     }
     for n in 0..3 {
-        order.add(id(2_000 + n), ticket("quiet", Priority::Normal, "p"), None);
+        order.add(
+            id(2_000 + n),
+            ticket("quiet", Priority::Normal, "p"),
+            Wait::NONE,
+            None,
+        );
     }
     let taken: Vec<_> = (0..6).filter_map(|_| take(&mut order, NOW)).collect();
     let quiet: Vec<_> = taken.iter().filter(|taken| **taken >= id(2_000)).collect();
@@ -68,8 +84,8 @@ fn the_urgent_goes_before_the_normal_before_the_bulk_whoever_asks() {
     let mut order = Order::default();
     let priorities = [Priority::Bulk, Priority::Normal, Priority::Urgent];
     for (n, priority) in (0..).zip(priorities) {
-        order.add(id(n), ticket("a", priority, "p"), None);
-        order.add(id(10 + n), ticket("a", priority, "p"), None);
+        order.add(id(n), ticket("a", priority, "p"), Wait::NONE, None);
+        order.add(id(10 + n), ticket("a", priority, "p"), Wait::NONE, None);
     }
     let taken: Vec<_> = std::iter::from_fn(|| take(&mut order, NOW)).collect();
     assert_eq!(taken, [2, 12, 1, 11, 0, 10].map(id));
@@ -78,11 +94,21 @@ fn the_urgent_goes_before_the_normal_before_the_bulk_whoever_asks() {
 #[test]
 fn a_lane_that_is_full_keeps_nobody_else_waiting() {
     let mut order = Order::default();
-    order.add(id(1), ticket("a", Priority::Urgent, "hangs"), None);
-    order.add(id(2), ticket("a", Priority::Bulk, "works"), None);
-    let found = order.take(NOW, lease_end(NOW), &Only("works"));
+    order.add(
+        id(1),
+        ticket("a", Priority::Urgent, "hangs"),
+        Wait::NONE,
+        None,
+    );
+    order.add(
+        id(2),
+        ticket("a", Priority::Bulk, "works"),
+        Wait::NONE,
+        None,
+    );
+    let found = order.take(at(NOW), LEASE, &Only("works"));
     assert!(matches!(found, Found::Job(lease, Some(())) if lease.id == id(2)));
-    let found = order.take(NOW, lease_end(NOW), &Only("works"));
+    let found = order.take(at(NOW), LEASE, &Only("works"));
     assert!(matches!(found, Found::Nothing(_)));
     assert_eq!(take(&mut order, NOW), Some(id(1)));
 }
@@ -91,12 +117,17 @@ fn a_lane_that_is_full_keeps_nobody_else_waiting() {
 fn a_job_whose_time_is_over_is_found_at_its_deadline_though_its_lane_is_full() {
     let mut order = Order::default();
     let deadline = NOW + 600 * SECOND;
-    order.add(id(1), ticket("a", Priority::Normal, "hangs"), None);
-    let Found::Nothing(until) = order.take(NOW, lease_end(NOW), &Only("works")) else {
+    order.add(
+        id(1),
+        ticket("a", Priority::Normal, "hangs"),
+        Wait::NONE,
+        None,
+    );
+    let Found::Nothing(until) = order.take(at(NOW), LEASE, &Only("works")) else {
         panic!("its lane is full");
     };
-    assert_eq!(until, Some(deadline), "it is time to look again then");
-    let found = order.take(deadline, lease_end(deadline), &Only("works"));
+    assert_eq!(until, Some(600 * SECOND), "it is time to look again then");
+    let found = order.take(at(deadline), LEASE, &Only("works"));
     assert!(matches!(found, Found::Job(lease, None) if lease.id == id(1)));
     assert_eq!(order.claimed(), 1);
 }
@@ -104,36 +135,37 @@ fn a_job_whose_time_is_over_is_found_at_its_deadline_though_its_lane_is_full() {
 #[test]
 fn a_claim_that_is_lost_makes_way_at_the_end_of_its_lease_and_not_before() {
     let mut order = Order::default();
-    order.add(id(1), ticket("a", Priority::Normal, "p"), None);
-    let Found::Job(lost, Some(())) = order.take(NOW, lease_end(NOW), &Open) else {
+    order.add(id(1), ticket("a", Priority::Normal, "p"), Wait::NONE, None);
+    let Found::Job(lost, Some(())) = order.take(at(NOW), LEASE, &Open) else {
         panic!("it is due");
     };
-    let just_before = UnixMillis(lost.until.0 - 1);
-    let found = order.take(just_before, lease_end(just_before), &Open);
-    assert!(matches!(found, Found::Nothing(Some(until)) if until == lost.until));
-    let found = order.take(lost.until, lease_end(lost.until), &Open);
+    let end = NOW + LEASE;
+    let just_before = UnixMillis(end.0 - 1);
+    let found = order.take(at(just_before), LEASE, &Open);
+    assert!(matches!(found, Found::Nothing(Some(rest)) if rest == Duration::from_millis(1)));
+    let found = order.take(at(end), LEASE, &Open);
     let Found::Job(lease, Some(())) = found else {
         panic!("the lease is over");
     };
     assert!(!order.holds(lost) && order.holds(lease));
-    order.put_back(lost, |_| panic!("the old claim is void"));
+    order.put_back(lost, lost.until, |_| panic!("the old claim is void"));
     order.forget(lost);
     assert_eq!(order.len(), 1);
-    let (mut lost, end) = (lost, lease_end(lost.until));
-    assert!(!order.renew(&mut lost, end));
+    let mut lost = lost;
+    assert!(!order.renew(&mut lost, at(end + LEASE).monotonic));
 }
 
 #[test]
 fn a_renewed_lease_holds_for_as_long_as_it_says() {
     let mut order = Order::default();
-    order.add(id(1), ticket("a", Priority::Normal, "p"), None);
-    let Found::Job(mut lease, _) = order.take(NOW, NOW + SECOND, &Open) else {
+    order.add(id(1), ticket("a", Priority::Normal, "p"), Wait::NONE, None);
+    let Found::Job(mut lease, _) = order.take(at(NOW), SECOND, &Open) else {
         panic!("it is due");
     };
-    assert!(order.renew(&mut lease, NOW + 10 * SECOND));
+    assert!(order.renew(&mut lease, at(NOW + 10 * SECOND).monotonic));
     let later = NOW + 9 * SECOND;
     assert_eq!(take(&mut order, later), None);
-    order.put_back(lease, |ticket| ticket.due = later);
+    order.put_back(lease, at(later).monotonic, |ticket| ticket.due = later);
     assert_eq!(take(&mut order, later), Some(id(1)));
     assert_eq!(order.by_priority(), [0; 3]);
     assert_eq!(order.oldest(), None);
@@ -143,7 +175,12 @@ fn a_renewed_lease_holds_for_as_long_as_it_says() {
 fn slow_lane(jobs: u64) -> (Order, UnixMillis) {
     let mut order = Order::default();
     for n in 0..jobs + 11 {
-        order.add(id(n), ticket("busy", Priority::Normal, "p"), None);
+        order.add(
+            id(n),
+            ticket("busy", Priority::Normal, "p"),
+            Wait::NONE,
+            None,
+        );
     }
     for n in 0..11 {
         assert!(take(&mut order, NOW + n * SECOND).is_some());
@@ -153,7 +190,7 @@ fn slow_lane(jobs: u64) -> (Order, UnixMillis) {
 
 #[track_caller]
 fn check_too_late(order: &Order, new: &Ticket, now: UnixMillis, before: Option<usize>) {
-    assert_eq!(order.too_late(new, now), before);
+    assert_eq!(order.too_late(new, at(now)), before);
 }
 
 #[test]
@@ -180,9 +217,14 @@ fn only_what_goes_first_counts() {
     check_too_late(&order, &soon("busy", Priority::Normal, "q"), now, None);
     check_too_late(&order, &soon("other", Priority::Normal, "p"), now, None);
     for n in 0..5 {
-        order.add(id(500 + n), ticket("other", Priority::Normal, "p"), None);
+        order.add(
+            id(500 + n),
+            ticket("other", Priority::Normal, "p"),
+            Wait::NONE,
+            None,
+        );
     }
-    order.advance(now);
+    order.advance(at(now));
     check_too_late(&order, &soon("other", Priority::Normal, "p"), now, Some(10));
 }
 
@@ -261,7 +303,7 @@ proptest! {
                     let mut ticket = ticket(&caller.to_string(), priorities[priority], "p");
                     ticket.due = now + Duration::from_secs(delay_s.into());
                     model.later.push((ticket.due, n, priority, caller));
-                    order.add(id(n), ticket, None);
+                    order.add(id(n), ticket, Wait::Due, None);
                 }
                 Step::Take => {
                     prop_assert_eq!(take(&mut order, now), model.take(now).map(id));
@@ -269,7 +311,7 @@ proptest! {
                 Step::Wait { seconds } => {
                     now = now + Duration::from_secs(seconds.into());
                     // As the worker does, whom the clock wakes.
-                    order.advance(now);
+                    order.advance(at(now));
                     model.advance(now);
                 }
             }
@@ -290,7 +332,7 @@ proptest! {
         for (n, caller) in (0..).zip(&jobs) {
             left[usize::from(*caller)] += 1;
             callers.insert(id(n), usize::from(*caller));
-            order.add(id(n), ticket(&caller.to_string(), Priority::Normal, "p"), None);
+            order.add(id(n), ticket(&caller.to_string(), Priority::Normal, "p"), Wait::NONE, None);
         }
         let mut served = [0usize; 3];
         while let Some(taken) = take(&mut order, NOW) {

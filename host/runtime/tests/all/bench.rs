@@ -227,7 +227,7 @@ impl Bench {
             capacity,
             ..QueueConfig::default()
         };
-        let queue = Queue::open(store.clone(), keyring.clone(), config)
+        let queue = Queue::open(store.clone(), keyring.clone(), clock.clone(), config)
             .await
             .unwrap();
         let runtime = Runtime::start(RuntimeConfig {

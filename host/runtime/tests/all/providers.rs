@@ -249,7 +249,12 @@ pub(crate) async fn start_at(
     let keys = folder.path().join("keys");
     let keyring = countersign_store::Keyring::load_or_create(&keys, true, &SystemEntropy).unwrap();
     let keyring = Arc::new(keyring);
-    let queue = Queue::open(store.clone(), keyring.clone(), QueueConfig::default());
+    let queue = Queue::open(
+        store.clone(),
+        keyring.clone(),
+        Arc::new(SystemClock),
+        QueueConfig::default(),
+    );
     let runtime = Runtime::start(RuntimeConfig {
         store,
         clock: Arc::new(SystemClock),

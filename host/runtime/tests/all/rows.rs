@@ -67,7 +67,7 @@ impl Bench {
             taken.clone(),
             config,
         );
-        let taken = self.queue.next(&*self.clock, &Open).await.unwrap();
+        let taken = self.queue.next(&Open).await.unwrap();
         delivery.deliver(taken.claim).await.unwrap();
     }
 }
