@@ -1,3 +1,5 @@
+mod void;
+
 use std::sync::Mutex;
 
 use countersign_types::{ErrorClass, Priority};
