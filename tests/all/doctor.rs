@@ -25,6 +25,7 @@ fn builder(twilio: &FakeTwilio) -> Builder {
     builder
         .env("COUNTERSIGN_KEYS", keys.to_str().unwrap())
         .env("COUNTERSIGN_ADMIN_TOKEN", "a-token")
+        .env("COUNTERSIGN_PUBLIC_URL", "https://sms.example.test")
 }
 
 #[tokio::test]
@@ -130,4 +131,35 @@ async fn a_disk_with_less_than_the_reserve_free_is_an_error() {
         .run(&["doctor", "--json"])
         .await;
     assert_eq!(codes(&answer.json(), "error"), ["disk-full"]);
+}
+
+#[tokio::test]
+async fn a_provider_without_a_public_address_to_report_to_is_a_warning() {
+    let twilio = FakeTwilio::start().await;
+    let server = builder(&twilio)
+        .env("COUNTERSIGN_PUBLIC_URL", "")
+        .start()
+        .await;
+    let answer = server.run(&["doctor", "--json"]).await.expect_success();
+    let shown = answer.json();
+    assert_eq!(codes(&shown, "warning"), ["no-public-url"], "{shown}");
+    assert!(answer.stdout.contains("`twilio`"), "{answer:?}");
+}
+
+/// What is in the server's memory must not hide that the next start will not find it.
+#[tokio::test]
+async fn a_key_that_is_lost_under_a_running_server_is_an_error() {
+    let twilio = FakeTwilio::start().await;
+    let server = builder(&twilio).start().await;
+    server.send("+12025550123").await.expect_success();
+    twilio.message_to("+12025550123").await;
+    server.run(&["keyring", "rotate"]).await.expect_success();
+    let look = async || server.run(&["doctor", "--json"]).await.json();
+    let shown = look().await;
+    let notes = ["key-old", "key-still-needed", "no-api-key"];
+    assert_eq!(codes(&shown, "note"), notes, "{shown}");
+    let keys = server.data().with_file_name("keys");
+    fs::remove_file(keys.join("rows-1.key")).unwrap();
+    let shown = look().await;
+    assert_eq!(codes(&shown, "error"), ["key-needed"], "{shown}");
 }

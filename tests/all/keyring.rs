@@ -28,7 +28,9 @@ async fn a_rotation_keeps_live_codes_waiting_messages_limits_and_locks() {
     let rotated = server.run(&["keyring", "rotate", "--json"]).await;
     let rotated = rotated.expect_success().json();
     assert_eq!(rotated["made"], json!(["codes-2.key", "rows-2.key"]));
-    assert_eq!(rotated["restartNeeded"], true);
+    assert_eq!(rotated["inUse"], true);
+    // The running server uses them without a restart: what is new needs the old ones no more.
+    server.send(&phone(5)).await.expect_success();
     server.kill().await;
     twilio.always(Reply::Accept);
     server.restart().await;
@@ -44,13 +46,76 @@ async fn a_rotation_keeps_live_codes_waiting_messages_limits_and_locks() {
     let waited = twilio.message_to(&phone(4)).await.code();
     server.verify(&phone(4), &waited).await.expect_success();
 
-    // What is new is made with the new keys: without the old ones it works all the same.
-    server.send(&phone(5)).await.expect_success();
     let new = twilio.message_to(&phone(5)).await.code();
+    server.verify(&phone(5), &new).await.expect_success();
+}
+
+/// With a file gone, what is missed and what is not tells which keys were used.
+#[tokio::test]
+async fn a_running_server_uses_the_new_keys_without_a_restart() {
+    let twilio = FakeTwilio::start().await;
+    let mut server = Server::start(&twilio).await;
+    server.send(&phone(1)).await.expect_success();
+    let old = twilio.message_to(&phone(1)).await.code();
+    let told = server.run(&["keyring", "rotate"]).await.expect_success();
+    let said = "Made codes-2.key and rows-2.key in ";
+    assert!(told.stdout.starts_with(said), "{told:?}");
+    assert!(
+        told.stdout
+            .contains("The running server uses them from now on."),
+        "{told:?}"
+    );
+    // It still knows the old ones.
+    server.verify(&phone(1), &old).await.expect_success();
+    // One has a code, and waits sealed.
+    twilio.always(Reply::Hang);
+    server.send(&phone(2)).await.expect_success();
+    twilio.wait_for_requests_to(&phone(2), 1).await;
+    server.kill().await;
+    let keys = server.data().join("keys");
+    let (new_rows, away) = (keys.join("rows-2.key"), keys.join("away"));
+    std::fs::rename(&new_rows, &away).unwrap();
+    let missed = server.run(&["doctor"]).await;
+    let want = "messages are sealed under rows-2.key, which is not there";
+    assert!(missed.stdout.contains(want), "{missed:?}");
+    std::fs::rename(&away, &new_rows).unwrap();
+    std::fs::remove_file(keys.join("codes-1.key")).unwrap();
+    twilio.always(Reply::Accept);
+    server.restart().await;
+    let new = twilio.message_to(&phone(2)).await.code();
+    server.verify(&phone(2), &new).await.expect_success();
+}
+
+#[tokio::test]
+async fn a_rotation_that_fails_leaves_the_running_server_as_it_was() {
+    let twilio = FakeTwilio::start().await;
+    let server = Server::start(&twilio).await;
+    let keys = server.data().join("keys");
+    let away = server.data().join("index.key");
+    std::fs::rename(keys.join("index.key"), &away).unwrap();
+    let refused = server.run(&["keyring", "rotate"]).await;
+    refused.expect_refusal(&["index.key", "the server goes on with the keys it has"]);
+    assert!(!keys.join("codes-2.key").exists());
+    std::fs::rename(&away, keys.join("index.key")).unwrap();
+    server.send(&phone(1)).await.expect_success();
+    let code = twilio.message_to(&phone(1)).await.code();
+    server.verify(&phone(1), &code).await.expect_success();
+}
+
+#[tokio::test]
+async fn a_rotation_without_a_server_counts_from_the_next_start_on() {
+    let twilio = FakeTwilio::start().await;
+    let mut server = Server::start(&twilio).await;
+    assert!(server.terminate().await.success());
+    let rotated = server.run(&["keyring", "rotate", "--json"]).await;
+    assert_eq!(rotated.expect_success().json()["inUse"], false);
+    server.restart().await;
+    server.send(&phone(1)).await.expect_success();
+    let code = twilio.message_to(&phone(1)).await.code();
     assert!(server.terminate().await.success());
     std::fs::remove_file(server.data().join("keys/codes-1.key")).unwrap();
     server.restart().await;
-    server.verify(&phone(5), &new).await.expect_success();
+    server.verify(&phone(1), &code).await.expect_success();
 }
 
 #[tokio::test]

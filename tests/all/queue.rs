@@ -182,3 +182,38 @@ async fn the_command_shows_and_replays_with_and_without_a_server() {
     twilio.message_to(&phone(2)).await;
     twilio.message_to(&phone(3)).await;
 }
+
+#[tokio::test]
+async fn without_a_server_the_command_goes_by_what_is_configured() {
+    let twilio = FakeTwilio::start().await;
+    let mut server = start(&twilio).await;
+    die(&twilio, &server, &phone(1)).await;
+    die(&twilio, &server, &phone(2)).await;
+    assert!(server.terminate().await.success());
+    let by_variable = server
+        .setup()
+        .clone()
+        .env("COUNTERSIGN_QUEUE_CAPACITY", "1");
+    let all = by_variable
+        .run(&["queue", "replay", "--all", "--json"])
+        .await;
+    let all = all.expect_success().json();
+    assert_eq!(all["replayed"].as_array().unwrap().len(), 1, "{all}");
+    let reason = all["left"][0]["reason"].as_str().unwrap();
+    assert!(reason.starts_with("1 messages are waiting"), "{all}");
+
+    let file = server.data().join("other.toml");
+    std::fs::write(&file, "[queue]\ncapacity = 5\n").unwrap();
+    let by_file = ["queue", "--json", "--config", file.to_str().unwrap()];
+    let data = server.data().to_str().unwrap().to_owned();
+    let status = server
+        .run(&[&by_file[..], &["--data", &data]].concat())
+        .await;
+    assert_eq!(status.expect_success().json()["capacity"], 5);
+    let wrong = server
+        .setup()
+        .clone()
+        .env("COUNTERSIGN_QUEUE_CAPACITY", "0");
+    let refused = wrong.run(&["queue"]).await;
+    refused.expect_refusal(&["queue.capacity", "COUNTERSIGN_QUEUE_CAPACITY"]);
+}

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_queue::{Queue, QueueConfig};
-use countersign_store::{BackupSummary, Keyring, SledStore, Store};
+use countersign_store::{BackupSummary, Keyring, RotateError, Rotated, SledStore, Store};
 use countersign_types::{Clock, Entropy};
 use miette::Diagnostic;
 use rustix::fs::{Mode, OFlags};
@@ -79,6 +79,8 @@ pub(crate) enum Request {
     },
     /// Look at the store and the keys.
     Doctor,
+    /// Make new secret keys and use them.
+    RotateKeyring,
 }
 
 /// What can be done with API keys.
@@ -106,6 +108,7 @@ pub(crate) enum Answer {
     Replayed(Box<Story>),
     ReplayedSome(Replayed),
     BackedUp(BackupShown),
+    KeyringRotated(RotatedShown),
     Findings(Vec<Finding>),
     Failed {
         reason: String,
@@ -129,6 +132,29 @@ impl BackupShown {
             rows: summary.rows,
             changes: summary.changes,
             bytes: summary.bytes,
+        }
+    }
+}
+
+/// New secret keys as the command line shows them.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RotatedShown {
+    /// The names of the new files.
+    pub(crate) made: Vec<String>,
+    /// Where they lie.
+    pub(crate) folder: PathBuf,
+    /// Whether a running server uses them already.
+    pub(crate) in_use: bool,
+}
+
+impl RotatedShown {
+    pub(crate) fn new(rotated: Rotated, folder: &Path, in_use: bool) -> RotatedShown {
+        let Rotated { codes, rows } = rotated;
+        RotatedShown {
+            made: vec![format!("codes-{codes}.key"), format!("rows-{rows}.key")],
+            folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()),
+            in_use,
         }
     }
 }
@@ -162,8 +188,16 @@ pub(crate) struct Office {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
-    /// The server's; a command opens one where it needs it.
-    pub(crate) queue: Option<Queue>,
+    pub(crate) queue: QueueDoor,
+}
+
+/// How the queue is reached.
+#[derive(Clone)]
+pub(crate) enum QueueDoor {
+    /// It is the server's.
+    Served(Queue),
+    /// A command opens it with these settings, where it needs it.
+    Closed(QueueConfig),
 }
 
 impl Office {
@@ -176,11 +210,49 @@ impl Office {
                 Err(error) => failed(&error),
             },
             Request::Backup { file } => self.backup(file).await,
-            Request::Doctor => {
-                let store: Arc<dyn Store> = self.store.clone();
-                let now = self.clock.now();
-                Answer::Findings(doctor::look_at_store(&store, &self.keyring, now).await)
+            Request::Doctor => Answer::Findings(self.doctor().await),
+            Request::RotateKeyring => self.rotate_keyring().await,
+        }
+    }
+
+    /// By the keys that the next start would find: those in memory hide what has gone from the folder.
+    async fn doctor(&self) -> Vec<Finding> {
+        let there = match doctor::load_keys(self.keyring.folder(), &*self.entropy) {
+            Ok(there) => there,
+            Err(finding) => return vec![finding],
+        };
+        let store: Arc<dyn Store> = self.store.clone();
+        let mut findings = doctor::look_at_store(&store, &there, self.clock.now()).await;
+        findings.extend(doctor::look_at_use(&self.keyring, &there));
+        findings
+    }
+
+    async fn rotate_keyring(&self) -> Answer {
+        let store: Arc<dyn Store> = self.store.clone();
+        let (keyring, entropy) = (self.keyring.clone(), self.entropy.clone());
+        let here = tokio::runtime::Handle::current();
+        // It waits for the disk.
+        let done = tokio::task::spawn_blocking(move || {
+            here.block_on(keyring.rotate_in_use(&store, &*entropy))
+        });
+        match done.await {
+            Ok(Ok(rotated)) => {
+                let folder = self.keyring.folder();
+                tracing::info!(
+                    codes = rotated.codes,
+                    rows = rotated.rows,
+                    "new secret keys are in use"
+                );
+                Answer::KeyringRotated(RotatedShown::new(rotated, folder, true))
             }
+            Ok(Err(error)) => Answer::Failed {
+                reason: with_cause(&error),
+                help: Some(rotation_help(&error).to_owned()),
+            },
+            Err(_) => Answer::Failed {
+                reason: "the rotation was broken off".to_owned(),
+                help: Some("the server's log says more".to_owned()),
+            },
         }
     }
 
@@ -206,10 +278,10 @@ impl Office {
     async fn queue(&self, request: QueueRequest) -> Result<Answer, QueueError> {
         let now = self.clock.now().max(self.store.newest_instant());
         let queue = match &self.queue {
-            Some(queue) => queue.clone(),
-            None => {
+            QueueDoor::Served(queue) => queue.clone(),
+            QueueDoor::Closed(config) => {
                 let (store, keyring) = (self.store.clone(), self.keyring.clone());
-                Queue::open(store, keyring, self.clock.clone(), QueueConfig::default()).await?
+                Queue::open(store, keyring, self.clock.clone(), config.clone()).await?
             }
         };
         queue::perform(&queue, request, now).await
@@ -238,6 +310,17 @@ impl Office {
             }),
         };
         done.unwrap_or_else(|error| failed(&error))
+    }
+}
+
+fn rotation_help(error: &RotateError) -> &'static str {
+    match error {
+        RotateError::Keys(_) => {
+            "the server goes on with the keys it has; put that right and type it again"
+        }
+        RotateError::Bind(_) => {
+            "the server goes on with the keys it has; its next start uses the new ones"
+        }
     }
 }
 
@@ -385,15 +468,13 @@ pub(crate) fn ask(data: &Path, request: &Request) -> Result<Option<Answer>, Cont
         .map_err(|_| ControlError::Answer)
 }
 
-/// Whether a server answers for this data folder.
-pub(crate) fn is_served(data: &Path) -> bool {
-    address(data).is_ok_and(|address| BlockingStream::connect(&address.path).is_ok())
-}
-
 fn exchange(mut stream: BlockingStream, request: &Request) -> std::io::Result<Vec<u8>> {
     stream.set_write_timeout(Some(REQUEST_TIME))?;
     // These take as long as they take; a server that ends closes its side.
-    let is_long = matches!(request, Request::Backup { .. } | Request::Doctor);
+    let is_long = matches!(
+        request,
+        Request::Backup { .. } | Request::Doctor | Request::RotateKeyring
+    );
     stream.set_read_timeout((!is_long).then_some(ANSWER_TIME))?;
     let envelope = Envelope {
         version: VERSION,
@@ -430,7 +511,10 @@ mod tests {
             keyring: Arc::new(keyring),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
-            queue: None,
+            queue: QueueDoor::Closed(QueueConfig {
+                capacity: 7,
+                ..QueueConfig::default()
+            }),
         }
     }
 
@@ -443,6 +527,7 @@ mod tests {
             panic!("no status");
         };
         assert_eq!((status.depth, status.dead), (0, 0));
+        assert_eq!(status.capacity, 7);
         let page = ask(QueueRequest::Dead { after: None }).await;
         assert!(matches!(page, Answer::Dead(page) if page.letters.is_empty()));
         let none = ask(QueueRequest::ReplaySome { after: None }).await;

@@ -1,14 +1,16 @@
 //! What can be wrong with a server's configuration, data, keys and machine. Nothing is changed.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use countersign_store::{Body, Keyring, KeyringError, OpenError, SledStore, Store, StoreError};
+use countersign_store::{
+    Body, KeyIds, Keyring, KeyringError, OpenError, SledStore, Store, StoreError,
+};
 use countersign_types::{Entropy, UnixMillis};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,10 @@ const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(5);
 const RESERVES_FREE: u64 = 4;
 /// Of the limit of open files: what the server needs beside its connections.
 const FILES_BESIDE_CONNECTIONS: u64 = 512;
+/// For how long a key may be used for what is new.
+///
+/// Source: NIST SP 800-57 part 1 rev. 5, table 1 (symmetric data-encryption key).
+const KEY_AGE_MAX: Duration = Duration::from_secs(2 * 365 * 24 * 3_600);
 /// How many rows are looked at in one step.
 const ROWS_AT_ONCE: usize = 1_000;
 /// Where rows rest sealed ("Rows" in `ARCHITECTURE.md`).
@@ -115,12 +121,18 @@ pub(crate) fn look_at_configuration(config: &Config) -> Vec<Finding> {
     let mut findings: Vec<Finding> = config
         .warnings
         .iter()
-        .map(|warning| found(Warning, "configuration-odd", warning.as_str(), ""))
+        .map(|warning| {
+            let help = "change it, or leave it where it is meant";
+            found(Warning, "configuration-odd", warning.as_str(), help)
+        })
         .collect();
     if config.providers.iter().all(Provider::is_console) {
         let text = "no provider is configured: messages are printed on the terminal";
         let help = "set the TWILIO_ variables, or add a [[provider]] entry";
         findings.push(found(Note, "console-only", text, help));
+    }
+    if config.public_url.is_none() {
+        findings.extend(receipts_without_an_address(&config.providers));
     }
     if config.open {
         let text =
@@ -134,6 +146,21 @@ pub(crate) fn look_at_configuration(config: &Config) -> Vec<Finding> {
         findings.push(found(Note, "admin-token", text, help));
     }
     findings
+}
+
+/// What a provider is not told it cannot call; the terminal calls nobody.
+fn receipts_without_an_address(providers: &[Provider]) -> Option<Finding> {
+    let names: Vec<String> = providers
+        .iter()
+        .filter(|provider| !provider.is_console())
+        .map(|provider| format!("`{}`", provider.name))
+        .collect();
+    let text = format!(
+        "there is no public-url, so no receipts come from {}: whether a message has arrived is learnt late or never",
+        names.join(", ")
+    );
+    let help = "set public-url (COUNTERSIGN_PUBLIC_URL) to the address by which providers reach this server,\nsuch as https://sms.example.com, and let your reverse proxy pass the paths below /webhooks/ on";
+    (!names.is_empty()).then(|| found(Warning, "no-public-url", text, help))
 }
 
 /// The limit of open files.
@@ -356,9 +383,11 @@ async fn look_at_rows(
             return Ok(vec![found(Error, "key-foreign", error.to_string(), help)]);
         }
     };
-    let needed = missing_row_keys(store, keyring, now).await?;
-    let mut findings: Vec<Finding> = needed
-        .iter()
+    let used = row_keys_used(store, keyring, now).await?;
+    let ids = keyring.ids();
+    let mut findings: Vec<Finding> = used
+        .keys()
+        .filter(|id| !ids.rows.contains(id))
         .map(|id| {
             let text = format!("messages are sealed under rows-{id}.key, which is not there: they cannot be sent or shown");
             found(Error, "key-needed", text, "put it back from your copy of the keys")
@@ -366,22 +395,86 @@ async fn look_at_rows(
         .collect();
     let spare = missing
         .into_iter()
-        .filter(|name| needed.iter().all(|id| *name != format!("rows-{id}")));
+        .filter(|name| used.keys().all(|id| *name != format!("rows-{id}")));
     findings.extend(spare.map(|name| {
         let text = format!("{name}.key was used once and is not there any more");
         let help = "right where it was removed on purpose, long enough after a rotation";
         found(Note, "key-removed", text, help)
     }));
+    findings.extend(look_at_old_keys(&ids, &used));
+    findings.extend(look_at_key_age(keyring.folder(), &ids, now));
     Ok(findings)
 }
 
-/// The ids of keys that rows are sealed under and that are not there.
-async fn missing_row_keys(
+/// The keys that a rotation has left behind, by whether they can go.
+fn look_at_old_keys(ids: &KeyIds, used: &BTreeMap<u32, usize>) -> Vec<Finding> {
+    let older = |ids: &[u32]| ids[..ids.len().saturating_sub(1)].to_vec();
+    let codes = older(&ids.codes).into_iter().map(|id| {
+        let text = format!("codes-{id}.key is left from before a rotation");
+        let help = "codes need it for 10 minutes after that; then it may be removed";
+        found(Note, "key-old", text, help)
+    });
+    let rows = older(&ids.rows).into_iter().map(|id| match used.get(&id) {
+        Some(rows) => {
+            let text = format!("{rows} rows are still sealed under rows-{id}.key");
+            let help = "keep it: rows are kept for 30 days after their message has ended";
+            found(Note, "key-still-needed", text, help)
+        }
+        None => {
+            let text = format!("no row is sealed under rows-{id}.key any more");
+            let help = "it may be removed, once no backup is needed that was made before";
+            found(Note, "key-spare", text, help)
+        }
+    });
+    codes.chain(rows).collect()
+}
+
+/// The keys that are used for what is new, by the time of their files.
+fn look_at_key_age(folder: &Path, ids: &KeyIds, now: UnixMillis) -> Vec<Finding> {
+    let newest = [("codes", ids.codes.last()), ("rows", ids.rows.last())];
+    let newest = newest
+        .into_iter()
+        .filter_map(|(kind, id)| Some((kind, id?)));
+    let old = newest.filter_map(|(kind, id)| {
+        let name = format!("{kind}-{id}.key");
+        let modified = fs::metadata(folder.join(&name)).ok()?.modified().ok()?;
+        let since = modified.duration_since(UNIX_EPOCH).ok()?;
+        let made = UnixMillis(0) + since;
+        (now.since(made) > KEY_AGE_MAX).then(|| {
+            let text = format!("{name} has been in use since {made}, for more than two years");
+            let help = "make new keys: countersign keyring rotate";
+            found(Note, "rotation-due", text, help)
+        })
+    });
+    old.collect()
+}
+
+/// Keys that were put into the folder of a running server by hand.
+pub(crate) fn look_at_use(in_use: &Keyring, there: &Keyring) -> Vec<Finding> {
+    let (in_use, there) = (in_use.ids(), there.ids());
+    let unused = |kind: &'static str, there: &[u32], in_use: &[u32]| -> Vec<String> {
+        let unused = there.iter().filter(|id| !in_use.contains(id));
+        unused.map(|id| format!("{kind}-{id}.key")).collect()
+    };
+    let codes = unused("codes", &there.codes, &in_use.codes);
+    let rows = unused("rows", &there.rows, &in_use.rows);
+    let names = codes.into_iter().chain(rows);
+    names
+        .map(|name| {
+            let text = format!("{name} is there, and the running server does not use it");
+            let help = "restart the server; `countersign keyring rotate` needs no restart";
+            found(Warning, "key-not-in-use", text, help)
+        })
+        .collect()
+}
+
+/// How many rows are sealed under which key.
+async fn row_keys_used(
     store: &Arc<dyn Store>,
     keyring: &Keyring,
     now: UnixMillis,
-) -> Result<BTreeSet<u32>, StoreError> {
-    let mut missing = BTreeSet::new();
+) -> Result<BTreeMap<u32, usize>, StoreError> {
+    let mut used = BTreeMap::new();
     for (from, to) in SEALED {
         let mut cursor = from.to_vec();
         loop {
@@ -391,9 +484,9 @@ async fn missing_row_keys(
                 if let Body::Sections(sections) = &row.body
                     && !row.body.expired(now)
                     && let Some(host) = &sections.host
-                    && let Some((id, false)) = keyring.sealed_under(&host.value)
+                    && let Some((id, _)) = keyring.sealed_under(&host.value)
                 {
-                    missing.insert(id);
+                    *used.entry(id).or_default() += 1;
                 }
             }
             if page.len() < ROWS_AT_ONCE {
@@ -401,161 +494,8 @@ async fn missing_row_keys(
             }
         }
     }
-    Ok(missing)
+    Ok(used)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::store;
-    use countersign_store::{Ending, Rulings, Section, Transaction};
-    use countersign_types::SystemEntropy;
-
-    #[track_caller]
-    fn check(findings: impl IntoIterator<Item = Finding>, want: &[(Severity, &str)]) {
-        let findings: Vec<Finding> = findings.into_iter().collect();
-        let codes: Vec<(Severity, &str)> = findings
-            .iter()
-            .map(|finding| (finding.severity, finding.code.as_str()))
-            .collect();
-        assert_eq!(codes, want, "{findings:#?}");
-    }
-
-    #[test]
-    fn a_finding_is_a_line_and_what_to_do_below_it() {
-        let finding = found(
-            Warning,
-            "folder-open",
-            "others can look in",
-            "type: chmod 700 d",
-        );
-        let want = "warning  folder-open: others can look in\n         type: chmod 700 d\n";
-        assert_eq!(finding.for_people(), want);
-    }
-
-    #[test]
-    fn a_clock_that_was_never_set_is_told() {
-        check(look_at_clock(CLOCK_LEAST), &[]);
-        check(
-            look_at_clock(UnixMillis(CLOCK_LEAST.0 - 1)),
-            &[(Error, "clock-not-set")],
-        );
-    }
-
-    #[test]
-    fn free_space_is_judged_by_the_reserve() {
-        check(judge_space(4_000, 1_000), &[]);
-        check(judge_space(3_999, 1_000), &[(Warning, "disk-tight")]);
-        check(judge_space(1_000, 1_000), &[(Warning, "disk-tight")]);
-        check(judge_space(999, 1_000), &[(Error, "disk-full")]);
-        check(judge_space(0, 0), &[]);
-    }
-
-    #[test]
-    fn a_limit_of_open_files_below_the_connections_is_told() {
-        check(judge_open_files(10_512, 10_000), &[]);
-        check(judge_open_files(10_511, 10_000), &[(Warning, "open-files")]);
-    }
-
-    #[test]
-    fn memory_and_container_layers_are_no_disk() {
-        check(judge_file_system(0xef53), &[]);
-        for kind in [0x0102_1994, 0x8584_58f6, 0x794c_7630, 0x6969] {
-            check(judge_file_system(kind), &[(Warning, "file-system")]);
-        }
-    }
-
-    #[test]
-    fn folders_that_others_may_enter_and_keys_beside_the_data_are_told() {
-        let root = tempfile::tempdir().expect("a folder");
-        let data = root.path().join("data");
-        fs::create_dir(&data).expect("made");
-        fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).expect("set");
-        let folders = Folders {
-            keys: data.join("keys"),
-            data: data.clone(),
-        };
-        let of_folders = |findings: Vec<Finding>| {
-            // The disk of this test is whatever it is.
-            findings
-                .into_iter()
-                .filter(|finding| finding.code != "file-system")
-        };
-        let want = [(Warning, "folder-open"), (Warning, "keys-with-data")];
-        check(of_folders(look_at_folders(&folders, 0)), &want);
-        fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).expect("set");
-        fs::create_dir(data.join("store.restoring")).expect("made");
-        let folders = Folders {
-            keys: root.path().join("keys"),
-            data,
-        };
-        let want = [(Error, "restore-cut-off")];
-        check(of_folders(look_at_folders(&folders, 0)), &want);
-    }
-
-    #[test]
-    fn keys_that_are_missing_malformed_or_open_are_told() {
-        let root = tempfile::tempdir().expect("a folder");
-        let folder = root.path().join("keys");
-        let look = || load_keys(&folder, &SystemEntropy).err();
-        check(look(), &[(Error, "key-missing")]);
-        assert!(!folder.exists(), "looking has made a folder");
-        Keyring::load_or_create(&folder, true, &SystemEntropy).expect("made");
-        check(look(), &[]);
-        let file = folder.join("codes-1.key");
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("set");
-        check(look(), &[(Error, "key-open")]);
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("set");
-        fs::write(&file, "no key").expect("written");
-        check(look(), &[(Error, "key-malformed")]);
-    }
-
-    async fn seal(store: &Arc<dyn Store>, keyring: &Keyring, key: &[u8]) {
-        let mut run = Transaction::new(store.clone(), UnixMillis(5_000), Rulings::default());
-        let section = Section {
-            state: 1,
-            expires: None,
-            value: keyring.seal(key, b"a message").expect("sealed"),
-        };
-        run.set_host(key, Some(section)).await.expect("set");
-        store
-            .commit(run.into_commit(Ending::Commit))
-            .await
-            .expect("committed");
-    }
-
-    #[tokio::test]
-    async fn a_store_is_looked_at_with_its_keys_and_its_clock() {
-        let (_folder, store) = store();
-        let keys = tempfile::tempdir().expect("a folder");
-        let load = |new| Keyring::load_or_create(keys.path(), new, &SystemEntropy).expect("loaded");
-        let keyring = load(true);
-        keyring.bind(&store).await.expect("bound");
-        seal(&store, &keyring, b"j/1").await;
-        let at = UnixMillis(5_000);
-        let fine = [(Note, "no-api-key")];
-        check(look_at_store(&store, &keyring, at).await, &fine);
-        // Behind by five seconds, and by one millisecond more.
-        check(look_at_store(&store, &keyring, UnixMillis(0)).await, &fine);
-        seal(&store, &keyring, b"m/1").await;
-        let later = Keyring::rotate(keys.path(), &SystemEntropy).expect("rotated");
-        let keyring = load(false);
-        keyring.bind(&store).await.expect("bound");
-        check(look_at_store(&store, &keyring, at).await, &fine);
-        // The old key of codes has gone in peace; that of rows is needed.
-        fs::remove_file(keys.path().join("codes-1.key")).expect("removed");
-        fs::remove_file(keys.path().join("rows-1.key")).expect("removed");
-        assert_eq!(later.rows, 2);
-        let want = [
-            (Error, "key-needed"),
-            (Note, "key-removed"),
-            (Note, "no-api-key"),
-        ];
-        check(look_at_store(&store, &load(false), at).await, &want);
-        // Another folder's keys of the same names.
-        let other = tempfile::tempdir().expect("a folder");
-        let other = Keyring::load_or_create(other.path(), true, &SystemEntropy).expect("made");
-        let want = [(Error, "key-foreign"), (Note, "no-api-key")];
-        check(look_at_store(&store, &other, at).await, &want);
-    }
-}
+mod tests;

@@ -24,7 +24,7 @@ use crate::api::{self, Api, Calls, Gate, Health, Idempotency, Mode, NeedsKey, Si
 use crate::config::{
     BUILT_IN_CONSOLE, BUILT_IN_TWILIO, ComponentSource, Config, Folders, Provider,
 };
-use crate::control::{self, ControlError, Office};
+use crate::control::{self, ControlError, Office, QueueDoor};
 use crate::data::{self, Data, DataError};
 use crate::{config, connections, keys, telemetry};
 
@@ -209,7 +209,7 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
         keyring: data.keyring.clone(),
         clock: clock.clone(),
         entropy,
-        queue: Some(runtime.queue().clone()),
+        queue: QueueDoor::Served(runtime.queue().clone()),
     };
     let control = tokio::spawn(control::serve(control::bind(&data_folder)?, office));
     let sweeper = tokio::spawn(sweep(store.clone(), clock));

@@ -11,7 +11,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
@@ -80,11 +80,38 @@ pub struct Unsealable;
 
 /// Keys that never leave the host.
 pub struct Keyring {
-    /// By id; the highest is the one that new challenges use.
-    codes: BTreeMap<u32, hmac::Key>,
-    rows: BTreeMap<u32, RowKey>,
+    folder: PathBuf,
+    numbered: RwLock<Numbered>,
     index: hmac::Key,
     created: bool,
+    /// Held while files are made, so that no two rotations meet in one.
+    rotating: Mutex<()>,
+}
+
+/// The keys of which there can be several, by id; the highest is used for what is new.
+struct Numbered {
+    codes: BTreeMap<u32, hmac::Key>,
+    rows: BTreeMap<u32, RowKey>,
+}
+
+/// The ids of keys, each kind in ascending order: the last one is used for what is new.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyIds {
+    /// For codes.
+    pub codes: Vec<u32>,
+    /// For rows that rest sealed.
+    pub rows: Vec<u32>,
+}
+
+/// Why a running server goes on with the keys that it has.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// The new keys could not be made, or not be read.
+    #[error(transparent)]
+    Keys(#[from] KeyringError),
+    /// They were made, and the store could not remember them.
+    #[error("the new keys were made, and the store could not remember them")]
+    Bind(#[from] BindError),
 }
 
 /// The ids of keys that were made.
@@ -176,14 +203,16 @@ impl Keyring {
         fs::File::open(path)
             .and_then(|folder| folder.sync_all())
             .map_err(io(path))?;
+        let rows = rows
+            .into_iter()
+            .filter_map(|(id, key)| Some((id, RowKey::new(&key)?)))
+            .collect();
         Ok(Keyring {
-            codes,
-            rows: rows
-                .into_iter()
-                .filter_map(|(id, key)| Some((id, RowKey::new(&key)?)))
-                .collect(),
+            folder: path.to_owned(),
+            numbered: RwLock::new(Numbered { codes, rows }),
             index: read_key(&index)?,
             created,
+            rotating: Mutex::new(()),
         })
     }
 
@@ -220,6 +249,56 @@ impl Keyring {
         Ok(rotated)
     }
 
+    /// Makes new keys as [`rotate`](Keyring::rotate) does, in the folder that these were loaded from,
+    /// and uses them for what is new from its return on. `store` remembers them first: a row must
+    /// never be sealed under a key that nobody knows to be needed. Keys that have meanwhile been
+    /// removed from the folder stay until the next start.
+    ///
+    /// # Errors
+    ///
+    /// See [`RotateError`]; the keys in use are those from before then.
+    pub async fn rotate_in_use(
+        &self,
+        store: &Arc<dyn Store>,
+        entropy: &dyn Entropy,
+    ) -> Result<Rotated, RotateError> {
+        let (rotated, loaded) = {
+            let _turn = self.rotating.lock().unwrap_or_else(PoisonError::into_inner);
+            let rotated = Keyring::rotate(&self.folder, entropy)?;
+            (
+                rotated,
+                Keyring::load_or_create(&self.folder, false, entropy)?,
+            )
+        };
+        loaded.bind(store).await?;
+        let new = loaded.numbered.into_inner();
+        let new = new.unwrap_or_else(PoisonError::into_inner);
+        let own = self.numbered.write();
+        let mut own = own.unwrap_or_else(PoisonError::into_inner);
+        own.codes.extend(new.codes);
+        own.rows.extend(new.rows);
+        Ok(rotated)
+    }
+
+    fn numbered(&self) -> RwLockReadGuard<'_, Numbered> {
+        let numbered = self.numbered.read();
+        numbered.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ids of the keys.
+    pub fn ids(&self) -> KeyIds {
+        let numbered = self.numbered();
+        KeyIds {
+            codes: numbered.codes.keys().copied().collect(),
+            rows: numbered.rows.keys().copied().collect(),
+        }
+    }
+
+    /// The folder that the keys lie in.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Whether the keys were made just now.
     pub fn created(&self) -> bool {
         self.created
@@ -227,7 +306,7 @@ impl Keyring {
 
     /// The id of the key that new challenges use.
     pub fn current(&self) -> u32 {
-        newest(&self.codes).0
+        newest(&self.numbered().codes).0
     }
 
     /// `plain` as it may rest in the row `row_key`: key id, nonce, ciphertext and tag.
@@ -236,7 +315,8 @@ impl Keyring {
     ///
     /// When there is no key, or the row is too long for one.
     pub fn seal(&self, row_key: &[u8], plain: &[u8]) -> Result<Vec<u8>, Unsealable> {
-        let (id, key) = newest(&self.rows);
+        let numbered = self.numbered();
+        let (id, key) = newest(&numbered.rows);
         let key = key.ok_or(Unsealable)?;
         let hash = keyed_hash(&key.nonce, &[row_key, plain]);
         let mut nonce = [0; NONCE_LEN];
@@ -260,7 +340,9 @@ impl Keyring {
     pub fn unseal(&self, row_key: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unsealable> {
         let (id, rest) = sealed.split_first_chunk().ok_or(Unsealable)?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>().ok_or(Unsealable)?;
-        let key = self.rows.get(&u32::from_be_bytes(*id)).ok_or(Unsealable)?;
+        let numbered = self.numbered();
+        let key = numbered.rows.get(&u32::from_be_bytes(*id));
+        let key = key.ok_or(Unsealable)?;
         let mut plain = Zeroizing::new(sealed.to_vec());
         let opened = key
             .cipher
@@ -279,7 +361,7 @@ impl Keyring {
     pub fn sealed_under(&self, sealed: &[u8]) -> Option<(u32, bool)> {
         let (id, _) = sealed.split_first_chunk()?;
         let id = u32::from_be_bytes(*id);
-        Some((id, self.rows.contains_key(&id)))
+        Some((id, self.numbered().rows.contains_key(&id)))
     }
 
     /// The names of keys that `store` was written with and that are not here any more.
@@ -353,11 +435,12 @@ impl Keyring {
             print.copy_from_slice(&keyed_hash(key, &[b"fingerprint"])[..8]);
             print
         };
-        let codes = self
+        let numbered = self.numbered();
+        let codes = numbered
             .codes
             .iter()
             .map(|(id, key)| (format!("codes-{id}"), print(key)));
-        let rows = self
+        let rows = numbered
             .rows
             .iter()
             .map(|(id, key)| (format!("rows-{id}"), print(&key.nonce)));
@@ -368,7 +451,9 @@ impl Keyring {
     /// HMAC-SHA-256 over `fields`, each with its length before it, under the code key `id`. `None`
     /// where there is no such key any more.
     pub fn code_hmac(&self, id: u32, fields: &[&[u8]]) -> Option<[u8; 32]> {
-        self.codes.get(&id).map(|key| keyed_hash(key, fields))
+        let numbered = self.numbered();
+        let key = numbered.codes.get(&id)?;
+        Some(keyed_hash(key, fields))
     }
 
     /// A keyed hash of a telephone number: the same for every spelling, 32 hexadecimal digits, and
@@ -569,6 +654,52 @@ mod tests {
         let number = "+12025550123";
         assert_eq!(old.phone_index(number), new.phone_index(number));
         assert_eq!(old.code_hmac(1, &[b"a"]), new.code_hmac(1, &[b"a"]));
+    }
+
+    #[tokio::test]
+    async fn a_rotation_in_use_counts_at_once_and_is_remembered_by_the_store() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store: Arc<dyn Store> =
+            crate::SledStore::open(&folder.path().join("store")).expect("opened");
+        let path = folder.path().join("keys");
+        let keys = load(&path, true).expect("made");
+        keys.bind(&store).await.expect("bound");
+        let sealed = keys.seal(b"j/1", b"text").expect("sealed");
+        let code = keys.code_hmac(1, &[b"a"]);
+        let rotated = keys.rotate_in_use(&store, &SystemEntropy).await;
+        assert_eq!(rotated.expect("rotated"), Rotated { codes: 2, rows: 2 });
+        assert_eq!(keys.current(), 2);
+        let new = keys.seal(b"j/1", b"text").expect("sealed");
+        assert_eq!(keys.sealed_under(&new), Some((2, true)));
+        // What was made before is read as before.
+        assert!(keys.unseal(b"j/1", &sealed).is_ok());
+        assert_eq!(keys.code_hmac(1, &[b"a"]), code);
+        // The next start has the same keys, and would miss the new ones.
+        let next = load(&path, false).expect("loaded");
+        assert!(next.unseal(b"j/1", &new).is_ok());
+        fs::remove_file(path.join("codes-2.key")).expect("removed");
+        fs::remove_file(path.join("rows-2.key")).expect("removed");
+        let without = load(&path, false).expect("loaded");
+        let missing = without.missing(&store).await.expect("read");
+        assert_eq!(missing, ["codes-2", "rows-2"]);
+    }
+
+    #[tokio::test]
+    async fn a_rotation_that_cannot_be_made_leaves_the_keys_in_use() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store: Arc<dyn Store> =
+            crate::SledStore::open(&folder.path().join("store")).expect("opened");
+        let path = folder.path().join("keys");
+        let keys = load(&path, true).expect("made");
+        fs::set_permissions(path.join("codes-1.key"), fs::Permissions::from_mode(0o644))
+            .expect("set");
+        let rotated = keys.rotate_in_use(&store, &SystemEntropy).await;
+        let too_open = matches!(
+            rotated,
+            Err(RotateError::Keys(KeyringError::TooOpen { .. }))
+        );
+        assert!(too_open, "{rotated:?}");
+        assert_eq!(keys.current(), 1);
     }
 
     #[test]

@@ -4,13 +4,14 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use countersign_queue::QueueConfig;
 use countersign_store::OpenError;
 use countersign_types::{SystemClock, SystemEntropy};
 use miette::Diagnostic;
 
 use super::{Held, reach};
-use crate::config::Folders;
-use crate::control::{Answer, ControlError, KeysRequest, Office, Request};
+use crate::config::Offline;
+use crate::control::{Answer, ControlError, KeysRequest, Office, QueueDoor, Request};
 use crate::data::{Data, DataError};
 
 /// Why a command was not done.
@@ -42,7 +43,8 @@ pub(super) enum AskError {
 /// # Errors
 ///
 /// See [`AskError`]; what is asked for and refused is one, too.
-pub(super) fn ask(folders: &Folders, request: Request) -> Result<Answer, AskError> {
+pub(super) fn ask(settings: &Offline, request: Request) -> Result<Answer, AskError> {
+    let folders = &settings.folders;
     let creates = matches!(request, Request::Keys(KeysRequest::Create { .. }));
     let open = || {
         // Looking into a folder that is not there must not make one.
@@ -62,7 +64,7 @@ pub(super) fn ask(folders: &Folders, request: Request) -> Result<Answer, AskErro
     };
     let answer = match reach(folders, &request, open, in_use)? {
         Held::ByServer(answer) => answer,
-        Held::Here(data) => perform(data, request)?,
+        Held::Here(data) => perform(data, settings, request)?,
     };
     match answer {
         Answer::Failed { reason, help } => Err(AskError::Failed { reason, help }),
@@ -70,7 +72,7 @@ pub(super) fn ask(folders: &Folders, request: Request) -> Result<Answer, AskErro
     }
 }
 
-fn perform(data: Data, request: Request) -> Result<Answer, AskError> {
+fn perform(data: Data, settings: &Offline, request: Request) -> Result<Answer, AskError> {
     if data.keyring.created() {
         // Said once, by whoever makes them. Nobody reading it is no reason to fail.
         let _ = writeln!(
@@ -78,12 +80,17 @@ fn perform(data: Data, request: Request) -> Result<Answer, AskError> {
             "made the host's secret keys; keep a copy apart from the data: losing them loses all live codes and enrolments"
         );
     }
+    // Nothing is claimed here, so that lanes and leases are never asked for.
+    let queue = QueueConfig {
+        capacity: settings.queue_capacity,
+        ..QueueConfig::default()
+    };
     let office = Office {
         store: data.store,
         keyring: data.keyring,
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
-        queue: None,
+        queue: QueueDoor::Closed(queue),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -3,14 +3,14 @@
 use std::io::Write;
 
 use clap::{Args, Subcommand};
-use countersign_store::{Keyring, KeyringError};
+use countersign_store::{Keyring, KeyringError, OpenError, SledStore};
 use countersign_types::SystemEntropy;
 use miette::Diagnostic;
 use serde_json::json;
 
-use super::{Failure, Place};
-use crate::config::{Environment, Merged};
-use crate::control;
+use super::{Failure, Held, Place, reach};
+use crate::config::{Environment, Folders, Merged};
+use crate::control::{Answer, ControlError, Request, RotatedShown};
 
 /// Rotate the host's secret keys.
 #[derive(Debug, Args)]
@@ -21,7 +21,8 @@ pub(super) struct KeyringCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make new keys for codes and for sealed rows; the old ones stay for what was made with them.
+    /// Make new keys for codes and for sealed rows; a running server uses them at once. The old ones
+    /// stay for what was made with them.
     Rotate {
         #[command(flatten)]
         place: Place,
@@ -31,9 +32,9 @@ enum Action {
     },
 }
 
-/// Why no keys were made.
+/// Why no new keys are in use.
 #[derive(Debug, thiserror::Error, Diagnostic)]
-enum KeyringTrouble {
+enum Trouble {
     #[error(transparent)]
     #[diagnostic(
         code(countersign::keyring::failed),
@@ -42,6 +43,19 @@ enum KeyringTrouble {
         )
     )]
     Keys(#[from] KeyringError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Control(#[from] ControlError),
+    #[error(transparent)]
+    #[diagnostic(code(countersign::keyring::store), help("nothing was changed"))]
+    Open(#[from] OpenError),
+    #[error("{reason}")]
+    #[diagnostic(code(countersign::keyring::failed))]
+    Failed {
+        reason: String,
+        #[help]
+        help: Option<String>,
+    },
     #[error("cannot write the answer")]
     #[diagnostic(code(countersign::keyring::output))]
     Output(#[source] std::io::Error),
@@ -52,32 +66,79 @@ impl KeyringCommand {
     pub(super) fn run(self, environment: &Environment) -> Result<(), Failure> {
         let Action::Rotate { place, json } = self.action;
         let folders = Merged::load(&place.into(), environment)?.folders();
-        let rotated =
-            Keyring::rotate(&folders.keys, &SystemEntropy).map_err(KeyringTrouble::from)?;
-        let runs = control::is_served(&folders.data);
-        let names = [
-            format!("codes-{}.key", rotated.codes),
-            format!("rows-{}.key", rotated.rows),
-        ];
+        let shown = rotate(&folders)?;
         let text = if json {
-            let shown = json!({"made": names, "folder": folders.keys, "restartNeeded": runs});
-            format!("{shown}\n")
+            format!("{}\n", json!(shown))
         } else {
-            let [codes, rows] = names;
-            let next = if runs {
-                "Restart the server: it goes on with the old keys until then."
-            } else {
-                "The next start of the server uses them."
-            };
-            format!(
-                "Made {codes} and {rows} in {}. {next}\nKeep the old files: codes need theirs for 10 minutes after that, rows theirs for 30 days. Copy the new ones to where your copy of the keys is.\n",
-                folders.keys.display(),
-            )
+            for_people(&shown)
         };
         let mut out = std::io::stdout().lock();
         out.write_all(text.as_bytes())
             .and_then(|()| out.flush())
-            .map_err(KeyringTrouble::Output)?;
+            .map_err(Trouble::Output)?;
         Ok(())
+    }
+}
+
+/// Lets the server do it where one runs: then the files are its user's, in its own folder, and it goes
+/// on with them.
+fn rotate(folders: &Folders) -> Result<RotatedShown, Trouble> {
+    let store = folders.data.join("store");
+    let here = || -> Result<RotatedShown, Trouble> {
+        let rotated = Keyring::rotate(&folders.keys, &SystemEntropy)?;
+        Ok(RotatedShown::new(rotated, &folders.keys, false))
+    };
+    if !store.exists() {
+        return here();
+    }
+    let open = || SledStore::open(&store).map_err(Trouble::Open);
+    let in_use = |error: &Trouble| matches!(error, Trouble::Open(OpenError::InUse { .. }));
+    match reach(folders, &Request::RotateKeyring, open, in_use)? {
+        Held::ByServer(Answer::KeyringRotated(shown)) => Ok(shown),
+        Held::ByServer(Answer::Failed { reason, help }) => Err(Trouble::Failed { reason, help }),
+        Held::ByServer(_) => Err(ControlError::Answer.into()),
+        // While it is held no server starts, which would have read only one of the new keys.
+        Held::Here(_store) => here(),
+    }
+}
+
+fn for_people(shown: &RotatedShown) -> String {
+    let next = if shown.in_use {
+        "The running server uses them from now on."
+    } else {
+        "The next start of the server uses them."
+    };
+    format!(
+        "Made {} in {}. {next}\nKeep the old files: codes need theirs for 10 minutes after that, rows theirs for 30 days. Copy the new ones to where your copy of the keys is.\n",
+        shown.made.join(" and "),
+        shown.folder.display(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use countersign_store::Rotated;
+
+    #[test]
+    fn what_was_made_is_said_with_what_comes_next() {
+        let shown = |in_use| {
+            let rotated = Rotated { codes: 2, rows: 3 };
+            for_people(&RotatedShown::new(
+                rotated,
+                std::path::Path::new("/keys"),
+                in_use,
+            ))
+        };
+        let rest = "Keep the old files: codes need theirs for 10 minutes after that, rows theirs for 30 days. Copy the new ones to where your copy of the keys is.\n";
+        let made = "Made codes-2.key and rows-3.key in /keys.";
+        assert_eq!(
+            shown(true),
+            format!("{made} The running server uses them from now on.\n{rest}")
+        );
+        assert_eq!(
+            shown(false),
+            format!("{made} The next start of the server uses them.\n{rest}")
+        );
     }
 }

@@ -56,9 +56,9 @@ impl Keys {
             Action::List => KeysRequest::List,
             Action::Revoke { id } => KeysRequest::Revoke { id },
         };
-        let folders = merged.folders();
+        let settings = merged.offline()?;
         let creates = matches!(request, KeysRequest::Create { .. });
-        let answer = ask(&folders, Request::Keys(request))?;
+        let answer = ask(&settings, Request::Keys(request))?;
         print(&if self.json {
             as_json_line(&answer)
         } else {
@@ -66,7 +66,8 @@ impl Keys {
         })?;
         if creates && !self.json {
             // So that a key of the wrong folder is noticed at once. Nobody reading it is no failure.
-            let folder = std::path::absolute(&folders.data).unwrap_or(folders.data);
+            let folder =
+                std::path::absolute(&settings.folders.data).unwrap_or(settings.folders.data);
             let _ = writeln!(
                 std::io::stderr().lock(),
                 "It is a key of the data in {}.",
@@ -115,35 +116,38 @@ fn line(key: &KeyShown) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Folders;
+    use crate::config::{Folders, Offline};
     use crate::data::Data;
     use countersign_types::SystemEntropy;
 
-    fn folders(root: &std::path::Path) -> Folders {
-        Folders {
-            data: root.join("data"),
-            keys: root.join("data/keys"),
+    fn settings(root: &std::path::Path) -> Offline {
+        Offline {
+            folders: Folders {
+                data: root.join("data"),
+                keys: root.join("data/keys"),
+            },
+            queue_capacity: 10,
         }
     }
 
     #[test]
     fn keys_can_be_made_before_the_first_start() {
         let root = tempfile::tempdir().expect("a folder");
-        let folders = folders(root.path());
-        let made = ask(&folders, Request::Keys(KeysRequest::Create { name: None })).expect("made");
+        let settings = settings(root.path());
+        let made = ask(&settings, Request::Keys(KeysRequest::Create { name: None })).expect("made");
         let Answer::KeyCreated { id, .. } = &made else {
             panic!("{made:?}");
         };
-        let listed = ask(&folders, Request::Keys(KeysRequest::List)).expect("listed");
+        let listed = ask(&settings, Request::Keys(KeysRequest::List)).expect("listed");
         assert!(matches!(&listed, Answer::Keys(keys) if keys[0].id == *id));
         let revoked = ask(
-            &folders,
+            &settings,
             Request::Keys(KeysRequest::Revoke { id: id.clone() }),
         )
         .expect("revoked");
         assert!(matches!(revoked, Answer::KeyRevoked(_)));
         // The server then starts on the same folder.
-        assert!(Data::open(&folders, &SystemEntropy).is_ok());
+        assert!(Data::open(&settings.folders, &SystemEntropy).is_ok());
     }
 
     #[test]

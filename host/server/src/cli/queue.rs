@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::ask::{AskError, ask, print};
 use super::{Failure, Place};
-use crate::config::{Environment, Folders, Merged};
+use crate::config::{Environment, Merged, Offline};
 use crate::control::{Answer, Request};
 use crate::queue::{QueueRequest, Replayed, Status};
 use crate::story::Story;
@@ -53,15 +53,15 @@ impl Queue {
             config: self.config,
             data: self.data,
         };
-        let folders = Merged::load(&place.into(), environment)?.folders();
+        let settings = Merged::load(&place.into(), environment)?.offline()?;
         let (value, text) = match self.action {
-            None | Some(Action::Status) => one(&folders, QueueRequest::Status)?,
-            Some(Action::Dead { id: Some(id) }) => one(&folders, QueueRequest::Letter { id })?,
-            Some(Action::Dead { id: None }) => dead(&folders)?,
+            None | Some(Action::Status) => one(&settings, QueueRequest::Status)?,
+            Some(Action::Dead { id: Some(id) }) => one(&settings, QueueRequest::Letter { id })?,
+            Some(Action::Dead { id: None }) => dead(&settings)?,
             Some(Action::Replay { id: Some(id), .. }) => {
-                one(&folders, QueueRequest::Replay { id })?
+                one(&settings, QueueRequest::Replay { id })?
             }
-            Some(Action::Replay { id: None, .. }) => replay_all(&folders)?,
+            Some(Action::Replay { id: None, .. }) => replay_all(&settings)?,
         };
         Ok(print(&if self.json {
             format!("{value}\n")
@@ -74,8 +74,8 @@ impl Queue {
 /// What is printed: as JSON, and for people.
 type Printed = (Value, String);
 
-fn one(folders: &Folders, request: QueueRequest) -> Result<Printed, AskError> {
-    Ok(match ask(folders, Request::Queue(request))? {
+fn one(settings: &Offline, request: QueueRequest) -> Result<Printed, AskError> {
+    Ok(match ask(settings, Request::Queue(request))? {
         Answer::Queue(status) => (json!(status), for_people(&status)),
         Answer::Letter(story) => {
             let value = json!(story);
@@ -91,12 +91,12 @@ fn one(folders: &Folders, request: QueueRequest) -> Result<Printed, AskError> {
 }
 
 /// All pages, one after the other.
-fn dead(folders: &Folders) -> Result<Printed, AskError> {
+fn dead(settings: &Offline) -> Result<Printed, AskError> {
     let mut letters: Vec<Story> = Vec::new();
     let mut after = None;
     loop {
         let request = QueueRequest::Dead { after };
-        let Answer::Dead(page) = ask(folders, Request::Queue(request))? else {
+        let Answer::Dead(page) = ask(settings, Request::Queue(request))? else {
             break;
         };
         letters.extend(page.letters);
@@ -115,12 +115,12 @@ fn dead(folders: &Folders) -> Result<Printed, AskError> {
 }
 
 /// Page by page, so that no answer takes long; one that dies again meanwhile is newer than all pages.
-fn replay_all(folders: &Folders) -> Result<Printed, AskError> {
+fn replay_all(settings: &Offline) -> Result<Printed, AskError> {
     let mut all = Replayed::default();
     let mut after = None;
     loop {
         let request = QueueRequest::ReplaySome { after };
-        let Answer::ReplayedSome(some) = ask(folders, Request::Queue(request))? else {
+        let Answer::ReplayedSome(some) = ask(settings, Request::Queue(request))? else {
             break;
         };
         all.replayed.extend(some.replayed);

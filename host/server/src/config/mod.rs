@@ -195,8 +195,29 @@ impl Merged {
         })
     }
 
-    /// The data folder and the folder of the keys, which is all that a command needs that does not
-    /// serve.
+    /// What commands need that work on the data where no server runs. No credential is among it, so
+    /// they work where those of the server are not at hand.
+    ///
+    /// # Errors
+    ///
+    /// When a setting is out of its bounds.
+    pub(crate) fn offline(&self) -> Result<Offline, ConfigError> {
+        Ok(Offline {
+            folders: self.folders(),
+            queue_capacity: self.queue_capacity()?,
+        })
+    }
+
+    fn queue_capacity(&self) -> Result<usize, ConfigError> {
+        let capacity = self.settings.queue.capacity;
+        Ok(as_size(self.whole(
+            "queue.capacity",
+            capacity,
+            1..=10_000_000,
+        )?))
+    }
+
+    /// The data folder and the folder of the keys.
     pub(crate) fn folders(&self) -> Folders {
         let data = self.settings.data.clone();
         let keys = self.settings.keys.clone();
@@ -234,6 +255,13 @@ impl Merged {
 pub(crate) struct Folders {
     pub(crate) data: PathBuf,
     pub(crate) keys: PathBuf,
+}
+
+/// What commands need that work on the data where no server runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Offline {
+    pub(crate) folders: Folders,
+    pub(crate) queue_capacity: usize,
 }
 
 /// Limits of connections and requests.
@@ -348,11 +376,7 @@ impl Config {
                 settings.store.reserve_bytes,
                 0..=1 << 40,
             )?,
-            queue_capacity: as_size(merged.whole(
-                "queue.capacity",
-                settings.queue.capacity,
-                1..=10_000_000,
-            )?),
+            queue_capacity: merged.queue_capacity()?,
             delivery: bounds::delivery(merged)?,
             limits: bounds::limits(merged)?,
             http: bounds::http(merged)?,
