@@ -1,8 +1,10 @@
 //! The README's own lines, as a newcomer types them.
 
-use countersign_tests::{Answer, Server};
+use countersign_tests::{Answer, FakeTwilio, Finished, Reply, Server, phone};
 use hyper::Method;
 use serde_json::Value;
+
+use crate::messages::story_until;
 
 /// The part of the README from one of its headings to the next of that kind or a larger one.
 fn section(heading: &str) -> String {
@@ -41,7 +43,9 @@ fn curls(text: &str) -> Vec<(&str, Value)> {
     let mut found = Vec::new();
     while let Some(line) = lines.next() {
         if let Some(line) = line.strip_prefix("$ curl http://127.0.0.1:8080") {
-            let answer = serde_json::from_str(lines.next().unwrap()).unwrap();
+            let answer = lines.next().unwrap();
+            let answer =
+                serde_json::from_str(answer).unwrap_or_else(|_| panic!("{line}: {answer}"));
             found.push((line, answer));
         }
     }
@@ -131,4 +135,201 @@ async fn the_lines_about_other_messages_send_one() {
     let find = |text: &str| text.contains(printed).then_some(());
     let found = server.stdout().find("message on standard output", find);
     found.await.expect("the console shows it");
+}
+
+/// Times and ids are each run's own.
+fn without_times_and_ids(value: &Value) -> Value {
+    let is_id = |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match value {
+        Value::Object(object) => {
+            let members = object.iter();
+            let members = members.map(|(name, value)| (name.clone(), without_times_and_ids(value)));
+            Value::Object(members.collect())
+        }
+        Value::Array(values) => values.iter().map(without_times_and_ids).collect(),
+        Value::String(text) if is_id(text) => "ID".into(),
+        Value::String(text) if text.len() == 20 && text.ends_with('Z') => "TIME".into(),
+        other => other.clone(),
+    }
+}
+
+#[tokio::test]
+async fn the_line_that_asks_what_became_of_a_message_answers_as_written() {
+    let before = section("Other messages");
+    let (_, config) = before.split_once("```toml\n").unwrap();
+    let config = config.split("```").next().unwrap();
+    let server = Server::builder().console().no_key().config(config);
+    let server = server.start().await;
+    let (line, written) = curls(&before)[0].clone();
+    let sent = type_in(&server, line, Some(&body(line)), &written).await;
+    let written_id = written["id"].as_str().unwrap();
+    let id = sent.json()["id"].as_str().unwrap().to_owned();
+
+    let text = section("What became of a message");
+    let lines = curls(&text);
+    let [(line, written)] = lines.as_slice() else {
+        panic!("one line, not {}", lines.len());
+    };
+    // It is the message of the line before, under the id that was answered there.
+    assert!(line.contains(written_id), "{line}");
+    story_until(&server, &id, "sent").await;
+    let answer = server.get(&line.replace(written_id, &id)).await;
+    assert_eq!(
+        without_times_and_ids(&answer.expect_status(200).json()),
+        without_times_and_ids(written)
+    );
+}
+
+/// The `countersign` lines of a section as arguments, without what is explained behind `#`.
+fn commands(text: &str) -> Vec<(Vec<&str>, &str)> {
+    let lines = text.lines().filter_map(|line| {
+        let line = line.strip_prefix("countersign ")?;
+        Some(line.split_once('#').unwrap_or((line, "")))
+    });
+    lines
+        .map(|(line, explained)| (line.split_whitespace().collect(), explained.trim()))
+        .collect()
+}
+
+/// Types a line as it stands with its placeholders filled, for people and for programs.
+async fn type_command(server: &Server, words: &[&str], fill: &[(&str, &str)]) -> [Finished; 2] {
+    let fill = |word: &&str| {
+        let known = fill.iter().find(|(name, _)| name == word);
+        known.map_or((*word).to_owned(), |(_, value)| (*value).to_owned())
+    };
+    let words: Vec<String> = words.iter().map(fill).collect();
+    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let for_people = server.run(&words).await;
+    words.push("--json");
+    [for_people, server.run(&words).await]
+}
+
+/// A message that no provider takes.
+async fn die(twilio: &FakeTwilio, server: &Server, phone: &str) -> String {
+    twilio.next_to(phone, [Reply::error(400, 21211)]);
+    let sent = server.send(phone).await.expect_success().json();
+    let id = sent["messageId"].as_str().unwrap().to_owned();
+    story_until(server, &id, "failed").await;
+    id
+}
+
+#[tokio::test]
+async fn the_lines_about_the_queue_do_what_they_say_with_a_server_and_without_one() {
+    let text = section("The queue, and what failed");
+    let lines = commands(&text);
+    let names: Vec<_> = lines.iter().map(|(words, _)| words.join(" ")).collect();
+    assert_eq!(names, ["queue", "queue dead [ID]", "queue replay ID"]);
+    let [(queue, _), (dead, _), (replay, or)] = lines.as_slice() else {
+        panic!("three lines");
+    };
+    let (_, all) = or.split_once("or ").unwrap();
+    let twilio = FakeTwilio::start().await;
+    let mut server = Server::start(&twilio).await;
+    let mut ids = Vec::new();
+    for n in 0..6 {
+        ids.push(die(&twilio, &server, &phone(n)).await);
+    }
+    for running in [true, false] {
+        if !running {
+            assert!(server.terminate().await.success());
+        }
+        let [people, program] = type_command(&server, queue, &[]).await;
+        let program = program.expect_success().json();
+        let left = program["dead"].as_u64().unwrap();
+        assert_eq!(left, ids.len() as u64, "{program}");
+        let said = people.expect_success().stdout;
+        assert!(said.contains(&format!("dead      {left}\n")), "{said}");
+
+        let [people, program] = type_command(&server, &dead[..2], &[]).await;
+        let letters = program.expect_success().json();
+        assert_eq!(letters["letters"].as_array().unwrap().len(), ids.len());
+        assert!(people.expect_success().stdout.contains(&ids[0]));
+        let [people, program] = type_command(&server, dead, &[("[ID]", &ids[0])]).await;
+        assert_eq!(program.expect_success().json()["id"], ids[0]);
+        assert!(people.expect_success().stdout.contains("\"failed\""));
+
+        let id = ids.remove(0);
+        let [people, again] = type_command(&server, replay, &[("ID", &id)]).await;
+        let said = people.expect_success().stdout;
+        assert_eq!(said, format!("The message {id} waits again.\n"));
+        // The line for programs meets a message that is not dead any more.
+        again.expect_refusal(&["no dead message"]);
+    }
+    let count = ids.len();
+    let [people, program] = type_command(&server, replay, &[("ID", all)]).await;
+    let said = people.expect_success().stdout;
+    assert_eq!(said, format!("{count} messages wait again.\n"));
+    let program = program.expect_success().json();
+    assert_eq!(program["replayed"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn the_lines_about_the_data_do_what_they_say() {
+    let text = section("Data");
+    let lines = commands(&text);
+    let names: Vec<_> = lines.iter().map(|(words, _)| words.join(" ")).collect();
+    let want = [
+        "backup FILE",
+        "restore FILE --data DIR",
+        "keyring rotate",
+        "doctor",
+    ];
+    assert_eq!(names, want);
+    let twilio = FakeTwilio::start().await;
+    let mut server = Server::start(&twilio).await;
+    server.send(&phone(1)).await.expect_success();
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("backup");
+    let restored = home.path().join("restored");
+    let fill = [
+        ("FILE", file.to_str().unwrap()),
+        ("DIR", restored.to_str().unwrap()),
+    ];
+    let run = async |server: &Server, at: usize| {
+        let [people, program] = type_command(server, &lines[at].0, &fill).await;
+        people.expect_success();
+        program
+    };
+    // The file is new: a second backup into it is refused, and so is a second restore.
+    run(&server, 0).await.expect_refusal(&["backup"]);
+    run(&server, 1).await.expect_refusal(&["restored"]);
+    assert!(restored.join("store").exists());
+    let rotated = run(&server, 2).await.expect_success().json();
+    assert_eq!(rotated["inUse"], true);
+    let checked = run(&server, 3).await.expect_success().json();
+    assert_eq!(checked["errors"], 0, "{checked}");
+    assert!(server.terminate().await.success());
+}
+
+/// What a provider may call and has to offer stands in its guide, as the WIT names it.
+#[test]
+fn the_guide_for_providers_names_every_function_and_bound_that_they_need() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let read = |path: &str| std::fs::read_to_string(format!("{root}/{path}")).unwrap();
+    let guide = read("docs/components.md");
+    let (_, guide) = guide
+        .split_once("\n## Writing a provider component\n")
+        .unwrap();
+    let mut functions = 0;
+    for interface in ["sender", "signatures", "http", "settings", "log"] {
+        let wit = read(&format!("wit/provider/0.1/{interface}.wit"));
+        let names = wit
+            .lines()
+            .filter_map(|line| line.trim().split_once(": func("));
+        for (name, _) in names {
+            let is_named =
+                guide.contains(&format!("`{name}`")) || guide.contains(&format!("`{name}("));
+            assert!(is_named, "the guide does not name `{name}` of {interface}");
+            functions += 1;
+        }
+    }
+    assert!(functions >= 9, "only {functions} functions were found");
+    for fact in [
+        "`fetch-status` | `supported`",
+        "`failover` = `allowed`",
+        "`unsigned = true`",
+        "`unknown-outcome`",
+    ] {
+        assert!(guide.contains(fact), "the guide lacks {fact}");
+    }
 }
