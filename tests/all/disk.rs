@@ -9,6 +9,8 @@ use countersign_tests::{
 use rustix::io::Errno;
 use serde_json::json;
 
+use crate::messages::story_until;
+
 /// Of the disk of these tests: the reserve is the default's hundredth part, so that the tests write
 /// little.
 const RESERVE: u64 = 2_500_000;
@@ -108,6 +110,44 @@ async fn with_half_of_the_reserve_gone_no_call_writes_and_deliveries_still_end()
     disk.set_capacity(None);
     wait_for_room(&server, true).await;
     server.verify(&first, &code).await.expect_success();
+}
+
+#[tokio::test]
+async fn with_three_quarters_of_the_reserve_gone_what_is_in_hand_ends_and_nothing_begins() {
+    let twilio = FakeTwilio::start().await;
+    twilio.always(Reply::Hang);
+    let server = builder(&twilio)
+        .env("COUNTERSIGN_DELIVERY_CONCURRENCY", "1")
+        .start()
+        .await;
+    let disk = server.disk();
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        let sent = server.send(&phone(n)).await.expect_success().json();
+        ids.push(sent["messageId"].as_str().unwrap().to_owned());
+    }
+    twilio.wait_for_requests_to(&phone(0), 1).await;
+    let quarter = RESERVE / 4;
+    disk.set_capacity(Some(disk.used() + quarter - 100_000));
+    wait_for_room(&server, false).await;
+    twilio.always(Reply::Accept);
+    twilio.release();
+    // The end of the one in hand is written, and the place with the provider is free.
+    story_until(&server, &ids[0], "sent").await;
+    for _ in 0..20 {
+        server.get("/readyz").await.expect_status(503);
+    }
+    assert_eq!(twilio.requests().len(), 1, "nothing else was handed over");
+    for id in &ids[1..] {
+        story_until(&server, id, "queued").await;
+    }
+    // Room for what waits, not yet for new work.
+    disk.set_capacity(Some(disk.used() + quarter + 300_000));
+    for (n, id) in ids.iter().enumerate() {
+        twilio.message_to(&phone(n)).await;
+        story_until(&server, id, "sent").await;
+    }
+    store_full(server.send(&phone(100)).await);
 }
 
 #[tokio::test]

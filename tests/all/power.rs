@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use countersign_tests::{Disk, FakeTwilio, PowerMode, Server, phone, program};
+use countersign_tests::{Disk, FakeTwilio, PowerMode, Reply, Server, join_all, phone, program};
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -112,6 +112,48 @@ async fn after_a_clean_stop_every_file_is_durable() {
     assert!(server.terminate().await.success());
     // What is compiled can be compiled again.
     server.disk().expect_all_durable("cache");
+}
+
+/// How many rows the store has, by a backup.
+async fn rows_of(server: &Server, name: &str) -> u64 {
+    let file = server.data().join(name);
+    let backup = ["backup", file.to_str().unwrap(), "--json"];
+    let shown = server.run(&backup).await.expect_success().json();
+    shown["rows"].as_u64().unwrap()
+}
+
+/// Each group of commits has one row with its events, so rows tell how many groups there were.
+#[tokio::test]
+async fn of_sends_at_once_every_group_has_a_sync_and_every_answer_comes_after_one() {
+    const SENDS: u64 = 256;
+    let twilio = FakeTwilio::start().await;
+    // No delivery ends meanwhile, so that sends alone make rows.
+    twilio.always(Reply::Hang);
+    let builder = Server::builder().twilio(&twilio);
+    let server = builder.on_disk(PowerMode::Power, 1).start().await;
+    let disk = server.disk();
+    let rows = rows_of(&server, "before").await;
+    let before = disk.counts();
+    let sends = (0..SENDS).map(|n| {
+        let (server, disk) = (&server, &disk);
+        async move {
+            let phone = phone(usize::try_from(n).unwrap());
+            let before = disk.counts();
+            server.send(&phone).await.expect_success();
+            let after = disk.counts();
+            assert!(after.fdatasyncs > before.fdatasyncs, "send {n}: {after:?}");
+        }
+    });
+    join_all(sends).await;
+    let syncs = disk.counts().fdatasyncs - before.fdatasyncs;
+    // Two rows a send: the phone's, and the message.
+    let groups = rows_of(&server, "after").await - rows - 2 * SENDS;
+    eprintln!("{SENDS} sends in {groups} groups with {syncs} syncs");
+    assert!(
+        groups > 0 && groups < SENDS,
+        "they did come at once: {groups}"
+    );
+    assert!(syncs >= groups, "{groups} groups, {syncs} syncs");
 }
 
 #[tokio::test]

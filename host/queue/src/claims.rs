@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use countersign_store::{Commit, CommitError, Read, StoreError, Write};
+use countersign_store::{Commit, CommitError, Need, Read, StoreError, Write};
 use countersign_types::{Accepted, MessageId, MonotonicMillis, SendError, Status, UnixMillis};
 
 use crate::message::Sent;
@@ -19,6 +19,9 @@ use crate::{Attempt, Job, Outcome};
 
 /// A bound on the sleep between two looks, since the clock may be set meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long nothing is claimed where the disk has no room for it, until it is looked at again.
+const ROOM_AGAIN: Duration = Duration::from_secs(1);
 
 /// How often a commit is worked out anew when a receipt comes in between.
 pub(crate) const RUNS_MAX: usize = 8;
@@ -112,13 +115,20 @@ pub enum Finish {
 impl Queue {
     /// Waits for the next job that is due and that `gate` lets through, and claims it: the most
     /// urgent, among those the one of the caller whose turn it is. A job whose time is over is
-    /// claimed at once, without a pass. Cancel safe.
+    /// claimed at once, without a pass. Nothing is while the disk has no room for deliveries. Cancel
+    /// safe.
     ///
     /// # Errors
     ///
     /// When the store fails.
     pub async fn next<G: Gate>(&self, gate: &G) -> Result<Taken<G::Pass>, StoreError> {
         loop {
+            if !self.inner.store.has_room(Need::Deliver) {
+                // Whatever it ends with is written, so nothing begins: a message that is tried over
+                // and over would fill the disk.
+                tokio::time::sleep(ROOM_AGAIN).await;
+                continue;
+            }
             // Before the look, so that a ring in between is not missed.
             let bell = self.inner.bell.notified();
             let now = self.now();

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use countersign_store::{Commit, CommitError, Read, StoreError};
+use countersign_store::{Commit, CommitError, Need, Read, StoreError};
 use countersign_types::{MessageId, StatusUpdate, UnixMillis};
 use serde::{Deserialize, Serialize};
 
@@ -52,8 +52,8 @@ pub struct Received {
 /// Why updates were not taken. Those that were taken before stay; taking them again changes nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
-    /// The same messages are changing all the time.
-    #[error("the messages are being changed by others")]
+    /// The same messages are changing all the time, or the disk has no room for news of them.
+    #[error("the messages are being changed by others, or the disk is nearly full")]
     Busy,
     /// The store failed.
     #[error(transparent)]
@@ -169,6 +169,7 @@ impl Queue {
             match self.inner.store.commit(commit).await {
                 Ok(_) => return Ok(received),
                 Err(CommitError::Store(error)) => return Err(error.into()),
+                Err(CommitError::Full) => return Err(ReceiveError::Busy),
                 Err(_) => {}
             }
         }
@@ -325,6 +326,7 @@ impl<'a> Work<'a> {
             now,
             commit: Commit {
                 instant: now,
+                need: Need::Deliver,
                 ..Commit::default()
             },
             messages: BTreeMap::new(),

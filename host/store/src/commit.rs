@@ -39,9 +39,13 @@ impl Commit {
 /// What a commit is for, which says until when it is taken on a disk that fills up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Need {
-    /// It ends what has begun, counts, gives room back, or is the operator's: always taken.
+    /// It ends what has begun, counts, gives room back, or is the operator's: always taken. So nothing
+    /// may begin without bound whose end is of this kind.
     #[default]
     Finish,
+    /// A message is handed over, or a provider tells what became of one: refused with less than a
+    /// quarter of the reserve free.
+    Deliver,
     /// A call answers or refuses: refused with less than half of the reserve free.
     Call,
     /// It brings work that will need more room: refused with less than the reserve free.

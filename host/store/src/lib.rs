@@ -85,9 +85,9 @@ pub trait Store: Send + Sync + 'static {
     /// Returns when everything applied up to now is durable.
     async fn settle(&self) -> Result<(), StoreError>;
 
-    /// Whether commits of new work are refused, for want of room.
-    fn is_full(&self) -> bool {
-        false
+    /// Whether there is room for commits of this kind.
+    fn has_room(&self, _need: Need) -> bool {
+        true
     }
 
     /// The instant of the newest commit.

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use countersign_store::Store;
+use countersign_store::{Need, Store};
 use serde_json::json;
 
 use super::Api;
@@ -31,7 +31,8 @@ impl Health {
     }
 
     fn store_is_full(&self) -> bool {
-        self.store.as_ref().is_some_and(|store| store.is_full())
+        let store = self.store.as_ref();
+        store.is_some_and(|store| !store.has_room(Need::NewWork))
     }
 
     /// The store will not answer any more.

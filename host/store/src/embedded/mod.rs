@@ -27,7 +27,7 @@ pub use backup::{BackupError, RestoreError};
 use backup::{Followed, Follower};
 use room::Room;
 
-use crate::{Commit, CommitError, Committed, Hold, Row, Store, StoreError};
+use crate::{Commit, CommitError, Committed, Hold, Need, Row, Store, StoreError};
 
 /// How many commits may wait for the storage thread. Beyond it callers wait for a place, which their
 /// own limits bound.
@@ -187,7 +187,8 @@ impl SledStore {
     }
 
     /// Keeps `bytes` of the disk free: with less, commits of new work are refused, with less than half
-    /// those of all calls ([`Need`](crate::Need)). 0 keeps nothing free.
+    /// those of all calls, with less than a quarter those of deliveries that begin ([`Need`]). 0 keeps
+    /// nothing free.
     pub fn set_reserve(&self, bytes: u64) {
         self.shared.room.set_reserve(bytes);
     }
@@ -322,8 +323,8 @@ impl Store for SledStore {
         self.ask(Request::Settle(answer), result).await
     }
 
-    fn is_full(&self) -> bool {
-        !self.shared.room.is_for(crate::Need::NewWork)
+    fn has_room(&self, need: Need) -> bool {
+        self.shared.room.is_for(need)
     }
 
     fn newest_instant(&self) -> UnixMillis {

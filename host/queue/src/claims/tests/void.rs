@@ -1,6 +1,7 @@
 //! Claims that are void: somebody else has changed the job's row, or it is gone.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use countersign_store::{Committed, Hold, Row, Store};
@@ -144,11 +145,29 @@ async fn a_job_that_cannot_be_read_keeps_nobody_waiting_and_its_row_stays() {
     assert_eq!(bench.reopened().await.depth(), 1);
 }
 
-/// A store whose reads need a permit each: so a test knows where somebody is.
+/// A store whose reads need a permit each, so that a test knows where somebody is, and whose disk is
+/// as full as a test says.
 struct Metered {
     inner: Arc<dyn Store>,
     reads: Semaphore,
     asked: tokio::sync::Notify,
+    full: AtomicBool,
+}
+
+impl Metered {
+    /// A queue on such a store, with all that `bench` has put there.
+    async fn on(bench: &Bench, reads: usize) -> (Arc<Metered>, Queue) {
+        let store = Arc::new(Metered {
+            inner: bench.store.clone(),
+            reads: Semaphore::new(reads),
+            asked: tokio::sync::Notify::new(),
+            full: AtomicBool::new(false),
+        });
+        let config = bench.queue.inner.config.clone();
+        let (keyring, clock) = (bench.keyring.clone(), bench.clock.clone());
+        let queue = Queue::open(store.clone(), keyring, clock, config).await;
+        (store, queue.expect("opened"))
+    }
 }
 
 #[async_trait]
@@ -175,6 +194,10 @@ impl Store for Metered {
     async fn settle(&self) -> Result<(), StoreError> {
         self.inner.settle().await
     }
+    fn has_room(&self, need: Need) -> bool {
+        let is_full = self.full.load(Ordering::SeqCst);
+        !(is_full && need == Need::Deliver)
+    }
     fn newest_instant(&self) -> UnixMillis {
         self.inner.newest_instant()
     }
@@ -190,15 +213,7 @@ impl Store for Metered {
 async fn whoever_gives_up_while_the_row_is_read_leaves_the_job_to_the_others() {
     let bench = Bench::new().await;
     let id = bench.add(job()).await;
-    let store = Arc::new(Metered {
-        inner: bench.store.clone(),
-        reads: Semaphore::new(0),
-        asked: tokio::sync::Notify::new(),
-    });
-    let config = bench.queue.inner.config.clone();
-    let (keyring, clock) = (bench.keyring.clone(), bench.clock.clone());
-    let queue = Queue::open(store.clone(), keyring, clock, config).await;
-    let queue = queue.expect("opened");
+    let (store, queue) = Metered::on(&bench, 0).await;
     tokio::select! {
         biased;
         taken = queue.next(&Open) => panic!("{taken:?}"),
@@ -207,4 +222,19 @@ async fn whoever_gives_up_while_the_row_is_read_leaves_the_job_to_the_others() {
     assert_eq!(queue.overview(NOW).claimed, 0);
     store.reads.add_permits(1);
     assert_eq!(queue.next(&Open).await.expect("taken").claim.id, id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_claimed_while_the_disk_has_no_room_for_what_it_would_end_with() {
+    let bench = Bench::new().await;
+    let id = bench.add(job()).await;
+    let (store, queue) = Metered::on(&bench, 1).await;
+    store.full.store(true, Ordering::SeqCst);
+    // Nor is one ended whose time is over.
+    bench.clock.advance(600 * crate::testing::SECOND);
+    let waiting = tokio::time::timeout(60 * ROOM_AGAIN, queue.next(&Open)).await;
+    assert!(waiting.is_err(), "{waiting:?}");
+    store.full.store(false, Ordering::SeqCst);
+    let taken = tokio::time::timeout(2 * ROOM_AGAIN, queue.next(&Open)).await;
+    assert_eq!(taken.expect("room again").expect("taken").claim.id, id);
 }
