@@ -14,6 +14,8 @@ mod retry;
 mod route;
 mod scrub;
 mod template;
+#[cfg(test)]
+mod testing;
 
 pub use deliver::{Delivery, DeliveryConfig, ProviderTerms, Sender};
 pub use follow::{Follower, StatusSource};

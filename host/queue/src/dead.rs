@@ -184,12 +184,12 @@ impl Queue {
             self.dead_count().remove(expires);
         }
         self.announce(place, id);
-        Ok(MessageView::of_job(id, job, Status::Queued, None))
+        Ok(MessageView::waiting(id, job))
     }
 }
 
 fn view(id: MessageId, dead: DeadRow) -> MessageView {
-    MessageView::of_job(id, dead.job, Status::Failed, Some(dead.ended))
+    MessageView::left(id, dead.job, Status::Failed, dead.ended)
 }
 
 #[cfg(test)]

@@ -283,106 +283,44 @@ impl MessageRow {
 pub struct MessageView {
     /// Its id.
     pub id: MessageId,
-    /// Where it is in its life.
-    pub status: Status,
-    /// How it is carried.
-    pub channel: String,
-    /// The receiver, masked.
-    pub to: String,
-    /// ISO 3166-1 alpha-2 of the receiver.
-    pub country: String,
-    /// The template's name.
-    pub template: String,
-    /// The namespace it belongs to.
-    pub service: String,
-    /// What it is for.
-    pub purpose: String,
-    /// Who asked for it: the id of an API key, or [`ANONYMOUS`](crate::ANONYMOUS).
-    pub caller: String,
-    /// Who goes first.
-    pub priority: Priority,
-    /// When it was accepted.
-    pub accepted: UnixMillis,
+    /// What is, or would now be, kept of it.
+    pub row: MessageRow,
     /// When it was replayed last.
     pub replayed: Option<UnixMillis>,
     /// Not tried before; while it waits.
     pub due: Option<UnixMillis>,
     /// Not tried at or after; while it waits.
     pub deadline: Option<UnixMillis>,
-    /// When a provider took it.
-    pub sent: Option<UnixMillis>,
-    /// When its status became final.
-    pub ended: Option<UnixMillis>,
-    /// Which provider took it.
-    pub provider: Option<String>,
-    /// Number of SMS segments, where known.
-    pub segments: Option<u32>,
-    /// What it costs, where known.
-    pub price: Option<Price>,
-    /// Whether the provider was asked for receipts.
-    pub receipt_asked: bool,
-    /// What was tried, at most 64.
-    pub attempts: Vec<Attempt>,
-    /// Each of the provider's ids with its own status.
-    pub parts: Vec<Part>,
-    /// The receipts that were news, at most 16.
-    pub receipts: Vec<Receipt>,
 }
 
 impl MessageView {
-    /// A message that waits, or is dead since `ended`.
-    pub(crate) fn of_job(
-        id: MessageId,
-        job: Job,
-        status: Status,
-        ended: Option<UnixMillis>,
-    ) -> MessageView {
-        let waiting = status == Status::Queued;
-        let (replayed, due, deadline) = (job.counts.replayed, job.due, job.deadline);
-        let mut view = MessageView::of_row(id, job.into_message(status, UnixMillis(0)));
-        view.ended = ended;
-        view.replayed = replayed;
-        view.due = waiting.then_some(due);
-        view.deadline = waiting.then_some(deadline);
-        view
+    /// A message that waits.
+    pub(crate) fn waiting(id: MessageId, job: Job) -> MessageView {
+        let (due, deadline) = (job.due, job.deadline);
+        MessageView {
+            due: Some(due),
+            deadline: Some(deadline),
+            // It has not left the queue; nobody looks at when before it has.
+            ..MessageView::left(id, job, Status::Queued, UnixMillis(0))
+        }
+    }
+
+    /// A message that left the queue at `left`, by its job.
+    pub(crate) fn left(id: MessageId, job: Job, status: Status, left: UnixMillis) -> MessageView {
+        MessageView {
+            replayed: job.counts.replayed,
+            ..MessageView::over(id, job.into_message(status, left))
+        }
     }
 
     /// A message that is over.
-    pub(crate) fn of_row(id: MessageId, row: MessageRow) -> MessageView {
-        let mut view = MessageView {
+    pub(crate) fn over(id: MessageId, row: MessageRow) -> MessageView {
+        MessageView {
             id,
-            status: row.status,
-            channel: row.channel,
-            to: row.to,
-            country: row.country,
-            template: row.template,
-            service: row.service,
-            purpose: row.purpose,
-            caller: row.caller,
-            priority: row.priority,
-            accepted: row.accepted,
+            row,
             replayed: None,
             due: None,
             deadline: None,
-            sent: None,
-            ended: row.ended,
-            provider: None,
-            segments: None,
-            price: None,
-            receipt_asked: false,
-            attempts: row.attempts,
-            parts: Vec::new(),
-            receipts: Vec::new(),
-        };
-        if let Some(sent) = row.sent {
-            view.sent = Some(row.left);
-            view.provider = Some(sent.provider);
-            view.segments = sent.segments;
-            view.price = sent.price;
-            view.receipt_asked = sent.receipt_asked;
-            view.parts = sent.parts;
-            view.receipts = sent.receipts;
         }
-        view
     }
 }

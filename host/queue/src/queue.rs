@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use countersign_store::{Commit, CommitError, Keyring, Section, Store, StoreError};
-use countersign_types::{Clock, Event, MessageId, Status, UnixMillis};
+use countersign_types::{Clock, Event, MessageId, UnixMillis};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -358,11 +358,11 @@ impl Queue {
         // replay goes back, so the waiting ones are looked at once more.
         for _ in 0..2 {
             if let Some(job) = self.get::<Job>(&key(JOBS, id), now).await? {
-                let view = MessageView::of_job(id, job.value, Status::Queued, None);
+                let view = MessageView::waiting(id, job.value);
                 return Ok(Some(view));
             }
             if let Some(row) = self.get::<MessageRow>(&key(MESSAGES, id), now).await? {
-                return Ok(Some(MessageView::of_row(id, row.value)));
+                return Ok(Some(MessageView::over(id, row.value)));
             }
             if let Some(view) = self.dead_letter(id, now).await? {
                 return Ok(Some(view));

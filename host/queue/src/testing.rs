@@ -170,7 +170,7 @@ impl Bench {
 
     pub(crate) async fn status(&self, id: MessageId) -> Status {
         let message = self.queue.message(id, self.now()).await.expect("read");
-        message.expect("known").status
+        message.expect("known").row.status
     }
 
     /// Kinds and attributes of all events, in order.

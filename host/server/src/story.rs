@@ -80,30 +80,41 @@ struct News {
 impl From<MessageView> for Story {
     fn from(view: MessageView) -> Story {
         let text = |time: UnixMillis| time.to_string();
+        let row = view.row;
+        let sent_at = row.sent.is_some().then_some(row.left);
+        let (provider, segments, price, receipts) = match row.sent {
+            Some(sent) => (
+                Some(sent.provider),
+                sent.segments,
+                sent.price,
+                sent.receipts,
+            ),
+            None => (None, None, None, Vec::new()),
+        };
         Story {
             id: view.id.to_string(),
-            status: view.status.word().to_owned(),
-            to: view.to,
-            country: view.country,
-            template: view.template,
-            purpose: view.purpose,
-            priority: view.priority.word().to_owned(),
-            caller: view.caller,
-            accepted_at: text(view.accepted),
+            status: row.status.word().to_owned(),
+            to: row.to,
+            country: row.country,
+            template: row.template,
+            purpose: row.purpose,
+            priority: row.priority.word().to_owned(),
+            caller: row.caller,
+            accepted_at: text(row.accepted),
             replayed_at: view.replayed.map(text),
             // Only where it was asked for, or a provider's trouble makes it wait.
-            not_before: view.due.filter(|due| *due > view.accepted).map(text),
+            not_before: view.due.filter(|due| *due > row.accepted).map(text),
             deadline: view.deadline.map(text),
-            sent_at: view.sent.map(text),
-            ended_at: view.ended.map(text),
-            provider: view.provider,
-            segments: view.segments,
-            price: view.price.map(|price| Price {
+            sent_at: sent_at.map(text),
+            ended_at: row.ended.map(text),
+            provider,
+            segments,
+            price: price.map(|price| Price {
                 amount: price.amount,
                 currency: price.currency,
             }),
-            attempts: view.attempts.into_iter().map(Try::from).collect(),
-            receipts: view.receipts.into_iter().map(News::from).collect(),
+            attempts: row.attempts.into_iter().map(Try::from).collect(),
+            receipts: receipts.into_iter().map(News::from).collect(),
         }
     }
 }

@@ -1,16 +1,12 @@
 use std::sync::Mutex;
 
-use countersign_queue::{ANONYMOUS, ChallengeRef, Counts, Job, Open, QueueConfig};
-use countersign_store::{Commit, SledStore, Store};
-use countersign_types::{
-    ErrorClass, Event, ManualClock, MessageId, MonotonicMillis, Priority, SeededEntropy,
-};
+use countersign_queue::{Job, Open, QueueConfig};
+use countersign_store::{SledStore, Store};
+use countersign_types::{ErrorClass, ManualClock, MessageId, MonotonicMillis, SeededEntropy};
 
 use super::*;
 use crate::Route;
-
-const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
-const SECOND: Duration = Duration::from_secs(1);
+use crate::testing::{NOW, SECOND, accept, notice, refusal, refusal_for, verification};
 
 /// Answers what the test says, and remembers what it was given.
 #[derive(Default)]
@@ -121,55 +117,13 @@ impl Bench {
     }
 
     async fn add_to(&self, country: &str, with_code: bool) -> MessageId {
-        let deadline = NOW + 600 * SECOND;
-        let job = Job {
-            channel: "sms".into(),
-            to: "+12025550123".into(),
-            country: country.into(),
-            template: "verification".into(),
-            text: if with_code {
-                "Your verification code is: {code}\n\nValid for {minutes} minutes.".into()
-            } else {
-                "Hello {name}".into()
-            },
-            variables: vec![("name".into(), "Ann".into())],
-            locale: None,
-            service: "default".into(),
-            purpose: "verification".into(),
-            caller: ANONYMOUS.into(),
-            challenge: with_code.then(|| ChallengeRef {
-                id: [9; 16],
-                key_id: 1,
-                service: "default".into(),
-                purpose: "verification".into(),
-                subject: "s".into(),
-                digits: 6,
-                expires: deadline,
-            }),
-            accepted: NOW,
-            due: NOW,
-            deadline,
-            priority: Priority::Normal,
-            attempts: Vec::new(),
-            counts: Counts::default(),
+        let job = if with_code {
+            verification(NOW)
+        } else {
+            notice(NOW)
         };
-        let event = Event {
-            kind: "message.accepted".into(),
-            at: NOW,
-            service: "default".into(),
-            source: "host".into(),
-            message: None,
-            country: None,
-            attributes: Vec::new(),
-        };
-        let commit = Commit {
-            instant: NOW,
-            ..Commit::default()
-        };
-        let id = MessageId::new(NOW, &*self.entropy);
-        let accepted = self.queue.accept(id, &job, event, commit);
-        accepted.await.expect("accepted");
-        id
+        let country = country.into();
+        accept(&self.queue, &*self.entropy, &Job { country, ..job }).await
     }
 
     /// The next job.
@@ -233,13 +187,7 @@ impl Bench {
 }
 
 fn error(class: ErrorClass) -> Result<Accepted, SendError> {
-    Err(SendError {
-        class,
-        retry_after_ms: None,
-        provider_code: None,
-        text: "no".into(),
-        failover: false,
-    })
+    Err(refusal(class))
 }
 
 #[tokio::test]
@@ -362,13 +310,7 @@ async fn an_expired_code_is_never_sent() {
 
 #[tokio::test]
 async fn a_provider_that_asks_for_time_gets_it() {
-    let asks = Err(SendError {
-        class: ErrorClass::Throttled,
-        retry_after_ms: Some(40_000),
-        provider_code: None,
-        text: "slow down".into(),
-        failover: false,
-    });
+    let asks = Err(refusal_for(ErrorClass::Throttled, 40 * SECOND));
     let bench = Bench::new(&["a"], vec![asks]).await;
     bench.add(true).await;
     let claim = bench.claim().await;
@@ -440,7 +382,7 @@ async fn a_provider_that_hangs_keeps_nobody_from_another_and_its_messages_expire
     let mut expired = 0;
     for id in parked {
         let message = bench.queue.message(id, bench.clock.now()).await;
-        let status = message.expect("read").expect("known").status;
+        let status = message.expect("read").expect("known").row.status;
         expired += usize::from(status == Status::Expired);
     }
     assert_eq!(expired, 18);
@@ -528,7 +470,8 @@ async fn a_message_says_where_receipts_go_where_there_is_such_a_place() {
             .await
             .expect("read")
             .expect("known");
-        assert_eq!(message.receipt_asked, status_callback.is_some());
+        let sent = message.row.sent.expect("sent");
+        assert_eq!(sent.receipt_asked, status_callback.is_some());
     }
 }
 
@@ -550,7 +493,7 @@ async fn a_replayed_message_begins_with_the_first_provider_and_all_its_tries() {
     bench.work().await;
     assert_eq!(bench.tried(), ["a", "b", "a"]);
     let message = bench.queue.message(id, bench.clock.now()).await;
-    let message = message.expect("read").expect("known");
+    let message = message.expect("read").expect("known").row;
     assert_eq!((message.status, message.attempts.len()), (Status::Sent, 3));
 }
 

@@ -1,13 +1,10 @@
-use countersign_queue::{ANONYMOUS, Counts, Finish, Job, Open, QueueConfig};
-use countersign_store::{Commit, Keyring, SledStore, Store};
-use countersign_types::{
-    Accepted, ErrorClass, Event, ManualClock, Price, Priority, SeededEntropy, Status,
-};
+use countersign_queue::{Finish, Job, Open, QueueConfig};
+use countersign_store::{Keyring, SledStore, Store};
+use countersign_types::{Accepted, ErrorClass, ManualClock, Price, SeededEntropy, Status};
 
 use super::*;
+use crate::testing::{NOW, SECOND, accept, notice, refusal_for};
 
-const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
-const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Says of every message what the test has told it to, and remembers what it was asked.
@@ -27,13 +24,7 @@ impl StatusSource for Source {
     async fn fetch_status(&self, _: &str, ids: &[String]) -> Result<Vec<StatusUpdate>, SendError> {
         self.asked.lock().expect("unlocked").push(ids.to_vec());
         if *self.refuses.lock().expect("unlocked") {
-            return Err(SendError {
-                class: ErrorClass::Throttled,
-                retry_after_ms: Some(60_000),
-                provider_code: None,
-                text: "slow down".into(),
-                failover: false,
-            });
+            return Err(refusal_for(ErrorClass::Throttled, 60 * SECOND));
         }
         let price = self.price.lock().expect("unlocked").clone();
         let update = |id: &String| StatusUpdate {
@@ -95,41 +86,13 @@ impl Bench {
     /// A message that is accepted now and taken by `provider` as `ids` after `delay`.
     async fn sent_after(&self, delay: Duration, provider: &str, ids: &[&str]) -> MessageId {
         let now = self.clock.now();
+        let notice = notice(now);
         let job = Job {
-            channel: "sms".into(),
-            to: "+12025550123".into(),
-            country: "US".into(),
-            template: "notice".into(),
-            text: "hello".into(),
-            variables: Vec::new(),
-            locale: None,
-            service: "default".into(),
-            purpose: "notice".into(),
-            caller: ANONYMOUS.into(),
-            challenge: None,
-            accepted: now,
             due: now + delay,
-            deadline: now + delay + 600 * SECOND,
-            priority: Priority::Normal,
-            attempts: Vec::new(),
-            counts: Counts::default(),
+            deadline: notice.deadline + delay,
+            ..notice
         };
-        let event = Event {
-            kind: "message.accepted".into(),
-            at: now,
-            service: "default".into(),
-            source: "host".into(),
-            message: None,
-            country: None,
-            attributes: Vec::new(),
-        };
-        let commit = Commit {
-            instant: now,
-            ..Commit::default()
-        };
-        let id = MessageId::new(now, &self.entropy);
-        let accepted = self.queue.accept(id, &job, event, commit);
-        accepted.await.expect("accepted");
+        let id = accept(&self.queue, &self.entropy, &job).await;
         self.clock.advance(delay);
         let now = self.clock.now();
         let claim = self.queue.next(&Open).await.expect("taken").claim;
@@ -175,7 +138,7 @@ impl Bench {
 
     async fn status(&self, id: MessageId) -> Status {
         let message = self.queue.message(id, self.clock.now()).await;
-        message.expect("read").expect("known").status
+        message.expect("read").expect("known").row.status
     }
 }
 
@@ -221,7 +184,7 @@ async fn what_is_known_is_not_asked_for_again() {
         .await
         .expect("read")
         .expect("known");
-    assert_eq!(message.price, Some(price));
+    assert_eq!(message.row.sent.expect("sent").price, Some(price));
     bench.clock.advance(HOUR);
     assert!(bench.step().await.is_empty());
 }

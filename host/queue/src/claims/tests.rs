@@ -95,7 +95,7 @@ async fn a_lost_claim_makes_way_when_its_lease_ends_and_what_it_brings_then_is_v
     assert!(bench.finish(claim, sent(&["SM2"])).await);
     let message = bench.queue.message(id, bench.now()).await;
     let message = message.expect("read").expect("known");
-    assert_eq!(message.parts[0].id, "SM2");
+    assert_eq!(message.row.sent.expect("sent").parts[0].id, "SM2");
 }
 
 #[tokio::test]

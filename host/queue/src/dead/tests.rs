@@ -32,10 +32,10 @@ async fn what_no_provider_takes_is_kept_whole_and_shown_masked() {
     let shown = bench.queue.dead_letter(id, NOW).await.expect("read");
     let shown = shown.expect("dead");
     assert_eq!(
-        (shown.to.as_str(), shown.status),
+        (shown.row.to.as_str(), shown.row.status),
         ("+1202•••••23", Status::Failed)
     );
-    assert_eq!((shown.attempts.len(), shown.ended), (1, Some(NOW)));
+    assert_eq!((shown.row.attempts.len(), shown.row.ended), (1, Some(NOW)));
     assert!(!format!("{shown:?}").contains("2025550123"));
     assert_eq!(bench.status(id).await, Status::Failed);
     let other = bench.queue.dead_letter(MessageId([9; 16]), NOW).await;
@@ -90,9 +90,9 @@ async fn a_replayed_message_waits_again_with_its_history_and_as_much_time_as_bef
     bench.clock.advance(86_400 * SECOND);
     let now = bench.now();
     let replayed = bench.queue.replay(id, now).await.expect("replayed");
-    assert_eq!((replayed.id, replayed.status), (id, Status::Queued));
+    assert_eq!((replayed.id, replayed.row.status), (id, Status::Queued));
     assert_eq!(replayed.deadline, Some(now + 600 * SECOND));
-    assert_eq!((replayed.replayed, replayed.accepted), (Some(now), NOW));
+    assert_eq!((replayed.replayed, replayed.row.accepted), (Some(now), NOW));
     assert_eq!(bench.queue.dead_letter(id, now).await.expect("read"), None);
     let overview = bench.queue.overview(now);
     assert_eq!(
@@ -109,7 +109,8 @@ async fn a_replayed_message_waits_again_with_its_history_and_as_much_time_as_bef
         .message(id, now)
         .await
         .expect("read")
-        .expect("known");
+        .expect("known")
+        .row;
     assert_eq!((message.status, message.attempts.len()), (Status::Sent, 2));
     let again = bench.queue.replay(id, now).await;
     assert!(matches!(again, Err(ReplayError::NotDead(_))), "{again:?}");

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::testing::{Bench, NOW, SECOND, failed, job, price, sent, update};
-use crate::{Finish, MessageView};
+use crate::{Finish, Sent};
 
 impl Bench {
     async fn receive(&self, updates: &[StatusUpdate]) -> Received {
@@ -11,9 +11,13 @@ impl Bench {
         received.expect("received")
     }
 
-    async fn view(&self, id: MessageId) -> MessageView {
+    async fn row(&self, id: MessageId) -> MessageRow {
         let message = self.queue.message(id, self.now()).await.expect("read");
-        message.expect("known")
+        message.expect("known").row
+    }
+
+    async fn taken(&self, id: MessageId) -> Sent {
+        self.row(id).await.sent.expect("a provider took it")
     }
 }
 
@@ -40,12 +44,13 @@ async fn a_receipt_changes_its_message_and_says_so_once() {
         let received = bench.receive(std::slice::from_ref(&news)).await;
         assert_eq!((received.changed, received.early), (changed, 0));
     }
-    let message = bench.view(id).await;
+    let message = bench.row(id).await;
     assert_eq!(message.status, Status::Undelivered);
-    assert_eq!(message.sent, Some(NOW));
+    assert_eq!(message.left, NOW);
     assert_eq!(message.ended, Some(NOW + 3 * SECOND));
-    assert_eq!(message.price, Some(price("0.0079")));
-    assert_eq!(message.receipts.len(), 1);
+    let sent = bench.taken(id).await;
+    assert_eq!(sent.price, Some(price("0.0079")));
+    assert_eq!(sent.receipts.len(), 1);
     let events = bench.events().await;
     let attributes = facts(&[
         ("was", "sent"),
@@ -96,11 +101,8 @@ async fn a_message_in_parts_is_delivered_when_all_of_them_are() {
     bench.receive(&[update("c", Status::Undelivered)]).await;
     assert_eq!(bench.status(id).await, Status::Undelivered);
     bench.receive(&[update("c", Status::Delivered)]).await;
-    let message = bench.view(id).await;
-    assert_eq!(
-        (message.status, message.parts.len()),
-        (Status::Delivered, 3)
-    );
+    assert_eq!(bench.status(id).await, Status::Delivered);
+    assert_eq!(bench.taken(id).await.parts.len(), 3);
 }
 
 #[tokio::test]
@@ -117,11 +119,8 @@ async fn a_receipt_that_overtakes_its_answer_is_worked_in_with_it() {
         assert_eq!((received.changed, received.early), (0, early));
     }
     assert!(bench.finish(claim, sent(&["SM1"])).await);
-    let message = bench.view(id).await;
-    assert_eq!(
-        (message.status, message.receipts.len()),
-        (Status::Delivered, 1)
-    );
+    assert_eq!(bench.status(id).await, Status::Delivered);
+    assert_eq!(bench.taken(id).await.receipts.len(), 1);
     assert_eq!(bench.kinds().await, ["message.sent", "message.delivered"]);
     // From now on the id is known.
     let received = bench.receive(&[update("SM1", Status::Read)]).await;
@@ -226,7 +225,7 @@ async fn a_price_that_comes_late_is_told_without_a_change_of_status() {
     for _ in 0..2 {
         bench.receive(std::slice::from_ref(&late)).await;
     }
-    let message = bench.view(id).await;
+    let message = bench.taken(id).await;
     assert_eq!(
         (message.price, message.segments),
         (Some(price("0.0079")), Some(2))
