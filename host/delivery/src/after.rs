@@ -21,7 +21,7 @@ pub(crate) enum Next {
 
 /// A failed try and all that decides what follows from it.
 pub(crate) struct Failure<'a> {
-    /// The message, without this try.
+    /// The message as it was before this try, so without the note that it began.
     pub(crate) job: &'a Job,
     /// The providers of its route.
     pub(crate) route: &'a [Arc<str>],

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use countersign_queue::{Attempt, Claim, Finish, Lease, Outcome, Queue};
+use countersign_queue::{Attempt, Claim, Finish, Job, Lease, Outcome, Queue};
 use countersign_store::{Keyring, StoreError};
 use countersign_types::{Accepted, Clock, Entropy, Message, SendError, Status, UnixMillis};
 use tokio::sync::{Semaphore, watch};
@@ -189,8 +189,9 @@ impl Inner {
                 return self.over(claim, Status::Failed, None).await;
             }
         };
+        // What follows from a failure goes by the tries before this one.
+        let before = claim.job.clone();
         if !carries_code {
-            let before = claim.job.clone();
             if !self.queue.begin(&mut claim, at, &provider).await? {
                 return Ok(());
             }
@@ -211,7 +212,7 @@ impl Inner {
                 };
                 self.queue.finish(claim, sent, self.clock.now()).await?
             }
-            Err(error) => self.failed(claim, at, &provider, error).await?,
+            Err(error) => self.failed(claim, &before, at, &provider, error).await?,
         };
         if !held {
             tracing::warn!(message = %message.id, "a claim was void when its delivery ended");
@@ -222,6 +223,7 @@ impl Inner {
     async fn failed(
         &self,
         claim: Claim,
+        before: &Job,
         at: UnixMillis,
         provider: &str,
         error: SendError,
@@ -235,9 +237,9 @@ impl Inner {
             "a provider did not take a message"
         );
         let now = self.clock.now();
-        let country = &claim.job.country;
+        let country = &before.country;
         let next = Failure {
-            job: &claim.job,
+            job: before,
             route: self.config.routes.providers(country),
             next: self
                 .config

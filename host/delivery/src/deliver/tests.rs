@@ -226,13 +226,47 @@ async fn a_retryable_failure_is_tried_again_with_the_same_code() {
 
 #[tokio::test]
 async fn another_provider_takes_over_at_once() {
-    let bench = Bench::new(&["a", "b"], vec![error(ErrorClass::Auth)]).await;
-    bench.add(true).await;
-    for _ in 0..2 {
-        let claim = bench.claim().await;
-        bench.delivery.deliver(claim).await.expect("stored");
+    for class in [
+        ErrorClass::Auth,
+        ErrorClass::Throttled,
+        ErrorClass::Retryable,
+    ] {
+        for with_code in [true, false] {
+            let bench = Bench::new(&["a", "b"], vec![error(class)]).await;
+            bench.add(with_code).await;
+            for _ in 0..2 {
+                let claim = bench.claim().await;
+                bench.delivery.deliver(claim).await.expect("stored");
+            }
+            assert_eq!(bench.tried(), ["a", "b"], "{class:?}, code: {with_code}");
+        }
     }
-    assert_eq!(bench.tried(), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn when_all_were_asked_the_longest_wait_that_any_asked_for_counts() {
+    let asks = |seconds: u64| {
+        error(ErrorClass::Throttled).map_err(|error| SendError {
+            retry_after_ms: Some(seconds * 1_000),
+            ..error
+        })
+    };
+    for with_code in [true, false] {
+        for waits in [[40, 5, 1], [5, 40, 1], [1, 5, 40]] {
+            let bench = Bench::new(&["a", "b", "c"], waits.map(asks).to_vec()).await;
+            bench.add(with_code).await;
+            for _ in 0..3 {
+                let claim = bench.claim().await;
+                bench.delivery.deliver(claim).await.expect("stored");
+            }
+            bench.clock.advance(40 * SECOND - Duration::from_millis(1));
+            bench.nothing_is_due().await;
+            bench.clock.advance(Duration::from_millis(1));
+            let claim = bench.claim().await;
+            bench.delivery.deliver(claim).await.expect("stored");
+            assert_eq!(bench.tried(), ["a", "b", "c", "a"], "code: {with_code}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -254,11 +288,13 @@ async fn a_permanent_failure_of_one_provider_alone_is_tried_through_another_once
             ..error
         })
     };
-    let bench = Bench::new(&["a", "b"], vec![no_route(), no_route()]).await;
-    bench.add(true).await;
-    bench.work().await;
-    assert_eq!(bench.tried(), ["a", "b"]);
-    assert_eq!(bench.queue.depth(), 0);
+    for with_code in [true, false] {
+        let bench = Bench::new(&["a", "b"], vec![no_route(), no_route()]).await;
+        bench.add(with_code).await;
+        bench.work().await;
+        assert_eq!(bench.tried(), ["a", "b"], "code: {with_code}");
+        assert_eq!(bench.queue.depth(), 0);
+    }
 }
 
 #[tokio::test]
