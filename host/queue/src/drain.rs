@@ -19,8 +19,24 @@ pub(crate) struct Drain {
     taken: u64,
     /// Whether the lane was empty in this span.
     was_empty: bool,
-    /// When a span began, and how many jobs were taken in it.
-    spans: VecDeque<(MonotonicMillis, u64)>,
+    spans: VecDeque<Span>,
+}
+
+/// What was seen of a lane. The count and its time are kept and no rate of them, since one job in more
+/// than ten seconds is slow, and no whole number of jobs in any unit of time.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    began: MonotonicMillis,
+    age: Duration,
+    /// How many jobs were taken, at least one.
+    taken: u64,
+}
+
+impl Span {
+    /// How long it would have taken to take `jobs` jobs, times the number of those that were taken.
+    fn time_for(&self, jobs: usize) -> u128 {
+        jobs as u128 * self.age.as_millis()
+    }
 }
 
 impl Drain {
@@ -30,11 +46,14 @@ impl Drain {
         if age >= SPAN {
             // A span that nobody looked at for much longer says nothing either.
             if !self.was_empty && self.taken > 0 && age < 2 * SPAN {
-                let taken = self.taken * 1_000 * SPAN.as_secs() / age_ms(age);
-                self.spans.push_back((self.began, taken));
+                self.spans.push_back(Span {
+                    began: self.began,
+                    age,
+                    taken: self.taken,
+                });
             }
-            while let Some((began, _)) = self.spans.front()
-                && !believed(*began, now)
+            while let Some(span) = self.spans.front()
+                && !believed(span.began, now)
             {
                 self.spans.pop_front();
             }
@@ -57,23 +76,25 @@ impl Drain {
     }
 
     /// Whether the job behind `before` others cannot be taken within `time_left`, at the best rate of
-    /// the last 10 minutes. Without an observation it can.
+    /// the last 10 minutes. Without an observation it can, and so can one that nothing is before.
     pub(crate) fn cannot(&self, before: usize, time_left: Duration, now: MonotonicMillis) -> bool {
-        let recent = self.spans.iter().filter(|(began, _)| believed(*began, now));
-        let Some(best) = recent.map(|(_, taken)| *taken).max() else {
+        let mut recent = self
+            .spans
+            .iter()
+            .filter(|span| believed(span.began, now))
+            .peekable();
+        if before == 0 || recent.peek().is_none() {
             return false;
-        };
-        let needs = before as u128 * SPAN.as_millis();
-        needs >= time_left.as_millis() * u128::from(best)
+        }
+        // It cannot at the best rate if it cannot at any.
+        recent.all(|span| {
+            span.time_for(before) >= time_left.as_millis() * u128::from(span.taken)
+        })
     }
 }
 
 fn believed(began: MonotonicMillis, now: MonotonicMillis) -> bool {
     now.since(began) <= BELIEVED
-}
-
-fn age_ms(age: Duration) -> u64 {
-    u64::try_from(age.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 #[cfg(test)]
@@ -104,6 +125,49 @@ mod tests {
         let now = NOW + SPAN;
         assert!(drain.cannot(50, 10 * SECOND, now));
         assert!(!drain.cannot(49, 10 * SECOND, now));
+    }
+
+    /// A lane with much in it that `taken` jobs are taken from in a span that is looked at after `age`.
+    fn slow(taken: u64, age: Duration) -> Drain {
+        let mut drain = Drain::default();
+        drain.look(NOW, 100);
+        for n in 1..=taken {
+            drain.taken(100 - usize::try_from(n).expect("few"));
+        }
+        drain.look(NOW + age, 100);
+        drain
+    }
+
+    #[test]
+    fn one_job_in_a_span_is_a_slow_lane_and_none_that_stands_still() {
+        for age_ms in [10_000, 10_001, 15_000, 19_999] {
+            let age = Duration::from_millis(age_ms);
+            let (drain, now) = (slow(1, age), NOW + age);
+            assert!(!drain.cannot(30, 600 * SECOND, now), "{age_ms}");
+            assert!(drain.cannot(60, 600 * SECOND, now), "{age_ms}");
+            assert!(drain.cannot(1, age, now), "{age_ms}");
+            assert!(!drain.cannot(1, age + SECOND, now), "{age_ms}");
+        }
+    }
+
+    #[test]
+    fn one_that_nothing_is_before_can_always_be_taken() {
+        for drain in [slow(1, 15 * SECOND), busy(5, 100), Drain::default()] {
+            assert!(!drain.cannot(0, Duration::ZERO, NOW + 15 * SECOND));
+        }
+        assert!(slow(1, 15 * SECOND).cannot(1, Duration::ZERO, NOW + 15 * SECOND));
+    }
+
+    #[test]
+    fn the_best_of_several_spans_counts() {
+        let mut drain = slow(1, 15 * SECOND);
+        let began = NOW + 15 * SECOND;
+        for n in 1..=20 {
+            drain.taken(100 - n);
+        }
+        drain.look(began + SPAN, 100);
+        assert!(!drain.cannot(19, 10 * SECOND, began + SPAN));
+        assert!(drain.cannot(20, 10 * SECOND, began + SPAN));
     }
 
     #[test]
