@@ -3,8 +3,8 @@
 use countersign_types::{ErrorClass, Price, Priority, SendError, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-/// How many tries of a message are kept: the first and the newest. It is never fewer than a route
-/// has providers, so that what each of them asked for is still known.
+/// How many tries of a message are kept: the first and the newest. The newest alone are as many as a
+/// route can have other providers, so that what each of them asked for is still known.
 const ATTEMPTS_KEPT: usize = 64;
 
 /// Which code a message carries: all that its digits are derived from, and none of them.
@@ -141,9 +141,10 @@ impl Job {
         self.counts.replayed.unwrap_or(self.accepted)
     }
 
-    /// The tries since it was accepted or replayed, as far as they are kept.
+    /// The newest tries since it was accepted or replayed, at most 63: of more the first one that is
+    /// kept may be one from before the replay.
     pub fn round(&self) -> &[Attempt] {
-        let since = self.counts.tried as usize;
+        let since = (self.counts.tried as usize).min(ATTEMPTS_KEPT - 1);
         &self.attempts[self.attempts.len().saturating_sub(since)..]
     }
 
@@ -231,7 +232,23 @@ mod tests {
         assert_eq!(job.attempts[0].at, NOW);
         assert_eq!(job.attempts[1].at, NOW + Duration::from_secs(37));
         assert_eq!((job.counts.tried, job.counts.unknown), (100, 100));
-        assert_eq!(job.round().len(), ATTEMPTS_KEPT);
+        assert_eq!(job.round().len(), ATTEMPTS_KEPT - 1);
+    }
+
+    #[test]
+    fn no_try_from_before_a_replay_counts_as_one_after_it_however_many_there_are() {
+        for tries in [62, 63, 64, 100] {
+            let mut job = job();
+            job.record(attempt(0, failed(ErrorClass::Throttled)));
+            let mut job = job.replayed(NOW + Duration::from_secs(1)).expect("no code");
+            for n in 1..=tries {
+                job.record(attempt(n, failed(ErrorClass::Retryable)));
+            }
+            let own = usize::try_from(tries).expect("few").min(ATTEMPTS_KEPT - 1);
+            assert_eq!(job.round().len(), own, "{tries}");
+            assert!(job.round().iter().all(|try_| try_.at > NOW), "{tries}");
+            assert_eq!(job.attempts[0].at, NOW, "the first one is kept");
+        }
     }
 
     #[test]
