@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -32,8 +32,8 @@ pub(crate) struct Load {
     pub(crate) duration: Duration,
     /// How many requests a second, over all connections; `None`: as many as are answered.
     pub(crate) per_second: Option<f64>,
-    /// Whether 503 is an answer like any other, kept apart, and latency counts from when a request is
-    /// written: where more is asked than can be answered, the plan is late by design.
+    /// Whether 503 is an answer like any other, kept apart, and latency counts from when a request was
+    /// due whatever made it late: the timer and this generator too.
     pub(crate) overload: bool,
 }
 
@@ -133,9 +133,11 @@ pub(crate) async fn run(
 ) -> Result<Measured, Failure> {
     let barrier = Arc::new(Barrier::new(load.connections));
     let next = Arc::new(AtomicU64::new(0));
+    let plan = Arc::new(Plan::default());
     let mut tasks = JoinSet::new();
-    for index in 0..load.connections {
+    for _ in 0..load.connections {
         let (barrier, next, bodies) = (barrier.clone(), next.clone(), bodies.clone());
+        let plan = plan.clone();
         let stream = TcpStream::connect(target.address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -143,19 +145,18 @@ pub(crate) async fn run(
             let mut connection = std::pin::pin!(connection);
             let requests = async {
                 barrier.wait().await;
-                let mut pace = Pace::new(load, index);
+                let pace = Pace::new(load, plan);
                 let mut connection = Connection::new(target, sender)?;
                 let mut measured = Measured::new()?;
                 while let Some(due) = pace.next().await {
                     let Some(body) = bodies(next.fetch_add(1, Ordering::Relaxed)) else {
                         break;
                     };
-                    let begun = if load.overload { Instant::now() } else { due };
                     let (status, answer) = connection.post(body).await?;
                     if expected(status, &answer) {
-                        measured.count(begun.elapsed());
+                        measured.count(due.elapsed());
                     } else if load.overload && status == 503 {
-                        let latency = microseconds(begun.elapsed());
+                        let latency = microseconds(due.elapsed());
                         measured.refused.saturating_record(latency);
                     } else if measured.unexpected.is_none() {
                         let text = String::from_utf8_lossy(&answer);
@@ -219,47 +220,53 @@ impl Connection {
     }
 }
 
-/// When a connection begins its requests.
+/// What the connections share of a plan.
+#[derive(Debug, Default)]
+struct Plan {
+    started: OnceLock<Instant>,
+    /// How many of the planned requests have been taken.
+    taken: AtomicU64,
+}
+
+/// When a connection begins its requests. A planned request is written by the first connection that
+/// is free, as clients of their own would do it: one slow answer makes nobody else late.
 struct Pace {
     started: Instant,
-    ends: Instant,
-    /// The next planned request, and the time from one to the next.
-    plan: Option<(Instant, Duration)>,
+    load: Load,
+    plan: Arc<Plan>,
 }
 
 impl Pace {
-    fn new(load: Load, index: usize) -> Pace {
-        let started = Instant::now();
-        let share = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let plan = load.per_second.map(|rate| {
-            let between_all = Duration::from_secs_f64(1.0 / rate.max(1.0));
-            let first = started + between_all * share(index);
-            (first, between_all * share(load.connections))
-        });
+    fn new(load: Load, plan: Arc<Plan>) -> Pace {
         Pace {
-            started,
-            ends: started + load.duration,
+            started: *plan.started.get_or_init(Instant::now),
+            load,
             plan,
         }
     }
 
     /// Waits until the next request is due; returns what its latency counts from. A request that is
-    /// late because the one before it was slow counts from when it was planned, so that a stall is
-    /// seen by all requests that it hits (no "coordinated omission").
-    async fn next(&mut self) -> Option<Instant> {
+    /// late because no connection was free counts from when it was planned, so that a stall is seen
+    /// by all requests that it hits (no "coordinated omission").
+    async fn next(&self) -> Option<Instant> {
         let now = Instant::now();
-        let Some((planned, interval)) = &mut self.plan else {
-            return (now < self.ends).then_some(now);
+        let ends = self.started + self.load.duration;
+        let Some(rate) = self.load.per_second else {
+            return (now < ends).then_some(now);
         };
-        let this = *planned;
-        *planned += *interval;
-        if this >= self.ends {
+        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+        let number = self.plan.taken.fetch_add(1, Ordering::Relaxed) as f64;
+        let planned = self.started + Duration::from_secs_f64(number / rate.max(1.0));
+        if planned >= ends {
             return None;
         }
-        if this <= now {
-            return Some(this);
+        if planned <= now {
+            return Some(planned);
         }
-        tokio::time::sleep_until(this.into()).await;
+        tokio::time::sleep_until(planned.into()).await;
+        if self.load.overload {
+            return Some(planned);
+        }
         // The timer has a resolution of a millisecond: how late it was is not the server's doing.
         Some(Instant::now())
     }

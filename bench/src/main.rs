@@ -3,6 +3,7 @@
 //!
 //! - `load` sends requests and keeps the latencies; `baseline`, `store` and `server` are what it
 //!   measures; `component` measures calls without any of it.
+//! - `overload` asks for more than there is, with the cores shared out by `cores`.
 //! - `twilio` is the other end of the deliveries, `process` a child process and what it uses.
 //! - `report` turns rounds into a table.
 //!
@@ -15,8 +16,10 @@
 
 mod baseline;
 mod component;
+mod cores;
 mod drain;
 mod load;
+mod overload;
 mod process;
 mod report;
 mod server;
@@ -25,7 +28,7 @@ mod twilio;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -94,7 +97,7 @@ enum Part {
     Start,
     /// Emptying the queue with a provider that costs nothing
     Drain,
-    /// Three times as many sends as can be answered
+    /// As many sends as a server on one core can answer, and three times as many
     Overload,
     /// The store's cost of a send among few stored sends and among many
     Growth,
@@ -216,14 +219,17 @@ async fn round(
     if args.wants(Part::Memory) {
         memory(args, &binary()?, folder, report).await?;
     }
+    if args.wants(Part::Overload) {
+        eprintln!("  overload");
+        let round = overload::measure(&binary()?, folder, &load).await?;
+        report.overload.push(round);
+    }
     let (sends, verifies) = (args.wants(Part::Send), args.wants(Part::Verify));
-    let overload = args.wants(Part::Overload);
-    if !(sends || verifies || overload) {
+    if !(sends || verifies) {
         return Ok(());
     }
-    let binary = binary()?;
     eprintln!("  {}", Line::Send.title());
-    let mut server = server::Server::start(&binary, folder).await?;
+    let mut server = server::Server::start(Command::new(binary()?), folder).await?;
     let sent = server.send(&load).await?;
     let rate = sent.measured.per_second();
     let numbers = sent.numbers.clone();
@@ -243,12 +249,6 @@ async fn round(
         eprintln!("  {}", Line::VerifyRight.title());
         let right = server.verify(&load, &numbers, server::Code::Right).await?;
         report.add(Line::VerifyRight, right);
-    }
-    if overload {
-        eprintln!("  overload");
-        let at_capacity = report.p99_ms(Line::Send);
-        let over = server.overload(&load, rate).await?;
-        report.overloaded(at_capacity, &over);
     }
     if sends {
         eprintln!("  {}", Line::SendHalf.title());
@@ -306,7 +306,7 @@ async fn start(binary: &Path, folder: &Path, report: &mut Report) -> Result<(), 
         ),
     ] {
         eprintln!("  {line}");
-        let server = server::Server::start(binary, &folder).await?;
+        let server = server::Server::start(Command::new(binary), &folder).await?;
         report.fact(line, "ms", server.started().as_secs_f64() * 1e3);
         report.fact(answer, "ms", server.to_first_answer.as_secs_f64() * 1e3);
     }
@@ -322,8 +322,8 @@ async fn memory(
 ) -> Result<(), Failure> {
     let folder = folder.join("memory");
     std::fs::create_dir(&folder)?;
-    drop(server::Server::start(binary, &folder).await?);
-    let mut server = server::Server::start(binary, &folder).await?;
+    drop(server::Server::start(Command::new(binary), &folder).await?);
+    let mut server = server::Server::start(Command::new(binary), &folder).await?;
     eprintln!("  memory after {} sends", args.sends);
     let after = server.resident_after(&args.load(), args.sends).await?;
     report.fact("memory: idle", "MB", report::megabytes(server.idle_kib));

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::component::CallCost;
 use crate::load::{Load, Measured};
+use crate::overload::Overload;
 use crate::store::Disk;
 
 /// How long the machine is looked at before anything is measured.
@@ -89,6 +90,8 @@ pub(crate) struct Report {
     lines: BTreeMap<Line, Vec<Measured>>,
     /// One for each round with sends.
     pub(crate) sent: Vec<Sent>,
+    /// One for each round with overload.
+    pub(crate) overload: Vec<Overload>,
     /// The cost of calls.
     pub(crate) calls: Vec<CallCost>,
     facts: Vec<Fact>,
@@ -123,6 +126,7 @@ impl Report {
             machine: Machine::ask(),
             lines: BTreeMap::new(),
             sent: Vec::new(),
+            overload: Vec::new(),
             calls: Vec::new(),
             facts: Vec::new(),
         }
@@ -143,36 +147,6 @@ impl Report {
     /// Adds one round's measurement.
     pub(crate) fn add(&mut self, line: Line, measured: Measured) {
         self.lines.entry(line).or_default().push(measured);
-    }
-
-    /// The 99th percentile of a line's last round, in milliseconds.
-    pub(crate) fn p99_ms(&self, line: Line) -> f64 {
-        let last = self.lines.get(&line).and_then(|rounds| rounds.last());
-        last.map_or(0.0, |round| {
-            milliseconds(round.latency.value_at_quantile(0.99))
-        })
-    }
-
-    /// Adds what three times the load has made of a p99 of `at_capacity` milliseconds.
-    pub(crate) fn overloaded(&mut self, at_capacity: f64, over: &Measured) {
-        let p99 = milliseconds(over.latency.value_at_quantile(0.99));
-        let refused = milliseconds(over.refused.value_at_quantile(0.99));
-        let asked = count(over.answers + over.refused.len()).max(1.0);
-        let seconds = over.elapsed.as_secs_f64().max(1e-9);
-        self.fact("overload: asked", "/s", asked / seconds);
-        self.fact("overload: admitted and answered", "/s", over.per_second());
-        self.fact(
-            "overload: refused",
-            "%",
-            count(over.refused.len()) / asked * 100.0,
-        );
-        self.fact("overload: p99 of the admitted", "ms", p99);
-        self.fact(
-            "overload: p99 of the admitted, of that at capacity",
-            "times",
-            p99 / at_capacity,
-        );
-        self.fact("overload: p99 of a refusal", "ms", refused);
     }
 
     fn figures(&self, line: Line) -> Option<Figures> {
@@ -273,6 +247,7 @@ impl Report {
             )?;
         }
         self.write_sent(out)?;
+        self.write_overload(out)?;
         if !self.facts.is_empty() {
             writeln!(out)?;
         }
@@ -320,6 +295,77 @@ impl Report {
             self.median_of(|sent| megabytes(sent.idle_kib)),
             self.median_of(|sent| megabytes(sent.loaded_kib)),
         )
+    }
+
+    fn write_overload(&self, out: &mut String) -> std::fmt::Result {
+        if self.overload.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            out,
+            "\n{:<28}{:>12}{:>12}{:>9}{:>9}{:>9}  p99 of a refusal, ms",
+            "overload: one core", "asked/s", "admitted/s", "refused", "p50 ms", "p99 ms",
+        )?;
+        for (title, line) in self.overload_lines() {
+            writeln!(
+                out,
+                "{title:<28}{:>12.0}{:>12.0}{:>7.1} %{:>9.2}{:>9.2}  {:.2}",
+                line.asked,
+                line.admitted,
+                line.refused * 100.0,
+                line.p50_ms,
+                line.p99_ms,
+                line.refusal_p99_ms,
+            )?;
+        }
+        let [admitted, p99, of_capacity] = self.overload_ratios();
+        writeln!(
+            out,
+            "three times, of once: admitted {admitted:.2}, p99 of the admitted {p99:.2}; that p99 of the one of the capacity: {of_capacity:.2}",
+        )
+    }
+
+    fn overload_lines(&self) -> [(&'static str, OverloadLine); 3] {
+        [
+            (
+                "as fast as it answers",
+                self.overload_line(|round| &round.capacity),
+            ),
+            (
+                "that rate, scheduled",
+                self.overload_line(|round| &round.once),
+            ),
+            (
+                "three times that rate",
+                self.overload_line(|round| &round.times),
+            ),
+        ]
+    }
+
+    fn overload_line(&self, part: fn(&Overload) -> &Measured) -> OverloadLine {
+        let median = |figure: fn(&Measured) -> f64| {
+            median(self.overload.iter().map(|round| figure(part(round))))
+        };
+        OverloadLine {
+            asked: median(|part| asked(part) / part.elapsed.as_secs_f64().max(1e-9)),
+            admitted: median(Measured::per_second),
+            refused: median(|part| count(part.refused.len()) / asked(part)),
+            p50_ms: median(|part| milliseconds(part.latency.value_at_quantile(0.5))),
+            p99_ms: median(|part| milliseconds(part.latency.value_at_quantile(0.99))),
+            refusal_p99_ms: median(|part| milliseconds(part.refused.value_at_quantile(0.99))),
+        }
+    }
+
+    /// Of three times the capacity to once: what was admitted, and its p99; and that p99 to the one of
+    /// connections that wait for their answers. Round by round.
+    fn overload_ratios(&self) -> [f64; 3] {
+        let p99 = |part: &Measured| count(part.latency.value_at_quantile(0.99)).max(1.0);
+        let rounds = || self.overload.iter();
+        [
+            median(rounds().map(|round| round.times.per_second() / round.once.per_second())),
+            median(rounds().map(|round| p99(&round.times) / p99(&round.once))),
+            median(rounds().map(|round| p99(&round.times) / p99(&round.capacity))),
+        ]
     }
 
     fn deliveries(&self) -> Deliveries {
@@ -372,6 +418,28 @@ impl Report {
                 "loadedMegabytes": self.median_of(|sent| megabytes(sent.loaded_kib)),
             })
         });
+        let overload = (!self.overload.is_empty()).then(|| {
+            let [admitted, p99, of_capacity] = self.overload_ratios();
+            let lines = self.overload_lines().map(|(_, line)| {
+                json!({
+                    "askedPerSecond": line.asked,
+                    "admittedPerSecond": line.admitted,
+                    "refused": line.refused,
+                    "p50Ms": line.p50_ms,
+                    "p99Ms": line.p99_ms,
+                    "refusalP99Ms": line.refusal_p99_ms,
+                })
+            });
+            let [capacity, once, times] = lines;
+            json!({
+                "capacity": capacity,
+                "once": once,
+                "threeTimes": times,
+                "admittedOfOnce": admitted,
+                "p99OfOnce": p99,
+                "p99OfCapacity": of_capacity,
+            })
+        });
         json!({
             "machine": self.machine.to_string(),
             "fsync": self.fsync(),
@@ -380,6 +448,7 @@ impl Report {
             "rounds": self.rounds,
             "lines": lines.collect::<serde_json::Map<_, _>>(),
             "deliveries": deliveries,
+            "overload": overload,
             "calls": calls.collect::<Vec<_>>(),
             "facts": self.facts.iter().map(|fact| json!({
                 "name": fact.name,
@@ -388,6 +457,21 @@ impl Report {
             })).collect::<Vec<_>>(),
         })
     }
+}
+
+/// The figures of one line of overload, medians over the rounds.
+struct OverloadLine {
+    asked: f64,
+    admitted: f64,
+    refused: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    refusal_p99_ms: f64,
+}
+
+/// Admitted and refused.
+fn asked(measured: &Measured) -> f64 {
+    count(measured.answers + measured.refused.len()).max(1.0)
 }
 
 /// Medians of what became of the messages.

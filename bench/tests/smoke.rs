@@ -38,7 +38,7 @@ fn every_line_is_measured() {
         assert!(call["reusedUs"].as_f64() > Some(0.0), "{report:#}");
     }
     let facts = report["facts"].as_array().expect("a list");
-    for part in ["store:", "queue:", "start:", "overload:"] {
+    for part in ["store:", "queue:", "start:"] {
         let of_part = |fact: &&Value| {
             fact["name"]
                 .as_str()
@@ -47,9 +47,14 @@ fn every_line_is_measured() {
         assert!(facts.iter().any(|fact| of_part(&fact)), "{part} {report:#}");
     }
     for fact in facts {
-        let may_be_none = fact["name"]
-            .as_str()
-            .is_some_and(|name| name.contains("refus"));
-        assert!(may_be_none || fact["value"].as_f64() > Some(0.0), "{fact}");
+        assert!(fact["value"].as_f64() > Some(0.0), "{fact}");
     }
+    let overload = &report["overload"];
+    for part in ["capacity", "once", "threeTimes"] {
+        let admitted = overload[part]["admittedPerSecond"].as_f64();
+        assert!(admitted > Some(0.0), "{part}: {overload:#}");
+    }
+    // The line says something only when there was something to refuse.
+    let refused = overload["threeTimes"]["refused"].as_f64();
+    assert!(refused > Some(0.0), "{overload:#}");
 }
