@@ -87,9 +87,7 @@ impl Drain {
             return false;
         }
         // It cannot at the best rate if it cannot at any.
-        recent.all(|span| {
-            span.time_for(before) >= time_left.as_millis() * u128::from(span.taken)
-        })
+        recent.all(|span| span.time_for(before) >= time_left.as_millis() * u128::from(span.taken))
     }
 }
 
