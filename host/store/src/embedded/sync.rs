@@ -111,8 +111,11 @@ impl Round {
     /// Waits for the end of the other one's sync.
     fn join(&self) -> i32 {
         let mut state = locked(&self.state);
-        *state = Joined::Another;
-        self.changed.notify_all();
+        // The other one may have stopped waiting meanwhile, and even be through.
+        if *state == Joined::Nobody {
+            *state = Joined::Another;
+            self.changed.notify_all();
+        }
         loop {
             if let Joined::Ended(error) = *state {
                 return error;
@@ -222,6 +225,13 @@ mod tests {
         assert_eq!(own, 1);
         go.send(()).expect("heard");
         assert_eq!(first.join().expect("ended"), 0);
+    }
+
+    #[test]
+    fn who_joins_so_late_that_the_sync_is_over_finds_its_end() {
+        let round = Round::default();
+        round.end(5);
+        assert_eq!(round.join(), 5);
     }
 
     #[test]
