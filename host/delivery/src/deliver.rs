@@ -190,16 +190,18 @@ impl Inner {
             }
         };
         // What follows from a failure goes by the tries before this one.
-        let before = claim.job.clone();
+        let mut before = None;
         if !carries_code {
+            let job = claim.job.clone();
             if !self.queue.begin(&mut claim, at, &provider).await? {
                 return Ok(());
             }
             // The note may have taken its time. Nothing was handed over, so it was no try.
             if self.clock.now() >= claim.job.deadline {
-                claim.job = before;
+                claim.job = job;
                 return self.over(claim, Status::Expired, None).await;
             }
+            before = Some(job);
         }
         let held = match self.sender.send(&provider, &message).await {
             Ok(accepted) => {
@@ -212,7 +214,10 @@ impl Inner {
                 };
                 self.queue.finish(claim, sent, self.clock.now()).await?
             }
-            Err(error) => self.failed(claim, &before, at, &provider, error).await?,
+            Err(error) => {
+                self.failed(claim, before.as_ref(), at, &provider, error)
+                    .await?
+            }
         };
         if !held {
             tracing::warn!(message = %message.id, "a claim was void when its delivery ended");
@@ -220,10 +225,11 @@ impl Inner {
         Ok(())
     }
 
+    /// Acts on a refusal; `before` is the job without this try, where its row has a note of it.
     async fn failed(
         &self,
         claim: Claim,
-        before: &Job,
+        before: Option<&Job>,
         at: UnixMillis,
         provider: &str,
         error: SendError,
@@ -237,9 +243,10 @@ impl Inner {
             "a provider did not take a message"
         );
         let now = self.clock.now();
-        let country = &before.country;
+        let job = before.unwrap_or(&claim.job);
+        let country = &job.country;
         let next = Failure {
-            job: before,
+            job,
             route: self.config.routes.providers(country),
             next: self
                 .config

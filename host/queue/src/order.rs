@@ -3,7 +3,6 @@
 //! A job stands in the *lane* of the provider whose turn it is, so that one provider that takes no
 //! more keeps nobody waiting who wants another. In a lane priorities are strict; within one, callers
 //! take turns; of one caller the job goes first that has been due for longest.
-
 //!
 //! What is promised to somebody is by the wall clock: deadlines, and the time before which whoever
 //! made a message does not want it sent. What only paces this process is by the monotonic one: how

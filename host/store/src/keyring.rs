@@ -656,13 +656,19 @@ mod tests {
         assert_eq!(old.code_hmac(1, &[b"a"]), new.code_hmac(1, &[b"a"]));
     }
 
-    #[tokio::test]
-    async fn a_rotation_in_use_counts_at_once_and_is_remembered_by_the_store() {
+    /// New keys beside a new store, and where they lie.
+    fn in_use() -> (tempfile::TempDir, Arc<dyn Store>, PathBuf, Keyring) {
         let folder = tempfile::tempdir().expect("a folder");
         let store: Arc<dyn Store> =
             crate::SledStore::open(&folder.path().join("store")).expect("opened");
         let path = folder.path().join("keys");
         let keys = load(&path, true).expect("made");
+        (folder, store, path, keys)
+    }
+
+    #[tokio::test]
+    async fn a_rotation_in_use_counts_at_once_and_is_remembered_by_the_store() {
+        let (_folder, store, path, keys) = in_use();
         keys.bind(&store).await.expect("bound");
         let sealed = keys.seal(b"j/1", b"text").expect("sealed");
         let code = keys.code_hmac(1, &[b"a"]);
@@ -686,11 +692,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_rotation_that_cannot_be_made_leaves_the_keys_in_use() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let store: Arc<dyn Store> =
-            crate::SledStore::open(&folder.path().join("store")).expect("opened");
-        let path = folder.path().join("keys");
-        let keys = load(&path, true).expect("made");
+        let (_folder, store, path, keys) = in_use();
         fs::set_permissions(path.join("codes-1.key"), fs::Permissions::from_mode(0o644))
             .expect("set");
         let rotated = keys.rotate_in_use(&store, &SystemEntropy).await;

@@ -34,7 +34,7 @@ pub enum Body {
     },
     /// An exact limit that subjects share.
     Limit(crate::limit::Window),
-    /// The events of one group of commits.
+    /// Events of one group of commits.
     Events {
         /// In order of position; the first one's position is the row's key.
         events: Vec<Vec<u8>>,

@@ -240,8 +240,8 @@ async fn a_provider_that_does_not_tell_is_not_asked() {
     assert!(bench.steps(130 * SECOND).await.is_empty());
 }
 
-#[tokio::test]
-async fn a_provider_that_refuses_is_left_alone_for_as_long_as_it_asks() {
+/// Two messages, half a minute apart, of which the first was asked for and refused.
+async fn refused_once() -> Bench {
     let mut bench = Bench::new().await;
     *bench.source.refuses.lock().expect("unlocked") = true;
     bench.sent(&["SM1"]).await;
@@ -250,6 +250,12 @@ async fn a_provider_that_refuses_is_left_alone_for_as_long_as_it_asks() {
     bench.clock.advance(91 * SECOND);
     assert_eq!(bench.step().await, [["SM1"]]);
     *bench.source.refuses.lock().expect("unlocked") = false;
+    bench
+}
+
+#[tokio::test]
+async fn a_provider_that_refuses_is_left_alone_for_as_long_as_it_asks() {
+    let mut bench = refused_once().await;
     // The second is due 30 seconds later, and waits for the end of the pause.
     assert_eq!(bench.steps(65 * SECOND).await, [(60, 1)]);
     // The first is asked for at its next age.
@@ -306,14 +312,7 @@ fn a_backlog_forgets_the_oldest() {
 
 #[tokio::test]
 async fn a_clock_that_is_set_back_does_not_leave_a_provider_alone_for_longer() {
-    let mut bench = Bench::new().await;
-    *bench.source.refuses.lock().expect("unlocked") = true;
-    bench.sent(&["SM1"]).await;
-    bench.clock.advance(30 * SECOND);
-    bench.sent(&["SM2"]).await;
-    bench.clock.advance(91 * SECOND);
-    assert_eq!(bench.step().await, [["SM1"]]);
-    *bench.source.refuses.lock().expect("unlocked") = false;
+    let mut bench = refused_once().await;
     bench.clock.advance(30 * SECOND);
     bench.follower.step().await.expect("stepped");
     assert!(bench.follower.to_ask().is_empty(), "it pauses for a minute");

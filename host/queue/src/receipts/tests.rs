@@ -361,3 +361,55 @@ proptest! {
         prop_assert_eq!(end(&news), end(&shuffled));
     }
 }
+
+/// With the bounds of what providers may say (`runtime/src/provider/since_v0_1.rs`) and of names in
+/// the configuration: a row that were longer than the store takes could never be written, and its
+/// message would be handed over again and again.
+#[tokio::test]
+async fn the_longest_message_that_there_can_be_fits_into_its_row() {
+    let bench = Bench::new().await;
+    let long = |byte: &str, bytes: usize| byte.repeat(bytes);
+    let error = SendError {
+        retry_after_ms: Some(u64::MAX),
+        provider_code: Some(long("c", 64)),
+        text: long("t", 512),
+        ..failed(ErrorClass::UnknownOutcome)
+    };
+    let provider = long("p", 64);
+    let ids: Vec<String> = (0..100).map(|n| format!("{n:0>128}")).collect();
+    let attempts = (0..100).map(|n| crate::Attempt {
+        provider: provider.clone(),
+        ..crate::testing::attempt(n, error.clone())
+    });
+    let mut longest = crate::Job {
+        template: long("n", 64),
+        text: long("x", 1_600),
+        variables: vec![(long("n", 32), long("v", 512)); 16],
+        purpose: long("u", 64),
+        caller: long("k", 64),
+        ..job()
+    };
+    attempts.for_each(|attempt| longest.record(attempt));
+    let id = bench.add(longest).await;
+    let claim = bench.claim().await;
+    let taken = Finish::Sent {
+        at: NOW,
+        provider: provider.clone(),
+        accepted: countersign_types::Accepted {
+            ids: ids.clone(),
+            ..countersign_types::Accepted::default()
+        },
+        receipt_asked: true,
+    };
+    assert!(bench.finish(claim, taken).await);
+    for id in ids.iter().take(20) {
+        let news = StatusUpdate {
+            error: Some(error.clone()),
+            ..update(id, Status::Undelivered)
+        };
+        let received = bench.queue.receive(&provider, &[news], bench.now()).await;
+        received.expect("received");
+    }
+    let sent = bench.taken(id).await;
+    assert_eq!((sent.parts.len(), sent.receipts.len()), (100, 16));
+}
