@@ -89,7 +89,7 @@ async fn a_first_start_that_loses_its_power_at_a_random_moment_is_taken_up() {
         let builder = Server::builder().twilio(&twilio);
         let builder = builder.on_disk(mode, random.random());
         // Most of what a first start writes, it writes at once.
-        let time = Duration::from_millis(random.random_range(5..100));
+        let time = Duration::from_micros(random.random_range(0..100_000));
         eprintln!("round {round}: {mode:?} after {time:?}");
         builder.start_and_kill_after(time).await;
         builder.disk().lose_power();

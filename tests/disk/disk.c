@@ -7,6 +7,7 @@
  *   files/INODE     the content of a file as of its last sync
  *   folders/INODE/  the names in a folder as of the folder's last sync: a hard link to files/INODE for
  *                   a file, a symbolic link to the inode's number for a folder
+ *   begun           that the first program has started: before, everything is as durable as it was
  *   counters        how often what was called, as an array of 64-bit numbers; see `enum counter`
  *
  * A name counts only when its folder was synced, as POSIX has it. What DISK_MODE says of writes that
@@ -348,7 +349,7 @@ __attribute__((constructor)) static void begin(void) {
     chance = (seed ? strtoull(seed, NULL, 10) : 1) * 2654435761u + 1;
     char path[PATH_ROOM];
     snprintf(path, sizeof path, "%s/folders", state);
-    bool first = NEXT(mkdir)(path, 0700) == 0;
+    NEXT(mkdir)(path, 0700);
     snprintf(path, sizeof path, "%s/files", state);
     NEXT(mkdir)(path, 0700);
     snprintf(path, sizeof path, "%s/counters", state);
@@ -359,7 +360,13 @@ __attribute__((constructor)) static void begin(void) {
     if (mapped == MAP_FAILED) give_up("cannot map the counters");
     close(fd);
     counters = mapped;
+    /* Who is killed before its end has changed nothing yet, and the next one takes over. */
+    snprintf(path, sizeof path, "%s/begun", state);
+    bool first = access(path, F_OK) < 0;
     take_over(root, first);
+    fd = NEXT(open)(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) give_up("cannot say that the disk has begun");
+    close(fd);
     on = true;
 }
 

@@ -177,6 +177,11 @@ impl Disk {
         let folders = self.state.path().join("folders");
         let files = self.state.path().join("files");
         let left = self.state.path().join("left");
+        let begun = self.state.path().join("begun");
+        if !begun.exists() {
+            // The program was killed before it could change anything.
+            return;
+        }
         fs::create_dir(&left).unwrap();
         let root = fs::metadata(&self.root).unwrap().ino();
         rebuild(&folders, &root.to_string(), &left);
@@ -190,6 +195,7 @@ impl Disk {
         for folder in [left, folders, files] {
             fs::remove_dir_all(folder).unwrap();
         }
+        fs::remove_file(begun).unwrap();
     }
 
     /// Requires that everything is durable but folders called `but`: after a clean stop nothing may wait
