@@ -85,6 +85,43 @@ async fn a_burst_within_the_line_is_served_whole() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_asks_without_end_has_no_call_of_another_key_refused() {
+    let twilio = FakeTwilio::start().await;
+    let server = Server::builder()
+        .twilio(&twilio)
+        .env("COUNTERSIGN_LIMITS_SERVICE_CALLS", "1")
+        .env("COUNTERSIGN_LIMITS_SERVICE_WAITING", "3")
+        // Nobody is refused for the time that this machine takes.
+        .env("COUNTERSIGN_LIMITS_SERVICE_WAIT_MS", "30000")
+        .start()
+        .await;
+    let created = server.run(&["keys", "create", "--json"]).await;
+    let created = created.expect_success().json();
+    let other = server.with_key(created["key"].as_str().unwrap());
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let flood = (0..24).map(|client| {
+        let (server, stopped) = (&server, stopped.clone());
+        async move {
+            let mut refused = 0;
+            while !*stopped.borrow() {
+                let answer = server.verify(&phone(client), "000000").await;
+                refused += usize::from(answer.status == 503);
+            }
+            refused
+        }
+    });
+    let sends = async {
+        for n in 100..130 {
+            other.send(&phone(n)).await.expect_success();
+        }
+        stop.send_replace(true);
+    };
+    let (refused, ()) = tokio::join!(join_all(flood), sends);
+    let refused: usize = refused.iter().sum();
+    assert!(refused > 0, "24 clients found room in a line of 3");
+}
+
 /// Writes `bytes`, then `drip` again and again, until the server ends the connection.
 async fn drip_until_closed(client: &Client, bytes: &[u8], drip: &[u8]) {
     let (mut reader, mut writer) = client.connect().await.into_split();

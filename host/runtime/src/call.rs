@@ -42,7 +42,7 @@ pub struct CallContext {
 }
 
 /// Who calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Caller {
     /// Open mode.
     Anonymous,
@@ -311,7 +311,7 @@ where
     let began = tokio::time::Instant::now();
     let admitted = async {
         let turn = host.subjects.turn(request.subject).await.ok()?;
-        let place = host.places.take().await.ok()?;
+        let place = host.places.take(&request.context.caller).await.ok()?;
         Some((turn, place))
     };
     let _admitted = match tokio::time::timeout(limits.service_wall, admitted).await {

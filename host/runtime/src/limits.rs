@@ -34,10 +34,11 @@ pub struct Limits {
     pub instances: u32,
     /// How many service calls run at once; further ones wait.
     pub service_calls: usize,
-    /// How many service calls wait for one of these places; further ones are turned away.
+    /// How many service calls of one caller wait for one of these places; further ones are turned
+    /// away. Callers take turns.
     pub service_waiting: usize,
-    /// How long a service call waits for a place. Where calls have waited all the time for this
-    /// long, new ones wait only 5 ms.
+    /// How long a service call waits for a place. Where its caller's have waited all the time for
+    /// this long, new ones wait only 5 ms.
     pub service_wait: Duration,
     /// How many calls about one subject wait for each other; further ones are turned away.
     pub subject_waiting: usize,

@@ -1,92 +1,217 @@
 //! Room for calls: how many run at once, how many wait, and for how long.
 //!
-//! A queue is there for bursts. One that does not get empty any more only makes everybody late, so
+//! Callers wait in lines of their own and take turns, so that one that asks without end stops nobody
+//! but itself.
+//!
+//! A line is there for bursts. One that does not get empty any more only makes its caller late, so
 //! then the wait is cut short and the rest is turned away at once: who is let in is served about as
 //! fast as without the crowd, and who is not knows it within milliseconds. (Controlled delay with a
-//! time-out for each caller, as in B. Maurer, "Fail at Scale", ACM Queue 13(8), 2015.)
+//! time-out for each caller, as in B. Maurer, "Fail at Scale", ACM Queue 13(8), 2015; with a line for
+//! each, as in RFC 8290.)
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-/// How long a caller waits where others have waited all the time.
+use crate::Caller;
+
+/// How long a call waits where its caller's others have waited all the time.
 const CROWDED_WAIT: Duration = Duration::from_millis(5);
 
 /// The places in which calls run.
-pub(crate) struct Places {
-    /// Served in the order in which callers came.
-    free: Semaphore,
-    line: Mutex<Line>,
+#[derive(Clone)]
+pub(crate) struct Places(Arc<Inner>);
+
+struct Inner {
+    lines: Mutex<Lines>,
     waiting_max: usize,
     wait: Duration,
 }
 
-/// Those who wait.
-#[derive(Debug)]
+/// Those who wait. A place is free only while nobody does.
+struct Lines {
+    free: usize,
+    callers: HashMap<Caller, Line>,
+    /// Whose turn it is, the lowest number first.
+    turns: BTreeMap<u64, Caller>,
+    /// Numbers turns and those who wait.
+    next: u64,
+}
+
+/// The calls of one caller that wait; never empty.
 struct Line {
-    waiting: usize,
-    /// Since when somebody has been waiting without a break; means nothing while nobody waits.
+    turn: u64,
+    /// In the order in which they came.
+    waiting: BTreeMap<u64, oneshot::Sender<Place>>,
+    /// Since when one of them has been waiting without a break.
     since: Instant,
 }
+
+/// A place for one call, until it is dropped. `None`: it has gone back another way.
+pub(crate) struct Place(Option<Arc<Inner>>);
 
 /// There is no place, and there will be none soon.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
 impl Places {
-    /// `places` callers at once; `waiting_max` may wait, for `wait` at most.
+    /// `places` calls at once; of each caller `waiting_max` may wait, for `wait` at most.
     pub(crate) fn new(places: usize, waiting_max: usize, wait: Duration) -> Places {
-        Places {
-            free: Semaphore::new(places),
-            line: Mutex::new(Line {
-                waiting: 0,
-                since: Instant::now(),
+        Places(Arc::new(Inner {
+            lines: Mutex::new(Lines {
+                free: places,
+                callers: HashMap::new(),
+                turns: BTreeMap::new(),
+                next: 0,
             }),
             waiting_max,
             wait,
-        }
+        }))
     }
 
-    /// A place, until it is dropped.
-    pub(crate) async fn take(&self) -> Result<SemaphorePermit<'_>, Full> {
-        // Fails as well while anybody waits: nobody overtakes.
-        if let Ok(place) = self.free.try_acquire() {
-            return Ok(place);
-        }
-        let (_waiting, wait) = self.join(Instant::now())?;
-        match tokio::time::timeout(wait, self.free.acquire()).await {
+    /// A place for a call of `caller`.
+    pub(crate) async fn take(&self, caller: &Caller) -> Result<Place, Full> {
+        let (mut waiting, wait) = {
+            let mut lines = self.0.lines();
+            // While anybody waits none is free: nobody overtakes.
+            if lines.free > 0 {
+                lines.free -= 1;
+                return Ok(Place(Some(self.0.clone())));
+            }
+            self.join(&mut lines, caller, Instant::now())?
+        };
+        match tokio::time::timeout(wait, &mut waiting.place).await {
             Ok(Ok(place)) => Ok(place),
             Ok(Err(_)) | Err(_) => Err(Full),
         }
     }
 
-    /// A place in the line, and how long it is good for.
-    fn join(&self, now: Instant) -> Result<(Waiting<'_>, Duration), Full> {
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        if line.waiting >= self.waiting_max {
+    /// A place in the caller's line, and how long it is good for.
+    fn join(
+        &self,
+        lines: &mut Lines,
+        caller: &Caller,
+        now: Instant,
+    ) -> Result<(Waiting, Duration), Full> {
+        let Inner {
+            waiting_max, wait, ..
+        } = *self.0;
+        let others = lines.callers.get(caller);
+        if others.map_or(0, |line| line.waiting.len()) >= waiting_max {
             return Err(Full);
         }
-        if line.waiting == 0 {
-            line.since = now;
-        }
-        line.waiting += 1;
-        let crowded = now.saturating_duration_since(line.since) >= self.wait;
-        let wait = if crowded {
-            CROWDED_WAIT.min(self.wait)
-        } else {
-            self.wait
+        let since = others.map_or(now, |line| line.since);
+        let number = lines.number();
+        let (sender, place) = oneshot::channel();
+        lines.line(caller, now).waiting.insert(number, sender);
+        let waiting = Waiting {
+            places: self.0.clone(),
+            caller: caller.clone(),
+            number,
+            place,
         };
-        Ok((Waiting(self), wait))
+        let is_crowded = now.saturating_duration_since(since) >= wait;
+        let wait = if is_crowded {
+            CROWDED_WAIT.min(wait)
+        } else {
+            wait
+        };
+        Ok((waiting, wait))
     }
 }
 
-struct Waiting<'a>(&'a Places);
+impl Inner {
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
-impl Drop for Waiting<'_> {
+impl Lines {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// The line of `caller`, which begins at `now` where there is none.
+    fn line(&mut self, caller: &Caller, now: Instant) -> &mut Line {
+        let turn = self.next;
+        self.callers.entry(caller.clone()).or_insert_with(|| {
+            self.turns.insert(turn, caller.clone());
+            Line {
+                turn,
+                waiting: BTreeMap::new(),
+                since: now,
+            }
+        })
+    }
+
+    /// The call that goes next: of the caller whose turn it is the one that came first.
+    fn pop(&mut self) -> Option<oneshot::Sender<Place>> {
+        let (_, caller) = self.turns.pop_first()?;
+        let turn = self.number();
+        let line = self.callers.get_mut(&caller)?;
+        let next = line.waiting.pop_first();
+        line.turn = turn;
+        if line.waiting.is_empty() {
+            self.callers.remove(&caller);
+        } else {
+            self.turns.insert(turn, caller);
+        }
+        next.map(|(_, call)| call)
+    }
+
+    /// Takes a call out of its line that waits no longer, if it still stands there.
+    fn leave(&mut self, caller: &Caller, number: u64) {
+        let Some(line) = self.callers.get_mut(caller) else {
+            return;
+        };
+        line.waiting.remove(&number);
+        if line.waiting.is_empty() {
+            self.turns.remove(&line.turn);
+            self.callers.remove(caller);
+        }
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        let mut line = self.0.line.lock().unwrap_or_else(PoisonError::into_inner);
-        line.waiting -= 1;
+        let Some(inner) = self.0.take() else {
+            return;
+        };
+        loop {
+            let next = {
+                let mut lines = inner.lines();
+                match lines.pop() {
+                    Some(call) => call,
+                    None => {
+                        lines.free += 1;
+                        return;
+                    }
+                }
+            };
+            match next.send(Place(Some(inner.clone()))) {
+                Ok(()) => return,
+                // It gave up at this moment: the next one gets the place, from here.
+                Err(mut place) => place.0 = None,
+            }
+        }
+    }
+}
+
+/// A call that waits, until it is dropped.
+struct Waiting {
+    places: Arc<Inner>,
+    caller: Caller,
+    number: u64,
+    place: oneshot::Receiver<Place>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.places.lines().leave(&self.caller, self.number);
     }
 }
 
@@ -97,15 +222,20 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3600);
 
+    fn key(id: &str) -> Caller {
+        Caller::Key(id.to_owned())
+    }
+
     #[tokio::test]
     async fn as_many_as_there_are_places_run_and_the_next_waits() {
         let places = Places::new(2, 1, LONG);
-        let first = places.take().await.expect("free");
-        let _second = places.take().await.expect("free");
-        let mut third = Box::pin(places.take());
+        let caller = key("a");
+        let first = places.take(&caller).await.expect("free");
+        let _second = places.take(&caller).await.expect("free");
+        let mut third = Box::pin(places.take(&caller));
         assert!(third.as_mut().now_or_never().is_none());
         assert_eq!(
-            places.take().await.err(),
+            places.take(&caller).await.err(),
             Some(Full),
             "one may wait, not two"
         );
@@ -116,19 +246,103 @@ mod tests {
     #[tokio::test]
     async fn who_gives_up_makes_room_for_another_to_wait() {
         let places = Places::new(1, 1, LONG);
-        let _first = places.take().await.expect("free");
-        let mut second = Box::pin(places.take());
+        let caller = key("a");
+        let _first = places.take(&caller).await.expect("free");
+        let mut second = Box::pin(places.take(&caller));
         assert!(second.as_mut().now_or_never().is_none());
         drop(second);
-        let mut third = Box::pin(places.take());
+        let mut third = Box::pin(places.take(&caller));
         assert!(third.as_mut().now_or_never().is_none(), "it may wait");
+        drop(third);
+        let lines = places.0.lines();
+        assert!(lines.callers.is_empty() && lines.turns.is_empty());
     }
 
     #[tokio::test]
+    async fn a_place_that_was_handed_to_one_who_gives_up_goes_to_the_next() {
+        let places = Places::new(1, 9, LONG);
+        let caller = key("a");
+        let first = places.take(&caller).await.expect("free");
+        let mut second = Box::pin(places.take(&caller));
+        let mut third = Box::pin(places.take(&caller));
+        assert!(second.as_mut().now_or_never().is_none());
+        assert!(third.as_mut().now_or_never().is_none());
+        drop(first);
+        assert!(
+            third.as_mut().now_or_never().is_none(),
+            "it is the second's"
+        );
+        drop(second);
+        let third = third.now_or_never().expect("its turn").expect("a place");
+        drop(third);
+        assert_eq!(places.0.lines().free, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_wait_ends() {
-        let places = Places::new(1, 10, Duration::from_millis(1));
-        let _first = places.take().await.expect("free");
-        assert_eq!(places.take().await.err(), Some(Full));
+        let places = Places::new(1, 10, LONG);
+        let caller = key("a");
+        let _first = places.take(&caller).await.expect("free");
+        let began = Instant::now();
+        assert_eq!(places.take(&caller).await.err(), Some(Full));
+        assert_eq!(began.elapsed(), LONG);
+    }
+
+    #[tokio::test]
+    async fn callers_take_turns_and_each_one_is_served_in_the_order_in_which_it_came() {
+        let places = Places::new(1, 9, LONG);
+        let mut running = places.take(&key("a")).await.expect("free");
+        let calls = ["a", "a", "a", "a", "b", "b", "c", "a"];
+        let mut waiting: Vec<_> = calls
+            .iter()
+            .map(|caller| {
+                (
+                    *caller,
+                    Box::pin({
+                        let places = places.clone();
+                        async move { places.take(&key(caller)).await }
+                    }),
+                )
+            })
+            .collect();
+        for (_, call) in &mut waiting {
+            assert!(call.as_mut().now_or_never().is_none());
+        }
+        let mut order = Vec::new();
+        while !waiting.is_empty() {
+            drop(running);
+            let ready = waiting.iter_mut().enumerate().find_map(|(at, (_, call))| {
+                let place = call.as_mut().now_or_never()?;
+                Some((at, place.expect("its turn")))
+            });
+            let (at, place) = ready.expect("a place was free");
+            running = place;
+            order.push((waiting.remove(at).0, at));
+        }
+        let callers: String = order.iter().map(|(caller, _)| *caller).collect();
+        assert_eq!(callers, "abcabaaa");
+        // Of one caller always the first that is left.
+        let mut of_a = order.iter().filter(|(caller, _)| *caller == "a");
+        assert!(of_a.all(|(_, at)| *at == 0), "{order:?}");
+    }
+
+    #[tokio::test]
+    async fn a_caller_whose_line_is_full_stops_nobody_else() {
+        let places = Places::new(1, 2, LONG);
+        let (flood, quiet) = (key("flood"), key("quiet"));
+        let running = places.take(&flood).await.expect("free");
+        let mut line: Vec<_> = (0..2).map(|_| Box::pin(places.take(&flood))).collect();
+        for call in &mut line {
+            assert!(call.as_mut().now_or_never().is_none());
+        }
+        assert_eq!(places.take(&flood).await.err(), Some(Full));
+        let mut call = Box::pin(places.take(&quiet));
+        assert!(call.as_mut().now_or_never().is_none(), "it may wait");
+        drop(running);
+        let first = line.remove(0).now_or_never().expect("it came first");
+        drop(first);
+        let call = call.now_or_never().expect("its turn comes second");
+        assert!(call.is_ok());
     }
 
     #[test]
@@ -136,16 +350,22 @@ mod tests {
         let wait = Duration::from_millis(100);
         let places = Places::new(1, 100, wait);
         let start = Instant::now();
-        let at = |ms| start + Duration::from_millis(ms);
-        let (first, span) = places.join(at(0)).expect("room");
+        let join = |caller: &str, ms| {
+            let mut lines = places.0.lines();
+            let now = start + Duration::from_millis(ms);
+            places.join(&mut lines, &key(caller), now).expect("room")
+        };
+        let (first, span) = join("a", 0);
         assert_eq!(span, wait);
-        let (second, span) = places.join(at(99)).expect("room");
+        let (second, span) = join("a", 99);
         assert_eq!(span, wait, "the crowd is not old yet");
         drop(first);
-        let (third, span) = places.join(at(100)).expect("room");
-        assert_eq!(span, CROWDED_WAIT, "somebody has waited all the time");
+        let (third, span) = join("a", 100);
+        assert_eq!(span, CROWDED_WAIT, "one of them has waited all the time");
+        let (_other, span) = join("b", 100);
+        assert_eq!(span, wait, "it is not this caller's crowd");
         drop((second, third));
-        let (_fourth, span) = places.join(at(101)).expect("room");
+        let (_fourth, span) = join("a", 101);
         assert_eq!(span, wait, "nobody was waiting any more");
     }
 }
