@@ -25,7 +25,7 @@ pub use commit::{Commit, CommitError, Committed, Need, Read, ScanRead, SumAdd, T
 pub use embedded::{BackupError, OpenError, RestoreError, SledStore};
 pub use event::{StoredEvent, read_events};
 pub use keyring::{BindError, KeyIds, Keyring, KeyringError, RotateError, Rotated, Unsealable};
-pub use limit::SUB_WINDOWS;
+pub use limit::{SUB_WINDOWS, TAKE_MAX};
 pub use row::{Body, KEY_BYTES_MAX, ROW_BYTES_MAX, Row, Section, Sections};
 pub use transaction::{
     Counted, Ending, Recount, Rulings, Savepoint, Transaction, TransactionError, settle_counts,

@@ -7,6 +7,10 @@
 use countersign_types::UnixMillis;
 use serde::{Deserialize, Serialize};
 
+/// The most that a limit can be, and the most that is taken at once: what every language counts exactly
+/// in a number (ECMA-262, `Number.MAX_SAFE_INTEGER` and one), and sums of 64 of them do not wrap.
+pub const TAKE_MAX: u64 = 1 << 53;
+
 /// How many sums stand in for a window.
 pub const SUB_WINDOWS: u64 = 64;
 
@@ -22,7 +26,8 @@ pub struct Window {
 impl Window {
     /// Takes `amount`, or says when there is room for it.
     ///
-    /// `amount` is at most `max`, and `window_ms` at least 1: the callers see to it.
+    /// `amount` is at most `max`, that at most [`TAKE_MAX`], and `window_ms` at least 1: the callers see
+    /// to it.
     pub fn take(
         &mut self,
         now: UnixMillis,
@@ -101,6 +106,21 @@ mod tests {
             .expect_err("full");
         assert!(window.take(UnixMillis(until.0 - 1), 1, 5, 63_000).is_err());
         assert_eq!(window.take(until, 1, 5, 63_000), Ok(()));
+    }
+
+    #[test]
+    fn the_largest_limit_is_one_like_any_other() {
+        let mut window = Window::default();
+        let (half, max) = (TAKE_MAX / 2, TAKE_MAX);
+        for at in [0, 10_000] {
+            assert_eq!(window.take(UnixMillis(at), half, max, 63_000), Ok(()));
+        }
+        for amount in [1, half, max] {
+            let full = window.take(UnixMillis(20_000), amount, max, 63_000);
+            assert!(full.is_err(), "{amount}");
+        }
+        let later = UnixMillis(10_000 + 2 * 63_000);
+        assert_eq!(window.take(later, max, max, 63_000), Ok(()));
     }
 
     #[test]

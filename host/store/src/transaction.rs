@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use countersign_types::UnixMillis;
 
-use crate::limit::Window;
+use crate::limit::{TAKE_MAX, Window};
 use crate::{
     Body, Commit, CommitError, Need, Read, ScanRead, Section, Sections, Store, StoreError, SumAdd,
     Take, Write,
@@ -375,8 +375,14 @@ impl Transaction {
     ///
     /// # Errors
     ///
-    /// When the store fails, or the row is no limit.
+    /// When the store fails, the row is no limit, or the limit or the amount is above [`TAKE_MAX`].
     pub async fn take(&mut self, take: Take) -> Result<Result<(), UnixMillis>, TransactionError> {
+        if take.amount.max(take.max) > TAKE_MAX {
+            return Err(TransactionError::Misuse(format!(
+                "a take of {} from a limit of {}; both can be {TAKE_MAX} at most",
+                take.amount, take.max
+            )));
+        }
         if self.rows.contains_key(&take.key) {
             return Err(TransactionError::Misuse(
                 "a limit was taken from in the call that reads or writes it".to_owned(),

@@ -83,6 +83,8 @@ async fn every_bound_of_every_host_function_holds() {
         many_messages,
         "take k 3 2 1000".to_owned(),
         "take k 1 2 999".to_owned(),
+        "take k 1 9007199254740993 1000".to_owned(),
+        format!("take k {} {} 1000", u64::MAX, u64::MAX),
         "open k x 5".to_owned(),
         "open k x 11".to_owned(),
         "send nothing-there".to_owned(),
@@ -99,6 +101,8 @@ async fn every_bound_of_every_host_function_holds() {
     bench.run(&format!("big {key} 32768")).await.unwrap();
     bench.run(&["emit a.b"; 16].join("\n")).await.unwrap();
     bench.run("open k x 6\nopen k x 10").await.unwrap();
+    let most = "take limit 9007199254740992 9007199254740992 1000";
+    bench.run(most).await.unwrap();
 }
 
 #[tokio::test]
