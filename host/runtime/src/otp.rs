@@ -6,7 +6,7 @@ use crate::Runtime;
 use crate::bindings::service::countersign::service::otp_types as wit;
 use crate::call::{CallContext, CallError, Host, cut};
 use crate::once::Once;
-use crate::phone::Parsed;
+use crate::phone::{self, Parsed};
 use crate::runtime::Subject;
 
 /// Asks for a code to be sent.
@@ -106,7 +106,7 @@ fn verified(verdict: &wit::VerifyVerdict) -> VerifyVerdict {
 fn subject(host: &Host, text: &str) -> Subject {
     let mut phones = Parsed::default();
     let name = match phones.parse(text, host.default_region.as_deref()) {
-        Ok(number) => host.keyring.phone_index(&number.e164),
+        Ok(number) => phone::index(&host.keyring, &number),
         // It will be refused; it waits for nobody but its like.
         Err(_) => format!("no number: {text}"),
     };

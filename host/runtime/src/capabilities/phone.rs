@@ -21,7 +21,7 @@ impl Host for Access<'_> {
         let keyring = &view.run.host.keyring;
         Ok(parsed
             .map(|number| Number {
-                index: keyring.phone_index(&number.e164),
+                index: phone::index(keyring, &number),
                 e164: number.e164,
                 country: number.country,
                 kind: kind(number.kind),

@@ -1,5 +1,8 @@
 //! Telephone numbers: parsed and judged by libphonenumber's metadata.
 
+use std::borrow::Cow;
+
+use countersign_store::Keyring;
 use countersign_types::{NumberKind, PhoneNumber};
 use phonenumber::country;
 
@@ -28,6 +31,25 @@ pub enum PhoneError {
     /// It has an extension.
     #[error("it has an extension")]
     Extension,
+}
+
+/// What keys and subjects call a number: a keyed hash, the same for every spelling of it.
+pub(crate) fn index(keyring: &Keyring, number: &PhoneNumber) -> String {
+    keyring.phone_index(&one_spelling(&number.e164))
+}
+
+/// A number in the one form of those that reach the same phone.
+///
+/// A mobile in Argentina has two numbers that are both valid: from abroad a 9 comes after the country
+/// code, and the ten digits behind it are one phone's, with the 9 and without. With limits for each it
+/// would have twice as much. Messages go to the number as it was given. (Mexico's old 1 after the
+/// country code is no such case: with it a number is not valid any more.)
+fn one_spelling(e164: &str) -> Cow<'_, str> {
+    const NATIONAL_DIGITS: usize = 10;
+    match e164.strip_prefix("+549") {
+        Some(national) if national.len() == NATIONAL_DIGITS => format!("+54{national}").into(),
+        _ => e164.into(),
+    }
 }
 
 /// How much text is looked at.
@@ -304,6 +326,34 @@ mod tests {
     fn twilios_test_number_is_a_personal_number() {
         let number = parse("+15005550006", None).expect("valid");
         assert_eq!(number.kind, NumberKind::Personal);
+    }
+
+    #[track_caller]
+    fn check_one_phone(spellings: &[&str], want: &str) {
+        for text in spellings {
+            let number = parse(text, None).expect("valid");
+            assert_eq!(one_spelling(&number.e164), want, "{text}: {}", number.e164);
+        }
+    }
+
+    #[test]
+    fn one_phone_has_one_index_with_and_without_the_9_of_argentinas_mobiles() {
+        check_one_phone(
+            &[
+                "+54 9 11 2345-6789",
+                "+54 11 2345-6789",
+                "+54 11 15 2345-6789",
+                "+549 11 2345 6789",
+            ],
+            "+541123456789",
+        );
+        check_one_phone(&["+54 9 2234 56-7890", "+54 2234 56-7890"], "+542234567890");
+        // Others mean each of their digits.
+        for own in ["+549112345", "+12025550123", "+4915123456789"] {
+            assert_eq!(one_spelling(own), own);
+        }
+        check("+52 55 1234 5678", None, Ok("+525512345678"));
+        check("+52 1 55 1234 5678", None, Err(PhoneError::Invalid));
     }
 
     #[test]
