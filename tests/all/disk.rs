@@ -151,6 +151,35 @@ async fn with_three_quarters_of_the_reserve_gone_what_is_in_hand_ends_and_nothin
 }
 
 #[tokio::test]
+async fn deliveries_that_end_together_share_their_syncs() {
+    const MESSAGES: usize = 64;
+    let twilio = FakeTwilio::start().await;
+    twilio.always(Reply::Hang);
+    let server = builder(&twilio)
+        .env("COUNTERSIGN_ADMIN_TOKEN", "t")
+        .start()
+        .await;
+    let disk = server.disk();
+    let phones: Vec<String> = (0..MESSAGES).map(phone).collect();
+    for answer in join_all(phones.iter().map(|phone| server.send(phone))).await {
+        answer.expect_success();
+    }
+    for phone in &phones {
+        twilio.wait_for_requests_to(phone, 1).await;
+    }
+    let before = disk.counts().fdatasyncs;
+    twilio.release();
+    let admin = server.with_key("t");
+    let ended = async { while admin.get("/admin/queue").await.json()["depth"] != 0 {} };
+    let ended = tokio::time::timeout(countersign_tests::PATIENCE, ended).await;
+    ended.expect("all are sent");
+    // Each end alone would have one; so would a flush of the store that nobody waits for, twice a second.
+    let syncs = disk.counts().fdatasyncs - before;
+    assert!(syncs > 0 && syncs <= MESSAGES as u64 / 2, "{syncs} syncs");
+    assert_eq!(twilio.messages().len(), MESSAGES);
+}
+
+#[tokio::test]
 async fn a_load_against_a_small_disk_never_meets_its_end() {
     let twilio = FakeTwilio::start().await;
     let server = builder(&twilio).start().await;

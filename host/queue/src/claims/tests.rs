@@ -271,7 +271,7 @@ impl Gate for OnePlace {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_place_that_comes_free_wakes_whoever_waits_for_it() {
     let bench = Bench::new().await;
     bench.add(job()).await;

@@ -1,7 +1,7 @@
 //! Claims that are void: somebody else has changed the job's row, or it is gone.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use countersign_store::{Committed, Hold, Row, Store};
@@ -145,12 +145,14 @@ async fn a_job_that_cannot_be_read_keeps_nobody_waiting_and_its_row_stays() {
     assert_eq!(bench.reopened().await.depth(), 1);
 }
 
-/// A store whose reads need a permit each, so that a test knows where somebody is, and whose disk is
-/// as full as a test says.
+/// A store whose reads need a permit each, so that a test knows where somebody is, that counts what is
+/// to be synced, and whose disk is as full as a test says.
 struct Metered {
     inner: Arc<dyn Store>,
     reads: Semaphore,
     asked: tokio::sync::Notify,
+    /// Requests that reach the disk.
+    commits: AtomicUsize,
     full: AtomicBool,
 }
 
@@ -161,6 +163,7 @@ impl Metered {
             inner: bench.store.clone(),
             reads: Semaphore::new(reads),
             asked: tokio::sync::Notify::new(),
+            commits: AtomicUsize::new(0),
             full: AtomicBool::new(false),
         });
         let config = bench.queue.inner.config.clone();
@@ -186,12 +189,14 @@ impl Store for Metered {
         self.inner.scan(from, to, limit).await
     }
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        self.commits.fetch_add(1, Ordering::SeqCst);
         self.inner.commit(commit).await
     }
     async fn hold(&self) -> Hold<'_> {
         self.inner.hold().await
     }
     async fn settle(&self) -> Result<(), StoreError> {
+        self.commits.fetch_add(1, Ordering::SeqCst);
         self.inner.settle().await
     }
     fn has_room(&self, need: Need) -> bool {
@@ -207,6 +212,27 @@ impl Store for Metered {
     async fn sweep(&self, now: UnixMillis) -> Result<bool, StoreError> {
         self.inner.sweep(now).await
     }
+}
+
+#[tokio::test]
+async fn claiming_and_giving_back_reach_no_disk_and_an_end_does_once() {
+    let bench = Bench::new().await;
+    for _ in 0..20 {
+        bench.add(job()).await;
+    }
+    let (store, queue) = Metered::on(&bench, 100).await;
+    let mut claims = Vec::new();
+    for _ in 0..20 {
+        claims.push(queue.next(&Open).await.expect("taken").claim);
+    }
+    queue.put_back(claims[0].lease, Duration::ZERO);
+    claims[0] = queue.next(&Open).await.expect("taken").claim;
+    assert_eq!(store.commits.load(Ordering::SeqCst), 0);
+    for claim in claims {
+        let finished = queue.finish(claim, again(), NOW).await;
+        assert!(finished.expect("finished"));
+    }
+    assert_eq!(store.commits.load(Ordering::SeqCst), 20);
 }
 
 #[tokio::test]
