@@ -15,6 +15,11 @@ name = "order"
 text = "Order {number} is on its way."
 
 [[template]]
+name = "sign-in"
+text = "Somebody signs in with your name."
+kind = "login"
+
+[[template]]
 name = "sale"
 text = "Sale!"
 kind = "marketing"
@@ -28,6 +33,10 @@ async fn start() -> (FakeTwilio, Server) {
 
 fn order(to: &str) -> Value {
     json!({ "to": to, "template": "order", "variables": { "number": "12" } })
+}
+
+fn sign_in(to: &str) -> Value {
+    json!({ "to": to, "template": "sign-in" })
 }
 
 fn sale(to: &str) -> Value {
@@ -153,6 +162,7 @@ async fn what_is_wrong_is_named() {
         ),
         (json!({"variables": []}), "variables", "object"),
         (json!({"kind": "urgent"}), "kind", "login"),
+        (json!({"kind": "login"}), "kind", "transactional"),
         (json!({"notBefore": "tomorrow"}), "notBefore", "RFC 3339"),
         (json!({"validitySeconds": 0}), "validitySeconds", "1"),
         (json!({"locale": "a b"}), "locale", "language"),
@@ -202,6 +212,74 @@ async fn a_full_queue_is_503_and_the_same_key_is_good_later() {
     twilio.message_to(&phone(2)).await;
 }
 
+/// A message that waits for an hour.
+fn parked(to: &str) -> Value {
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let mut parked = order(to);
+    parked["notBefore"] = json!(format!("{later:.0}"));
+    parked
+}
+
+#[track_caller]
+fn expect_turned_away(answer: Answer, code: &str, words: &str) {
+    let problem = answer.expect_problem(503);
+    assert!(problem.retry_after().as_secs() > 0);
+    let body = problem.json();
+    assert_eq!(body["type"], format!("urn:countersign:error:{code}"));
+    assert!(body["detail"].as_str().unwrap().contains(words), "{body}");
+}
+
+#[tokio::test]
+async fn a_caller_that_fills_the_queue_stops_neither_codes_nor_other_callers() {
+    let twilio = FakeTwilio::start().await;
+    let config = format!("[queue]\ncapacity = 20\n{TEMPLATES}");
+    let server = Server::builder().twilio(&twilio).config(&config);
+    let server = server.start().await;
+    // Alone it may have all but what is kept for what is urgent.
+    for n in 0..16 {
+        accepted(&server.post(MESSAGES, &parked(&phone(n))).await);
+    }
+    let away = server.post(MESSAGES, &parked(&phone(16))).await;
+    expect_turned_away(away, "queue-full", "more urgent");
+    for n in 17..40 {
+        server.send(&phone(n)).await.expect_success();
+        twilio.message_to(&phone(n)).await;
+    }
+    // Another key is there, and the first one has more than its share.
+    let created = server.run(&["keys", "create", "--json"]).await;
+    let created = created.expect_success().json();
+    let other = server.with_key(created["key"].as_str().unwrap());
+    let away = other.post(MESSAGES, &parked(&phone(40))).await;
+    expect_turned_away(away, "queue-full", "more urgent");
+    other.send(&phone(41)).await.expect_success();
+    twilio.message_to(&phone(41)).await;
+    let away = server.send(&phone(42)).await;
+    expect_turned_away(away, "queue-share", "caller-percent");
+}
+
+#[tokio::test]
+async fn of_two_keys_none_fills_the_queue() {
+    let twilio = FakeTwilio::start().await;
+    let config = format!("[queue]\ncapacity = 20\n{TEMPLATES}");
+    let server = Server::builder().twilio(&twilio).config(&config);
+    let mut server = server.start().await;
+    let created = server.run(&["keys", "create", "--json"]).await;
+    let created = created.expect_success().json();
+    // Its key is known at the start, before it ever asks.
+    server.restart().await;
+    let other = server.with_key(created["key"].as_str().unwrap());
+    for n in 0..8 {
+        accepted(&server.post(MESSAGES, &parked(&phone(n))).await);
+    }
+    let away = server.post(MESSAGES, &parked(&phone(8))).await;
+    expect_turned_away(away, "queue-share", "caller-percent");
+    server.send(&phone(9)).await.expect_success();
+    twilio.message_to(&phone(9)).await;
+    for n in 10..18 {
+        accepted(&other.post(MESSAGES, &parked(&phone(n))).await);
+    }
+}
+
 #[tokio::test]
 async fn of_64_equal_requests_at_once_one_message_is_made() {
     let (twilio, mut server) = start().await;
@@ -243,11 +321,13 @@ async fn a_login_overtakes_a_backlog_of_marketing() {
         accepted(&server.post(MESSAGES, &sale(&phone(n))).await);
     }
     accepted(&server.post(MESSAGES, &order(&phone(6))).await);
-    let mut login = order(&phone(7));
-    login["kind"] = json!("login");
-    accepted(&server.post(MESSAGES, &login).await);
-    let order = order_of(&twilio, 8).await;
-    assert_eq!(order[..3], [phone(0), phone(7), phone(6)], "{order:?}");
+    let mut later = sign_in(&phone(7));
+    later["kind"] = json!("marketing");
+    accepted(&server.post(MESSAGES, &later).await);
+    accepted(&server.post(MESSAGES, &sign_in(&phone(8))).await);
+    let order = order_of(&twilio, 9).await;
+    assert_eq!(order[..3], [phone(0), phone(8), phone(6)], "{order:?}");
+    assert_eq!(order[8], phone(7), "{order:?}");
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ async fn the_queue_says_what_waits() {
     assert_eq!(status["depth"], 3);
     assert_eq!(
         status["byPriority"],
-        json!({"urgent": 0, "normal": 3, "bulk": 0})
+        json!({"urgent": 3, "normal": 0, "bulk": 0})
     );
     assert_eq!(status["dead"], 0);
     assert!(status["oldestAgeSeconds"].is_u64());

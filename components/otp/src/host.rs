@@ -141,8 +141,6 @@ pub struct Job {
     pub challenge: String,
     /// Never handed to a provider at or after this instant.
     pub deadline: Instant,
-    /// Whether somebody waits in front of a screen: a login.
-    pub urgent: bool,
 }
 
 /// A fact for reports and for the audit trail.

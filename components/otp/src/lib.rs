@@ -192,11 +192,7 @@ mod component {
                 challenge: Some(job.challenge),
                 not_before: None,
                 deadline: job.deadline,
-                priority: if job.urgent {
-                    queue::Priority::Urgent
-                } else {
-                    queue::Priority::Normal
-                },
+                priority: queue::Priority::Urgent,
             })
         }
 

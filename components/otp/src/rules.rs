@@ -171,7 +171,6 @@ pub fn send<H: Host>(
         purpose: place.purpose.clone(),
         challenge: place.challenge.clone(),
         deadline: expires,
-        urgent: place.purpose == "login",
     });
     host.emit(Event {
         kind: "verification.sent",

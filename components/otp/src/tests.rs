@@ -74,7 +74,6 @@ fn a_first_code_is_made_sent_and_reported() {
     assert_eq!(job.purpose, "verification");
     assert_eq!(job.challenge, ROW);
     assert_eq!(job.deadline, START + 10 * MINUTE);
-    assert!(!job.urgent);
 
     let spec = &host.challenges[ROW].spec;
     assert_eq!((spec.digits, spec.tries), (6, 5));
@@ -125,15 +124,6 @@ fn a_malformed_setting_decides_nothing_and_is_named() {
     );
     assert_eq!(public().verify(&mut host, PHONE, WRONG), Err(error));
     assert!(host.events.is_empty() && host.written.is_empty());
-}
-
-#[test]
-fn a_login_goes_before_a_verification() {
-    let mut host = Simulation::new(&[]);
-    Call::for_user("u1", "login").expires_of_send(&mut host, PHONE);
-    Call::for_user("u1", "enrolment").expires_of_send(&mut host, PHONE);
-    let urgent: Vec<_> = host.jobs.iter().map(|job| job.urgent).collect();
-    assert_eq!(urgent, [true, false]);
 }
 
 #[test]

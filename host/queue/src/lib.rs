@@ -4,7 +4,8 @@
 //! cause does. The queue keeps the order of the rows in memory: names, due times, priorities and
 //! callers.
 //!
-//! - `order.rs` decides who goes next; `drain.rs` whether that could be too late.
+//! - `shares.rs` bounds how many wait, and whose; `order.rs` decides who goes next; `drain.rs` whether
+//!   that could be too late.
 //! - `claims.rs` lets somebody work on a job, and ends that. A start voids every claim.
 //! - `message.rs` is what remains of a message, `receipts.rs` what providers tell of it, `follow.rs`
 //!   finds those of which something is still to be learnt, `dead.rs` keeps what nobody could take.
@@ -21,6 +22,7 @@ mod order;
 mod queue;
 mod receipts;
 mod rows;
+mod shares;
 #[cfg(test)]
 mod testing;
 

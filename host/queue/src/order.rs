@@ -67,7 +67,7 @@ pub struct Lease {
 #[derive(Debug)]
 struct Held {
     ticket: Ticket,
-    /// Jobs found at start have none where there are more than the queue takes.
+    /// Free for another job when this one is over. The order does not need it to be there.
     _place: Option<Reservation>,
     phase: Phase,
 }

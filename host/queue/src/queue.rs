@@ -6,12 +6,13 @@ use std::time::Duration;
 use countersign_store::{Commit, CommitError, Keyring, Section, Store, StoreError};
 use countersign_types::{Clock, Event, MessageId, UnixMillis};
 use serde::de::DeserializeOwned;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 use crate::dead::{DeadCount, DeadRow};
 use crate::order::{Lane, Now, Order, Ticket, Wait};
 use crate::receipts::EarlyCount;
 use crate::rows::{self, DEAD, DEAD_END, JOBS, JOBS_END, MESSAGES, Opened, dead_key, key};
+use crate::shares::{Place, Shares};
 use crate::{Job, MessageRow, MessageView};
 
 /// How long finished messages and dead letters are kept.
@@ -26,6 +27,13 @@ pub type LaneOf = Arc<dyn Fn(&str, Option<&str>) -> Option<Arc<str>> + Send + Sy
 pub struct QueueConfig {
     /// How many jobs may wait before further ones are turned away.
     pub capacity: usize,
+    /// How much of that, and of a caller's share, is kept for urgent messages, the second half of it
+    /// for those with a code; percent, 0 to 100.
+    pub reserved_percent: usize,
+    /// How much of the capacity one caller may have while there are others; percent.
+    pub caller_percent: usize,
+    /// Callers that are there before they ask for anything. Everybody who asks is there from then on.
+    pub callers: Vec<String>,
     /// How long a claim holds: longer than the longest call of a provider and the commit after it.
     pub lease: Duration,
     /// Which provider a job waits for.
@@ -36,6 +44,9 @@ impl Default for QueueConfig {
     fn default() -> QueueConfig {
         QueueConfig {
             capacity: 100_000,
+            reserved_percent: 20,
+            caller_percent: 50,
+            callers: Vec::new(),
             lease: Duration::from_secs(80),
             lane_of: Arc::new(|_, _| None),
         }
@@ -49,6 +60,20 @@ pub enum TurnedAway {
     #[error("{waiting} messages are waiting to be sent already")]
     Full {
         /// How many there are.
+        waiting: usize,
+    },
+    /// What is left is kept for what is more urgent.
+    #[error(
+        "{waiting} messages are waiting to be sent already, and what is left of the queue is kept for urgent ones and codes"
+    )]
+    Reserved {
+        /// How many there are.
+        waiting: usize,
+    },
+    /// Its caller has as many waiting as one may while there are others.
+    #[error("{waiting} messages of the same caller are waiting to be sent already")]
+    Share {
+        /// How many of its own there are.
         waiting: usize,
     },
     /// At the best rate of the last 10 minutes it could not leave before its deadline.
@@ -76,7 +101,7 @@ pub enum AcceptError {
 /// A place in the queue for one job, held until the job is over.
 #[derive(Debug)]
 pub struct Reservation {
-    _place: OwnedSemaphorePermit,
+    _place: Place,
     ticket: Ticket,
     wait: Wait,
 }
@@ -116,7 +141,7 @@ pub(crate) struct Inner {
     order: Mutex<Order>,
     dead: Mutex<DeadCount>,
     pub(crate) early: Mutex<EarlyCount>,
-    places: Arc<Semaphore>,
+    shares: Arc<Shares>,
     /// Rings when something may have become possible.
     pub(crate) bell: Notify,
 }
@@ -149,7 +174,7 @@ impl Queue {
         clock: Arc<dyn Clock>,
         config: QueueConfig,
     ) -> Result<Queue, StoreError> {
-        let places = Arc::new(Semaphore::new(config.capacity));
+        let shares = Shares::new(&config);
         let queue = Queue {
             inner: Arc::new(Inner {
                 store,
@@ -159,7 +184,7 @@ impl Queue {
                 order: Mutex::default(),
                 dead: Mutex::default(),
                 early: Mutex::default(),
-                places,
+                shares,
                 bell: Notify::new(),
             }),
         };
@@ -191,13 +216,12 @@ impl Queue {
                 let id = id.ok_or(StoreError::Unreadable { key: "j/".into() })?;
                 let ticket = Ticket::new(&job, self.lane(&job));
                 let wait = self.wait(&job);
-                let place = self.inner.places.clone().try_acquire_owned().ok();
-                let place = place.map(|place| Reservation {
-                    _place: place,
-                    ticket: ticket.clone(),
+                let place = Reservation {
+                    _place: self.inner.shares.keep(&ticket.caller),
+                    ticket,
                     wait,
-                });
-                self.order().add(id, ticket, wait, place);
+                };
+                self.add(place, id);
             }
         }
     }
@@ -281,7 +305,7 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// When all places are taken, or when it could not leave before its deadline.
+    /// When there is no place for it, or when it could not leave before its deadline.
     pub fn reserve(&self, job: &Job, now: UnixMillis) -> Result<Reservation, TurnedAway> {
         let ticket = Ticket::new(job, self.lane(job));
         let now = Now {
@@ -291,24 +315,23 @@ impl Queue {
         if let Some(before) = self.order().too_late(&ticket, now) {
             return Err(TurnedAway::TooLate { before });
         }
-        match self.inner.places.clone().try_acquire_owned() {
-            Ok(place) => Ok(Reservation {
-                _place: place,
-                ticket,
-                wait: self.wait(job),
-            }),
-            Err(_) => Err(TurnedAway::Full {
-                waiting: self.inner.config.capacity,
-            }),
-        }
+        Ok(Reservation {
+            _place: self.inner.shares.take(job, &ticket.caller)?,
+            ticket,
+            wait: self.wait(job),
+        })
     }
 
     /// Lets the job be worked on that `place` was reserved for. To be called when its commit is
     /// durable.
     pub fn announce(&self, place: Reservation, id: MessageId) {
+        self.add(place, id);
+        self.ring();
+    }
+
+    fn add(&self, place: Reservation, id: MessageId) {
         let (ticket, wait) = (place.ticket.clone(), place.wait);
         self.order().add(id, ticket, wait, Some(place));
-        self.ring();
     }
 
     /// Wakes whoever waits for a job: a place has come free with a provider.

@@ -10,7 +10,8 @@ use countersign_types::{
 };
 
 use crate::{
-    ANONYMOUS, Attempt, Claim, Counts, Finish, Job, Open, Outcome, Queue, QueueConfig, job_row,
+    ANONYMOUS, Attempt, ChallengeRef, Claim, Counts, Finish, Job, Open, Outcome, Queue,
+    QueueConfig, job_row,
 };
 
 pub(crate) const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
@@ -36,6 +37,22 @@ pub(crate) fn job() -> Job {
         priority: Priority::Normal,
         attempts: Vec::new(),
         counts: Counts::default(),
+    }
+}
+
+/// The same with a code that ends at `expires`.
+pub(crate) fn with_code(expires: UnixMillis) -> Job {
+    Job {
+        challenge: Some(ChallengeRef {
+            id: [1; 16],
+            key_id: 1,
+            service: "default".into(),
+            purpose: "verification".into(),
+            subject: "s".into(),
+            digits: 6,
+            expires,
+        }),
+        ..job()
     }
 }
 

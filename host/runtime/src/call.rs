@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use countersign_delivery::scrub;
-use countersign_queue::{Queue, Reservation};
+use countersign_queue::{Queue, Reservation, TurnedAway};
 use countersign_store::{
     CommitError, Ending, Keyring, Need, Rulings, Savepoint, Store, StoreError, Transaction,
     TransactionError, settle_counts,
@@ -59,9 +59,12 @@ pub enum CallError {
         /// When it is worth another try.
         retry_after: Duration,
     },
-    /// The queue of messages is full.
-    #[error("too many messages are waiting to be sent")]
+    /// The queue does not take the message.
+    #[error("the queue does not take the message")]
     QueueFull {
+        /// Why.
+        #[source]
+        reason: TurnedAway,
         /// When it is worth another try.
         retry_after: Duration,
     },
@@ -168,7 +171,7 @@ pub(crate) struct Run {
     pub(crate) rescue: Rescue,
     /// Whose trap ended the run, where it was not the outermost component's.
     pub(crate) blame: Option<String>,
-    pub(crate) queue_full: bool,
+    pub(crate) turned_away: Option<TurnedAway>,
     pub(crate) store_error: Option<StoreError>,
     pub(crate) busy: bool,
     /// What is to be done when the run counts: instances of nested calls go back.
@@ -368,7 +371,7 @@ where
             meter: Meter::new(limits.service_time),
             rescue: Rescue::default(),
             blame: None,
-            queue_full: false,
+            turned_away: None,
             store_error: None,
             busy: false,
             finished: Vec::new(),
@@ -385,7 +388,7 @@ where
             log,
             dropped_lines,
             blame,
-            queue_full: was_full,
+            turned_away,
             store_error,
             busy: was_busy,
             finished,
@@ -477,7 +480,7 @@ where
                 let text = scrub(cut(&text, limits.log_line_bytes));
                 Err(failed(format!("it answered: {text}"), false))
             }
-            Ended::Trap(_) if was_full => Err(queue_full()),
+            Ended::Trap(_) if let Some(reason) = turned_away => Err(queue_full(reason)),
             Ended::Trap(_) if was_busy => Err(busy()),
             Ended::Trap(error) => {
                 let timed_out = error.downcast_ref::<TimeOver>().is_some();
@@ -508,8 +511,9 @@ pub(crate) fn busy() -> CallError {
     }
 }
 
-pub(crate) fn queue_full() -> CallError {
+pub(crate) fn queue_full(reason: TurnedAway) -> CallError {
     CallError::QueueFull {
+        reason,
         retry_after: Duration::from_secs(5),
     }
 }

@@ -82,7 +82,7 @@ impl Runtime {
             let event = event(&job, instant);
             match host.queue.accept(id, &job, event, commit).await {
                 Ok(()) => return Ok((id, instant)),
-                Err(AcceptError::TurnedAway(_)) => return Err(queue_full()),
+                Err(AcceptError::TurnedAway(reason)) => return Err(queue_full(reason)),
                 Err(AcceptError::Store(error)) => return Err(error.into()),
                 Err(AcceptError::Refused(CommitError::NoRoom { take, until })) => {
                     rulings.add(take, until);

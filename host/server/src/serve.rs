@@ -20,7 +20,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::api::{self, Api, Calls, Gate, Health, Idempotency, Mode, NeedsKey, Situation};
+use crate::api::{
+    self, Api, Calls, ENVIRONMENT_KEY, Gate, Health, Idempotency, Mode, NeedsKey, Situation,
+};
 use crate::config::{
     BUILT_IN_CONSOLE, BUILT_IN_TWILIO, ComponentSource, Config, Folders, Provider,
 };
@@ -179,7 +181,8 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
 
     let (data_folder, stop_time) = (config.folders.data.clone(), config.http.stop_time);
     let delivery_config = delivery_config(&config);
-    let queue_config = queue_config(&config, &delivery_config.routes);
+    let callers = callers(&config, &store).await;
+    let queue_config = queue_config(&config, &delivery_config.routes, callers);
     let queue = Queue::open(
         store.clone(),
         data.keyring.clone(),
@@ -522,13 +525,27 @@ fn status_callback(config: &Config, provider: &Provider) -> Option<String> {
     (!provider.is_console()).then(|| url.webhook(&provider.name))
 }
 
-fn queue_config(config: &Config, routes: &Routes) -> QueueConfig {
+fn queue_config(config: &Config, routes: &Routes, callers: Vec<String>) -> QueueConfig {
     let call = limits(config.limits).provider_wall;
     QueueConfig {
-        capacity: config.queue_capacity,
+        callers,
         lease: call + COMMIT_TIME,
         lane_of: routes.lane_of(),
+        ..config.queue.into()
     }
+}
+
+/// Whoever may send messages: they share the queue, also before they first do.
+async fn callers(config: &Config, store: &Arc<dyn Store>) -> Vec<String> {
+    let keys = keys::list(store).await.unwrap_or_else(|error| {
+        // Whoever has one is there from its first message on.
+        tracing::error!(%error, "the API keys cannot be read");
+        Vec::new()
+    });
+    let valid = keys.into_iter().filter(|key| key.revoked.is_none());
+    let environment = config.api_key.as_ref();
+    let environment = environment.map(|_| ENVIRONMENT_KEY.to_owned());
+    valid.map(|key| key.id).chain(environment).collect()
 }
 
 /// The runtime's limits with what the operator has set.

@@ -60,9 +60,9 @@ impl NumberKind {
 /// Who goes first where not all can go at once; the first is the most urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Priority {
-    /// Somebody waits in front of a screen: a login.
+    /// Somebody waits in front of a screen: a code, a login.
     Urgent,
-    /// A verification.
+    /// An order, an appointment, an alarm.
     Normal,
     /// Anything that may wait.
     Bulk,

@@ -1,23 +1,8 @@
 use countersign_types::{ErrorClass, Priority};
 
 use super::*;
-use crate::testing::{Bench, NOW, SECOND, attempt, failed, job, sent};
-use crate::{ChallengeRef, Finish, QueueConfig};
-
-fn with_code(expires: UnixMillis) -> Job {
-    Job {
-        challenge: Some(ChallengeRef {
-            id: [1; 16],
-            key_id: 1,
-            service: "default".into(),
-            purpose: "verification".into(),
-            subject: "s".into(),
-            digits: 6,
-            expires,
-        }),
-        ..job()
-    }
-}
+use crate::testing::{Bench, NOW, SECOND, attempt, failed, job, sent, with_code};
+use crate::{Finish, QueueConfig};
 
 #[tokio::test]
 async fn what_no_provider_takes_is_kept_whole_and_shown_masked() {

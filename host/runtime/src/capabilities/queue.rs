@@ -56,14 +56,16 @@ impl queue::Host for Access<'_> {
             deadline: challenge
                 .as_ref()
                 .map_or(deadline, |challenge| deadline.min(challenge.expires)),
-            challenge,
             accepted: now,
             due: job.not_before.map_or(now, |due| UnixMillis(due).max(now)),
             priority: match job.priority {
+                // Somebody waits for a code, whatever the component thinks of it.
+                _ if challenge.is_some() => Priority::Urgent,
                 queue::Priority::Urgent => Priority::Urgent,
                 queue::Priority::Normal => Priority::Normal,
                 queue::Priority::Bulk => Priority::Bulk,
             },
+            challenge,
             attempts: Vec::new(),
             counts: Counts::default(),
         };
@@ -76,9 +78,12 @@ impl queue::Host for Access<'_> {
         if job.deadline <= now {
             return misuse("a message whose deadline is over");
         }
-        let Ok(place) = view.run.host.queue.reserve(&job, now) else {
-            view.run.queue_full = true;
-            return misuse("the queue is full");
+        let place = match view.run.host.queue.reserve(&job, now) {
+            Ok(place) => place,
+            Err(reason) => {
+                view.run.turned_away = Some(reason);
+                return misuse("the queue does not take it");
+            }
         };
         let mut seed = [0; 32];
         view.run.random.fill_bytes(&mut seed);

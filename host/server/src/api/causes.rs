@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use countersign_queue::{ReceiveError, ReplayError};
+use countersign_queue::{ReceiveError, ReplayError, TurnedAway};
 use countersign_store::StoreError;
 
 use super::problem::{Kind, Problem, Refused, SOON};
@@ -33,10 +33,7 @@ impl From<ReplayError> for Problem {
                 Kind::CodeOver,
                 "A code is never sent after its end; let the user ask for a new one.",
             ),
-            ReplayError::TurnedAway(_) => {
-                let detail = "The queue does not take it now; try again.";
-                Problem::new(Kind::QueueFull, detail).after(LATER)
-            }
+            ReplayError::TurnedAway(reason) => turned_away(reason).after(LATER),
             ReplayError::Busy => {
                 let detail = "Somebody else is changing this message; look at it again.";
                 Problem::new(Kind::Busy, detail).after(SOON)
@@ -44,6 +41,28 @@ impl From<ReplayError> for Problem {
             ReplayError::Store(error) => error.into(),
         }
     }
+}
+
+fn turned_away(reason: TurnedAway) -> Problem {
+    let (kind, detail) = match reason {
+        TurnedAway::Full { .. } => (
+            Kind::QueueFull,
+            "As many messages are waiting as `queue.capacity` allows; nothing was accepted. Try again.",
+        ),
+        TurnedAway::Reserved { .. } => (
+            Kind::QueueFull,
+            "What is left of the queue is kept for messages that are more urgent (`queue.reserved-percent`); nothing was accepted. Try again.",
+        ),
+        TurnedAway::Share { .. } => (
+            Kind::QueueShare,
+            "This API key has as many messages waiting as one may have while there are others (`queue.caller-percent`); nothing was accepted. Try again.",
+        ),
+        TurnedAway::TooLate { .. } => (
+            Kind::QueueFull,
+            "So many messages are waiting that this one could not leave before its deadline; nothing was accepted. Try again.",
+        ),
+    };
+    Problem::new(kind, detail)
 }
 
 impl From<CallbackError> for Problem {
@@ -79,14 +98,13 @@ impl From<CallError> for Problem {
         match error {
             CallError::Busy { retry_after } => Problem::new(
                 Kind::Busy,
-                "Too many calls wait for the same number; try again.",
+                "Too many calls of this API key or about this number are waiting; try again.",
             )
             .after(retry_after),
-            CallError::QueueFull { retry_after } => Problem::new(
-                Kind::QueueFull,
-                "A code sent now would not arrive in time; try again.",
-            )
-            .after(retry_after),
+            CallError::QueueFull {
+                reason,
+                retry_after,
+            } => turned_away(reason).after(retry_after),
             CallError::StoreFull { retry_after } => Problem::new(
                 Kind::StoreFull,
                 "Nothing was sent and no code was made; try again.",
@@ -145,7 +163,18 @@ mod tests {
         };
         let retry_after = Duration::from_millis(1_001);
         check_call(CallError::Busy { retry_after }, 503, Some("2"));
-        check_call(CallError::QueueFull { retry_after }, 503, Some("2"));
+        for reason in [
+            TurnedAway::Full { waiting: 9 },
+            TurnedAway::Reserved { waiting: 9 },
+            TurnedAway::Share { waiting: 9 },
+            TurnedAway::TooLate { before: 9 },
+        ] {
+            let full = CallError::QueueFull {
+                reason,
+                retry_after,
+            };
+            check_call(full, 503, Some("2"));
+        }
         check_call(CallError::StoreFull { retry_after }, 503, Some("2"));
         check_call(component(true), 503, Some("1"));
         check_call(component(false), 500, None);

@@ -16,7 +16,7 @@ use super::problem::{Kind, Problem};
 use crate::keys::{self, Hash};
 
 /// The id of the key that `COUNTERSIGN_API_KEY` gives.
-const ENVIRONMENT_KEY: &str = "environment";
+pub(crate) const ENVIRONMENT_KEY: &str = "environment";
 
 /// Whether the API asks for keys, as decided at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -87,7 +87,7 @@ fn read(
         template.ok_or_else(|| Refused::field("template", "No such template is configured"))?;
     let variables = fields.texts("variables", VARIABLES_MAX, VALUE_BYTES_MAX)?;
     check_text(template, &variables)?;
-    let kind = kind(&mut fields)?.unwrap_or(template.kind);
+    let kind = kind(&mut fields, template.kind)?;
     let (due, deadline) = times(&mut fields, runtime.now())?;
     Ok(MessageRequest {
         to,
@@ -145,13 +145,22 @@ fn check_text(template: &Template, variables: &[(String, String)]) -> Result<(),
     }
 }
 
-fn kind(fields: &mut Fields) -> Result<Option<MessageKind>, Refused> {
+/// What the message is for: what its template is for, or less. Who goes first is the operator's to say,
+/// and a caller's word would be `login` each time.
+fn kind(fields: &mut Fields, most: MessageKind) -> Result<MessageKind, Refused> {
     let Some(word) = fields.optional_text("kind", KIND_BYTES_MAX)? else {
-        return Ok(None);
+        return Ok(most);
     };
-    MessageKind::of(&word)
-        .map(Some)
-        .ok_or_else(|| Refused::field("kind", "`kind` must be login, transactional or marketing"))
+    let refused = |text: String| Err(Refused::field("kind", text));
+    match MessageKind::of(&word) {
+        None => refused("`kind` must be login, transactional or marketing".to_owned()),
+        // The more urgent is the lesser.
+        Some(kind) if kind < most => refused(format!(
+            "`kind` must not go before the template's, which is {}",
+            most.word()
+        )),
+        Some(kind) => Ok(kind),
+    }
 }
 
 /// From when on and until when it may be sent.
@@ -230,6 +239,39 @@ mod tests {
         check_filled(&many(8), &[("a", &smileys)], Ok(()));
         let past = format!("{}!", many(8));
         check_filled(&past, &[("a", &smileys)], Err("1601 UTF-16 units"));
+    }
+
+    #[track_caller]
+    fn check_kind(body: &Value, most: MessageKind, want: Result<MessageKind, &str>) {
+        let mut fields = Fields::parse(body.to_string().as_bytes()).expect("an object");
+        match (kind(&mut fields, most), want) {
+            (Ok(kind), Ok(want)) => assert_eq!(kind, want, "{body}"),
+            (Err(refused), Err(words)) => {
+                assert_eq!(refused.field.as_deref(), Some("kind"));
+                assert!(refused.error.contains(words), "{}", refused.error);
+            }
+            (got, want) => panic!("{got:?}, not {want:?}"),
+        }
+    }
+
+    #[test]
+    fn a_request_may_say_that_its_message_can_wait_and_not_that_it_cannot() {
+        use MessageKind::{Login, Marketing, Transactional};
+        let words = ["login", "transactional", "marketing"];
+        let kinds = [Login, Transactional, Marketing];
+        for (most, template) in kinds.into_iter().enumerate() {
+            check_kind(&json!({}), template, Ok(template));
+            for (asked, word) in words.into_iter().enumerate() {
+                let body = json!({ "kind": word });
+                let want = if asked < most {
+                    Err(words[most])
+                } else {
+                    Ok(kinds[asked])
+                };
+                check_kind(&body, template, want);
+            }
+        }
+        check_kind(&json!({"kind": "urgent"}), Login, Err("must be login"));
     }
 
     #[track_caller]

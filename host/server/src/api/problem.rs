@@ -45,6 +45,7 @@ pub(crate) enum Kind {
     Starting,
     Busy,
     QueueFull,
+    QueueShare,
     ComponentTimeout,
     StoreFull,
     StoreFailed,
@@ -71,6 +72,7 @@ impl Kind {
             Kind::Starting
             | Kind::Busy
             | Kind::QueueFull
+            | Kind::QueueShare
             | Kind::TooManyCallbacks
             | Kind::ComponentTimeout
             | Kind::StoreFull
@@ -105,6 +107,7 @@ impl Kind {
             Kind::Starting => "starting",
             Kind::Busy => "busy",
             Kind::QueueFull => "queue-full",
+            Kind::QueueShare => "queue-share",
             Kind::ComponentTimeout => "component-timeout",
             Kind::StoreFull => "store-full",
             Kind::StoreFailed => "store-failed",
@@ -137,6 +140,7 @@ impl Kind {
             Kind::Starting => "The server is starting",
             Kind::Busy => "Too many calls are waiting",
             Kind::QueueFull => "Too many messages are waiting",
+            Kind::QueueShare => "Too many messages of this API key are waiting",
             Kind::ComponentTimeout => "The call took too long",
             Kind::StoreFull => "The disk is nearly full",
             Kind::StoreFailed => "The store is not available",

@@ -4,7 +4,6 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use countersign_queue::QueueConfig;
 use countersign_store::OpenError;
 use countersign_types::{SystemClock, SystemEntropy};
 use miette::Diagnostic;
@@ -81,10 +80,7 @@ fn perform(data: Data, settings: &Offline, request: Request) -> Result<Answer, A
         );
     }
     // Nothing is claimed here, so that lanes and leases are never asked for.
-    let queue = QueueConfig {
-        capacity: settings.queue_capacity,
-        ..QueueConfig::default()
-    };
+    let queue = settings.queue.into();
     let office = Office {
         store: data.store,
         keyring: data.keyring,

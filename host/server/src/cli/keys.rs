@@ -116,7 +116,7 @@ fn line(key: &KeyShown) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Folders, Offline};
+    use crate::config::{Folders, Offline, QueueRoom};
     use crate::data::Data;
     use countersign_types::SystemEntropy;
 
@@ -126,7 +126,11 @@ mod tests {
                 data: root.join("data"),
                 keys: root.join("data/keys"),
             },
-            queue_capacity: 10,
+            queue: QueueRoom {
+                capacity: 10,
+                reserved_percent: 20,
+                caller_percent: 50,
+            },
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ConfigError, Delivery, Http, IdempotencyLimits, Limits, Merged, as_size};
+use super::{ConfigError, Delivery, Http, IdempotencyLimits, Limits, Merged, QueueRoom, as_size};
 
 /// The bounds are those of the component, told at the start instead of at the first call.
 pub(super) fn otp(merged: &Merged) -> Result<Vec<(String, String)>, ConfigError> {
@@ -86,6 +86,16 @@ fn check_text(text: &str) -> Result<(), &'static str> {
     } else {
         Ok(())
     }
+}
+
+pub(super) fn queue(merged: &Merged) -> Result<QueueRoom, ConfigError> {
+    let queue = &merged.settings.queue;
+    let size = |key, value, range| merged.whole(key, value, range).map(as_size);
+    Ok(QueueRoom {
+        capacity: size("queue.capacity", queue.capacity, 1..=10_000_000)?,
+        reserved_percent: size("queue.reserved-percent", queue.reserved_percent, 0..=90)?,
+        caller_percent: size("queue.caller-percent", queue.caller_percent, 1..=100)?,
+    })
 }
 
 pub(super) fn delivery(merged: &Merged) -> Result<Delivery, ConfigError> {

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use countersign_queue::QueueConfig;
 use countersign_runtime::is_region;
 use countersign_types::Secret;
 use miette::{Diagnostic, NamedSource, SourceSpan};
@@ -204,17 +205,8 @@ impl Merged {
     pub(crate) fn offline(&self) -> Result<Offline, ConfigError> {
         Ok(Offline {
             folders: self.folders(),
-            queue_capacity: self.queue_capacity()?,
+            queue: bounds::queue(self)?,
         })
-    }
-
-    fn queue_capacity(&self) -> Result<usize, ConfigError> {
-        let capacity = self.settings.queue.capacity;
-        Ok(as_size(self.whole(
-            "queue.capacity",
-            capacity,
-            1..=10_000_000,
-        )?))
     }
 
     /// The data folder and the folder of the keys.
@@ -261,7 +253,15 @@ pub(crate) struct Folders {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Offline {
     pub(crate) folders: Folders,
-    pub(crate) queue_capacity: usize,
+    pub(crate) queue: QueueRoom,
+}
+
+/// How many messages may wait, and whose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct QueueRoom {
+    pub(crate) capacity: usize,
+    pub(crate) reserved_percent: usize,
+    pub(crate) caller_percent: usize,
 }
 
 /// Limits of connections and requests.
@@ -306,7 +306,7 @@ pub(crate) struct Config {
     /// For the component `otp`, as text.
     pub(crate) otp: Vec<(String, String)>,
     pub(crate) reserve_bytes: u64,
-    pub(crate) queue_capacity: usize,
+    pub(crate) queue: QueueRoom,
     pub(crate) delivery: Delivery,
     pub(crate) limits: Limits,
     pub(crate) http: Http,
@@ -316,6 +316,17 @@ pub(crate) struct Config {
     pub(crate) templates: Vec<Template>,
     /// What is allowed and probably not meant.
     pub(crate) warnings: Vec<String>,
+}
+
+impl From<QueueRoom> for QueueConfig {
+    fn from(room: QueueRoom) -> QueueConfig {
+        QueueConfig {
+            capacity: room.capacity,
+            reserved_percent: room.reserved_percent,
+            caller_percent: room.caller_percent,
+            ..QueueConfig::default()
+        }
+    }
 }
 
 impl Config {
@@ -376,7 +387,7 @@ impl Config {
                 settings.store.reserve_bytes,
                 0..=1 << 40,
             )?,
-            queue_capacity: merged.queue_capacity()?,
+            queue: bounds::queue(merged)?,
             delivery: bounds::delivery(merged)?,
             limits: bounds::limits(merged)?,
             http: bounds::http(merged)?,

@@ -107,11 +107,19 @@ impl Default for Store {
 pub(crate) struct Queue {
     /// How many jobs may wait before a send is turned away.
     pub(crate) capacity: u64,
+    /// How much of it is kept for urgent messages and codes, in percent.
+    pub(crate) reserved_percent: u64,
+    /// How much of it one caller may have while there are others, in percent.
+    pub(crate) caller_percent: u64,
 }
 
 impl Default for Queue {
     fn default() -> Queue {
-        Queue { capacity: 100_000 }
+        Queue {
+            capacity: 100_000,
+            reserved_percent: 20,
+            caller_percent: 50,
+        }
     }
 }
 
@@ -416,6 +424,8 @@ pub(crate) const VALUES: &[(&str, Kind)] = &[
     ("otp.text", Kind::Text),
     ("store.reserve-bytes", Kind::Whole),
     ("queue.capacity", Kind::Whole),
+    ("queue.reserved-percent", Kind::Whole),
+    ("queue.caller-percent", Kind::Whole),
     ("delivery.concurrency", Kind::Whole),
     ("delivery.in-hand", Kind::Whole),
     ("delivery.backoff-base-ms", Kind::Whole),

@@ -20,8 +20,8 @@ const OTP_TEMPLATE: &str = "verification";
 /// What only the host can fill, and only where a service has opened a challenge.
 const OF_CODES: [&str; 2] = ["code", "minutes"];
 
-/// What a message is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a message is for; the first is the most urgent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum MessageKind {
     /// Somebody waits in front of a screen.
     Login,

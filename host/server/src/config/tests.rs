@@ -46,7 +46,9 @@ fn nothing_set_means_the_documented_defaults() {
     assert_eq!(config.folders.data, Path::new("data"));
     assert_eq!(config.folders.keys, Path::new("data/keys"));
     assert_eq!(config.reserve_bytes, 268_435_456);
-    assert_eq!(config.queue_capacity, 100_000);
+    let queue = config.queue;
+    assert_eq!(queue.capacity, 100_000);
+    assert_eq!((queue.reserved_percent, queue.caller_percent), (20, 50));
     assert_eq!(config.providers[0].concurrency, 64);
     assert_eq!(config.http.body_bytes_max, 65_536);
     assert!(config.otp.is_empty() && config.warnings.is_empty() && !config.open);
@@ -178,6 +180,15 @@ fn a_value_that_cannot_be_used_is_named_with_its_source() {
     check_error(plain, &["public-url", "https://", "loopback"]);
     check_error(load_file("log = 'countersign=loud'"), &["log"]);
     check_error(load_file("[queue]\ncapacity = 0"), &["queue.capacity"]);
+    for (key, least, most) in [("reserved-percent", 0, 90), ("caller-percent", 1, 100)] {
+        let load = |percent: i32| load_file(&format!("[queue]\n{key} = {percent}"));
+        assert!(load(least).is_ok() && load(most).is_ok(), "{key}");
+        check_error(load(most + 1), &[&format!("queue.{key}")]);
+    }
+    check_error(
+        load_file("[queue]\ncaller-percent = 0"),
+        &["queue.caller-percent"],
+    );
     assert!(load_file("[store]\nreserve-bytes = 0").is_ok());
     assert!(load_file("[store]\nreserve-bytes = 1099511627776").is_ok());
     check_error(
