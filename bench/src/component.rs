@@ -13,7 +13,9 @@ use countersign_runtime::world::{
 use countersign_runtime::{
     CallContext, Caller, Limits, Runtime, RuntimeConfig, SendRequest, SendVerdict,
 };
-use countersign_store::{Commit, CommitError, Committed, Hold, Keyring, Row, Store, StoreError};
+use countersign_store::{
+    Commit, CommitError, Committed, Hold, Keyring, Row, Scanned, Store, StoreError,
+};
 use countersign_types::{SystemClock, SystemEntropy, UnixMillis};
 use tokio::sync::RwLock;
 use wasmtime::component::{InstancePre, Linker};
@@ -92,7 +94,7 @@ impl Store for NoStore {
         Ok(None)
     }
 
-    async fn scan(&self, _: &[u8], _: &[u8], _: usize) -> Result<Vec<(Vec<u8>, Row)>, StoreError> {
+    async fn scan(&self, _: &[u8], _: &[u8], _: usize) -> Result<Vec<Scanned>, StoreError> {
         Ok(Vec::new())
     }
 
@@ -242,6 +244,7 @@ impl Bench {
         let keyring = Arc::new(keyring);
         let queue_config = QueueConfig {
             capacity: QUEUE_CAPACITY,
+            lane_of: Arc::new(|_, _| Some("none".into())),
             ..QueueConfig::default()
         };
         let runtime = Runtime::start(RuntimeConfig {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use countersign_store::committer::{Committer, Group, Rows};
-use countersign_store::{Commit, CommitError, Committed, Hold, Row, Store, StoreError};
+use countersign_store::{Commit, CommitError, Committed, Hold, Row, Scanned, Store, StoreError};
 use countersign_types::UnixMillis;
 use tokio::sync::{RwLock, mpsc, oneshot};
 
@@ -176,12 +176,7 @@ impl Store for SimulatedStore {
         }
     }
 
-    async fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Row)>, StoreError> {
+    async fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Scanned>, StoreError> {
         let Shared { world, disk, .. } = &*self.shared;
         world
             .pass(format!("scan {}..{}", text(from), text(to)))
@@ -193,7 +188,7 @@ impl Store for SimulatedStore {
             .take(limit)
             .map(|entry| {
                 let (key, bytes) = entry?;
-                let row = Row::from_bytes(&key, &bytes)?;
+                let row = Row::from_bytes(&key, &bytes);
                 Ok((key, row))
             })
             .collect()

@@ -258,6 +258,29 @@ async fn a_caller_that_fills_the_queue_stops_neither_codes_nor_other_callers() {
 }
 
 #[tokio::test]
+async fn a_number_that_no_route_leads_to_is_refused_and_told_of() {
+    let twilio = FakeTwilio::start().await;
+    let route = "[[route]]\ncountry = \"US\"\nproviders = [\"twilio\"]\n";
+    let config = format!("{route}{TEMPLATES}");
+    let server = Server::builder().twilio(&twilio).config(&config);
+    let mut server = server.start().await;
+    let words = "No message can be sent to this country";
+    let german = "+4915123456789";
+    expect_bad_field(server.post(MESSAGES, &order(german)).await, "to", words);
+    let refused = server.send(german).await.expect_status(400).json();
+    assert_eq!(refused, json!({ "error": words, "field": "phoneNumber" }));
+    accepted(&server.post(MESSAGES, &order(&phone(1))).await);
+    server.send(&phone(2)).await.expect_success();
+    twilio.wait_for_count(2).await;
+    assert!(server.terminate().await.success());
+    let log = server.stderr().text();
+    let told = log.lines().filter(|line| line.contains("no route leads"));
+    let told: Vec<_> = told.collect();
+    assert_eq!(told.len(), 2, "{log}");
+    assert!(told.iter().all(|line| line.contains("DE")), "{log}");
+}
+
+#[tokio::test]
 async fn of_two_keys_none_fills_the_queue() {
     let twilio = FakeTwilio::start().await;
     let config = format!("[queue]\ncapacity = 20\n{TEMPLATES}");

@@ -172,21 +172,21 @@ impl Inner {
         let carries_code = claim.job.challenge.is_some();
         // Begun before a crash and never finished: a message without a code may not go out twice.
         if claim.job.is_started() && !carries_code {
-            return self.over(claim, Status::Unknown, None).await;
+            return self.end(claim, Status::Unknown, None).await;
         }
         if at >= claim.job.deadline {
-            return self.over(claim, Status::Expired, None).await;
+            return self.end(claim, Status::Expired, None).await;
         }
         let last = claim.job.round().last().map(|last| last.provider.as_str());
         let Some(provider) = self.config.routes.provider(&claim.job.country, last) else {
-            tracing::error!(message = %claim.id, country = claim.job.country, "no route matches a message");
-            return self.over(claim, Status::Failed, None).await;
+            let reason = format!("no route leads to {}", claim.job.country);
+            return self.give_up(claim, reason).await;
         };
         let message = match self.render(&claim, &provider, at) {
             Ok(message) => message,
             Err(reason) => {
-                tracing::error!(message = %claim.id, reason, "a message cannot be rendered");
-                return self.over(claim, Status::Failed, None).await;
+                let reason = format!("it cannot be rendered: {reason}");
+                return self.give_up(claim, reason).await;
             }
         };
         // What follows from a failure goes by the tries before this one.
@@ -199,7 +199,7 @@ impl Inner {
             // The note may have taken its time. Nothing was handed over, so it was no try.
             if self.clock.now() >= claim.job.deadline {
                 claim.job = job;
-                return self.over(claim, Status::Expired, None).await;
+                return self.end(claim, Status::Expired, None).await;
             }
             before = Some(job);
         }
@@ -276,20 +276,36 @@ impl Inner {
                     provider,
                     outcome: Outcome::Failed(error),
                 });
-                Finish::Over { status, attempt }
+                Finish::Over {
+                    status,
+                    attempt,
+                    reason: None,
+                }
             }
         };
         self.queue.finish(claim, finish, now).await
     }
 
-    async fn over(
+    /// Ends a message that cannot be handed over at all. What is wrong is the operator's to put right,
+    /// and then it can be replayed.
+    async fn give_up(&self, claim: Claim, reason: String) -> Result<(), StoreError> {
+        tracing::error!(message = %claim.id, reason, "a message cannot be handed over");
+        self.end(claim, Status::Failed, Some(reason)).await
+    }
+
+    /// Ends a message without another try.
+    async fn end(
         &self,
         claim: Claim,
         status: Status,
-        attempt: Option<Attempt>,
+        reason: Option<String>,
     ) -> Result<(), StoreError> {
         tracing::warn!(message = %claim.id, status = status.word(), "a message was given up");
-        let over = Finish::Over { status, attempt };
+        let over = Finish::Over {
+            status,
+            attempt: None,
+            reason,
+        };
         let finished = self.queue.finish(claim, over, self.clock.now());
         finished.await.map(|_| ())
     }

@@ -12,10 +12,11 @@ use countersign_store::{Commit, CommitError, Need, Read, StoreError, Write};
 use countersign_types::{Accepted, MessageId, MonotonicMillis, SendError, Status, UnixMillis};
 
 use crate::message::Sent;
-use crate::order::{Found, Lease};
+use crate::order::{Lease, Next};
 use crate::queue::{KEPT, Queue, host_event};
+use crate::reading::Found;
 use crate::rows::{self, JOBS, MESSAGES, gone, key};
-use crate::{Attempt, Job, Outcome};
+use crate::{Attempt, Job, MessageRow, Outcome};
 
 /// A bound on the sleep between two looks, since the clock may be set meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -23,7 +24,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How long nothing is claimed where the disk has no room for it, until it is looked at again.
 const ROOM_AGAIN: Duration = Duration::from_secs(1);
 
-/// How often a commit is worked out anew when a receipt comes in between.
+/// How often a commit about receipts is worked out anew when others come in between.
 pub(crate) const RUNS_MAX: usize = 8;
 
 /// Decides whether a provider may be handed another message now.
@@ -109,6 +110,8 @@ pub enum Finish {
         status: Status,
         /// The last try, where there was one.
         attempt: Option<Attempt>,
+        /// Why, where no provider's answer says it: for the operator, free of codes and numbers.
+        reason: Option<String>,
     },
 }
 
@@ -134,8 +137,8 @@ impl Queue {
             let now = self.now();
             let found = self.order().take(now, self.inner.config.lease, gate);
             let (lease, pass) = match found {
-                Found::Job(lease, pass) => (lease, pass),
-                Found::Nothing(wait) => {
+                Next::Job(lease, pass) => (lease, pass),
+                Next::Nothing(wait) => {
                     let wait = wait.unwrap_or(LOOK_AGAIN);
                     let wait = wait.clamp(Duration::from_millis(1), LOOK_AGAIN);
                     // Either way it is time to look again.
@@ -148,11 +151,10 @@ impl Queue {
                 lease: Some(lease),
             };
             let key = key(JOBS, lease.id);
-            let row = self.inner.store.get(&key).await?;
+            let found = self.find::<Job>(&key, now.wall).await?;
             back.keep();
-            let read = row.map(|row| rows::open(&self.inner.keyring, &key, &row, now.wall));
-            match read {
-                Some(Ok(Some(row))) => {
+            match found {
+                Found::Row(row) => {
                     let claim = Claim {
                         id: lease.id,
                         job: row.value,
@@ -161,11 +163,8 @@ impl Queue {
                     };
                     return Ok(Taken { claim, pass });
                 }
-                None | Some(Ok(None)) => self.order().forget(lease),
-                Some(Err(error)) => {
-                    tracing::error!(%error, "a waiting message cannot be read and is left out");
-                    self.order().forget(lease);
-                }
+                // One that cannot be read stays where it is; the others must not wait for it.
+                Found::Nothing | Found::Unreadable => self.order().forget(lease),
             }
         }
     }
@@ -259,7 +258,16 @@ impl Queue {
                 };
                 self.retry(claim, attempt, due, now).await
             }
-            Finish::Over { status, attempt } => self.over(claim, status, attempt, now).await,
+            Finish::Over {
+                status,
+                attempt,
+                reason,
+            } => {
+                if let Some(attempt) = attempt {
+                    claim.job.record(attempt);
+                }
+                self.over(claim, status, reason, now).await
+            }
         }
     }
 
@@ -280,7 +288,10 @@ impl Queue {
     }
 
     async fn sent(&self, claim: Claim, sent: Sent, now: UnixMillis) -> Result<bool, StoreError> {
-        for _ in 0..RUNS_MAX {
+        // A message must not be sent again for having many receipts early, nor lose one of them.
+        for _ in 0..Queue::sent_runs_max(sent.parts.len()) {
+            // What has come early expires, which the committer judges by the newest commit.
+            let now = now.max(self.inner.store.newest_instant());
             let mut message = claim.job.clone().into_message(Status::Sent, now);
             message.sent = Some(sent.clone());
             let mut commit = claim.commit(now, vec![gone(key(JOBS, claim.id))], Vec::new());
@@ -339,14 +350,11 @@ impl Queue {
 
     async fn over(
         &self,
-        mut claim: Claim,
+        claim: Claim,
         status: Status,
-        attempt: Option<Attempt>,
+        reason: Option<String>,
         now: UnixMillis,
     ) -> Result<bool, StoreError> {
-        if let Some(attempt) = attempt {
-            claim.job.record(attempt);
-        }
         let last = claim.job.round().last();
         let facts = [
             ("provider", last.map_or("none", |last| &last.provider)),
@@ -356,9 +364,10 @@ impl Queue {
         let event = host_event(claim.id, &claim.job, &kind, now, &facts);
         let (id, job) = (claim.id, claim.job.clone());
         let rest = if status == Status::Failed {
-            self.dead_row(id, job, now)?
+            self.dead_row(id, job, reason, now)?
         } else {
             let message = job.into_message(status, now);
+            let message = MessageRow { reason, ..message };
             let row_key = key(MESSAGES, id);
             rows::put(&self.inner.keyring, row_key, &message, Some(now + KEPT))?
         };

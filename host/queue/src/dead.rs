@@ -8,8 +8,9 @@ use countersign_store::{Commit, CommitError, Read, StoreError};
 use countersign_types::{MessageId, Status, UnixMillis};
 
 use crate::queue::{Queue, host_event};
-use crate::rows::{self, DEAD, DEAD_END, JOBS, Opened, dead_key, gone, key};
-use crate::{Job, MessageView, TurnedAway};
+use crate::reading::Found;
+use crate::rows::{self, DEAD, DEAD_END, JOBS, dead_key, gone, key};
+use crate::{Job, MessageRow, MessageView, TurnedAway};
 
 /// How many dead letters a page holds at most.
 pub const DEAD_PAGE_MAX: usize = 100;
@@ -81,6 +82,8 @@ pub(crate) struct DeadRow {
     pub(crate) job: Job,
     /// When it was given up.
     pub(crate) ended: UnixMillis,
+    /// As [`MessageRow::reason`](crate::MessageRow::reason).
+    pub(crate) reason: Option<String>,
 }
 
 impl Queue {
@@ -111,15 +114,13 @@ impl Queue {
                 return Ok(page);
             };
             from = [last.as_slice(), &[0]].concat();
-            for (key, row) in &found {
-                let Some(id) = rows::dead_id(key) else {
+            for (key, row) in found {
+                let Some(id) = rows::dead_id(&key) else {
                     continue;
                 };
-                match rows::open::<DeadRow>(&self.inner.keyring, key, row, now) {
-                    Ok(Some(Opened { value: dead, .. })) => page.letters.push(view(id, dead)),
-                    Ok(None) => {}
-                    // The others can still be looked at.
-                    Err(error) => tracing::error!(%error, "a dead letter cannot be read"),
+                // Where one cannot be read the others can still be looked at.
+                if let Found::Row(dead) = self.open_row::<DeadRow>(&key, row, now) {
+                    page.letters.push(view(id, dead.value));
                 }
                 if page.letters.len() == limit {
                     page.next = Some(id);
@@ -189,7 +190,9 @@ impl Queue {
 }
 
 fn view(id: MessageId, dead: DeadRow) -> MessageView {
-    MessageView::left(id, dead.job, Status::Failed, dead.ended)
+    let row = dead.job.into_message(Status::Failed, dead.ended);
+    let reason = dead.reason;
+    MessageView::over(id, MessageRow { reason, ..row })
 }
 
 #[cfg(test)]

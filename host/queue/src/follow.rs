@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::MessageRow;
 use crate::queue::Queue;
+use crate::reading::Found;
 use crate::rows::{self, FOLLOWER, MESSAGES, key, late_key};
 
 /// Up to so long after its acceptance a message counts as sent at once.
@@ -112,17 +113,18 @@ impl Queue {
         for (row_key, row) in found {
             let (id, message) = match line {
                 Line::Accepted => {
-                    let read = rows::open(&self.inner.keyring, &row_key, &row, now);
+                    let read = self.open_row(&row_key, row, now);
                     (rows::id_of(MESSAGES, &row_key), read)
                 }
                 Line::Sent => {
+                    // Its key says all.
                     let Some((_, id)) = rows::late_of(&row_key) else {
                         continue;
                     };
-                    (Some(id), self.get(&key(MESSAGES, id), now).await)
+                    (Some(id), self.find(&key(MESSAGES, id), now).await?)
                 }
             };
-            let (Some(id), Ok(Some(message))) = (id, message) else {
+            let (Some(id), Found::Row(message)) = (id, message) else {
                 continue;
             };
             let message: MessageRow = message.value;
@@ -135,16 +137,19 @@ impl Queue {
         Ok(page)
     }
 
-    /// What the follower has noted of where it is.
+    /// What the follower has noted of where it is; a note that cannot be read is none.
     ///
     /// # Errors
     ///
-    /// When the store fails or the row cannot be read.
+    /// When the store fails.
     pub async fn follower(
         &self,
         now: UnixMillis,
     ) -> Result<Option<Vec<(Line, Cursor)>>, StoreError> {
-        Ok(self.get(FOLLOWER, now).await?.map(|row| row.value))
+        Ok(match self.find(FOLLOWER, now).await? {
+            Found::Row(row) => Some(row.value),
+            Found::Nothing | Found::Unreadable => None,
+        })
     }
 
     /// Notes where the follower is.

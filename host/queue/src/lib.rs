@@ -9,6 +9,7 @@
 //! - `claims.rs` lets somebody work on a job, and ends that. A start voids every claim.
 //! - `message.rs` is what remains of a message, `receipts.rs` what providers tell of it, `follow.rs`
 //!   finds those of which something is still to be learnt, `dead.rs` keeps what nobody could take.
+//! - `rows.rs` says where rows lie and how they are sealed, `reading.rs` passes by what cannot be read.
 //!
 //! What never lives here: how a message is rendered and which provider gets it.
 
@@ -20,6 +21,7 @@ mod job;
 mod message;
 mod order;
 mod queue;
+mod reading;
 mod receipts;
 mod rows;
 mod shares;

@@ -19,8 +19,13 @@ pub struct MessageRow {
     pub accepted: UnixMillis,
     /// When it left the queue: sent, expired or given up.
     pub left: UnixMillis,
+    /// When it was replayed last.
+    pub replayed: Option<UnixMillis>,
     /// When its status became final.
     pub ended: Option<UnixMillis>,
+    /// Why the host gave it up by itself, where no provider's answer says it: for the operator, free of
+    /// codes and numbers.
+    pub reason: Option<String>,
     /// How it was carried.
     pub channel: String,
     /// The receiver, masked.
@@ -102,7 +107,9 @@ impl Job {
             status,
             accepted: self.accepted,
             left: now,
+            replayed: self.counts.replayed,
             ended: status.is_final().then_some(now),
+            reason: None,
             channel: self.channel,
             to: mask(&self.to),
             country: self.country,
@@ -285,8 +292,6 @@ pub struct MessageView {
     pub id: MessageId,
     /// What is, or would now be, kept of it.
     pub row: MessageRow,
-    /// When it was replayed last.
-    pub replayed: Option<UnixMillis>,
     /// Not tried before; while it waits.
     pub due: Option<UnixMillis>,
     /// Not tried at or after; while it waits.
@@ -301,15 +306,7 @@ impl MessageView {
             due: Some(due),
             deadline: Some(deadline),
             // It has not left the queue; nobody looks at when before it has.
-            ..MessageView::left(id, job, Status::Queued, UnixMillis(0))
-        }
-    }
-
-    /// A message that left the queue at `left`, by its job.
-    pub(crate) fn left(id: MessageId, job: Job, status: Status, left: UnixMillis) -> MessageView {
-        MessageView {
-            replayed: job.counts.replayed,
-            ..MessageView::over(id, job.into_message(status, left))
+            ..MessageView::over(id, job.into_message(Status::Queued, UnixMillis(0)))
         }
     }
 
@@ -318,7 +315,6 @@ impl MessageView {
         MessageView {
             id,
             row,
-            replayed: None,
             due: None,
             deadline: None,
         }

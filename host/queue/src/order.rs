@@ -94,7 +94,7 @@ enum Phase {
 }
 
 /// What [`Order::take`] found.
-pub(crate) enum Found<P> {
+pub(crate) enum Next<P> {
     /// A job with its pass, or without one where its time is over.
     Job(Lease, Option<P>),
     /// Nothing for so long, unless something happens.
@@ -386,13 +386,13 @@ impl Order {
 
     /// Claims the job that goes next: first those whose time is over, which need no pass; then of the
     /// lanes that `gate` lets through the most urgent job.
-    pub(crate) fn take<G: Gate>(&mut self, now: Now, lease: Duration, gate: &G) -> Found<G::Pass> {
+    pub(crate) fn take<G: Gate>(&mut self, now: Now, lease: Duration, gate: &G) -> Next<G::Pass> {
         self.advance(now);
         let until = now.monotonic + lease;
         if let Some(&(deadline, id)) = self.deadlines.first()
             && deadline <= now.wall
         {
-            return Found::Job(self.claim(id, until), None);
+            return Next::Job(self.claim(id, until), None);
         }
         let mut wait = self.next_event(now);
         let mut lanes: Vec<_> = self
@@ -419,10 +419,10 @@ impl Order {
                 id
             });
             if let Some(id) = id {
-                return Found::Job(self.claim(id, until), Some(pass));
+                return Next::Job(self.claim(id, until), Some(pass));
             }
         }
-        Found::Nothing(wait)
+        Next::Nothing(wait)
     }
 
     /// How long it is until the first thing happens by itself.

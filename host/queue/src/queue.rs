@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use countersign_store::{Commit, CommitError, Keyring, Section, Store, StoreError};
 use countersign_types::{Clock, Event, MessageId, UnixMillis};
-use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use crate::dead::{DeadCount, DeadRow};
 use crate::order::{Lane, Now, Order, Ticket, Wait};
+use crate::reading::{Found, Unreadable};
 use crate::receipts::EarlyCount;
-use crate::rows::{self, DEAD, DEAD_END, JOBS, JOBS_END, MESSAGES, Opened, dead_key, key};
+use crate::rows::{self, DEAD, DEAD_END, JOBS, JOBS_END, MESSAGES, dead_key, key};
 use crate::shares::{Place, Shares};
 use crate::{Job, MessageRow, MessageView};
 
@@ -142,6 +142,7 @@ pub(crate) struct Inner {
     dead: Mutex<DeadCount>,
     pub(crate) early: Mutex<EarlyCount>,
     shares: Arc<Shares>,
+    pub(crate) unreadable: Unreadable,
     /// Rings when something may have become possible.
     pub(crate) bell: Notify,
 }
@@ -185,6 +186,7 @@ impl Queue {
                 dead: Mutex::default(),
                 early: Mutex::default(),
                 shares,
+                unreadable: Unreadable::default(),
                 bell: Notify::new(),
             }),
         };
@@ -202,18 +204,13 @@ impl Queue {
             };
             from = [last.as_slice(), &[0]].concat();
             for (key, row) in page {
-                let keyring = &self.inner.keyring;
-                let job = match rows::open::<Job>(keyring, &key, &row, UnixMillis(0)) {
-                    Ok(Some(job)) => job.value,
-                    Ok(None) => continue,
-                    Err(error) => {
-                        // It stays where it is; the others must not wait for it.
-                        tracing::error!(%error, "a waiting message cannot be read and is left out");
-                        continue;
-                    }
+                // One that cannot be read stays where it is; the others must not wait for it.
+                let Found::Row(job) = self.open_row::<Job>(&key, row, UnixMillis(0)) else {
+                    continue;
                 };
-                let id = rows::id_of(JOBS, &key);
-                let id = id.ok_or(StoreError::Unreadable { key: "j/".into() })?;
+                let (Some(id), job) = (rows::id_of(JOBS, &key), job.value) else {
+                    continue;
+                };
                 let ticket = Ticket::new(&job, self.lane(&job));
                 let wait = self.wait(&job);
                 let place = Reservation {
@@ -235,7 +232,8 @@ impl Queue {
             };
             from = [last.as_slice(), &[0]].concat();
             let mut dead = self.dead_count();
-            let ends = page.iter().filter_map(|(_, row)| rows::expiry(row));
+            let readable = page.iter().filter_map(|(_, row)| row.as_ref().ok());
+            let ends = readable.filter_map(rows::expiry);
             ends.for_each(|expires| dead.add(expires));
         }
     }
@@ -277,6 +275,11 @@ impl Queue {
     pub(crate) fn lane(&self, job: &Job) -> Lane {
         let last = job.round().last().map(|last| last.provider.as_str());
         (self.inner.config.lane_of)(&job.country, last)
+    }
+
+    /// Whether any provider takes messages to `country` (ISO 3166-1 alpha-2).
+    pub fn has_route(&self, country: &str) -> bool {
+        (self.inner.config.lane_of)(country, None).is_some()
     }
 
     /// How many jobs are not over.
@@ -394,26 +397,16 @@ impl Queue {
         Ok(None)
     }
 
-    /// The row under `key`, where it is there and has not expired.
-    pub(crate) async fn get<T: DeserializeOwned>(
-        &self,
-        key: &[u8],
-        now: UnixMillis,
-    ) -> Result<Option<Opened<T>>, StoreError> {
-        match self.inner.store.get(key).await? {
-            Some(row) => rows::open(&self.inner.keyring, key, &row, now),
-            None => Ok(None),
-        }
-    }
-
     /// The row of a message that died at `now`.
     pub(crate) fn dead_row(
         &self,
         id: MessageId,
         job: Job,
+        reason: Option<String>,
         now: UnixMillis,
     ) -> Result<countersign_store::Write, StoreError> {
-        let dead = DeadRow { job, ended: now };
+        let ended = now;
+        let dead = DeadRow { job, ended, reason };
         rows::put(&self.inner.keyring, dead_key(id), &dead, Some(now + KEPT))
     }
 }

@@ -9,12 +9,13 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use countersign_store::{Commit, CommitError, Need, Read, StoreError};
-use countersign_types::{MessageId, StatusUpdate, UnixMillis};
+use countersign_types::{MessageId, Status, StatusUpdate, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use crate::claims::RUNS_MAX;
 use crate::message::Changed;
 use crate::queue::{KEPT, Queue};
+use crate::reading::Found;
 use crate::rows::{self, MESSAGES, Opened, key, late_key, receipt_key};
 use crate::{FOLLOW_SENT_WITHIN, MessageRow};
 
@@ -25,8 +26,11 @@ const UPDATES_A_COMMIT: usize = 64;
 
 /// How long a receipt waits for the answer that it overtook.
 const EARLY_KEPT: Duration = Duration::from_secs(3_600);
-/// How many receipts wait for one answer.
+/// How many receipts wait for one answer; what further ones add is worked into the last of them.
 const EARLY_UPDATES_MAX: usize = 8;
+/// How often what waits for one id can change: with each receipt that is kept, with each status above
+/// all before it, and with a price.
+const EARLY_CHANGES_MAX: usize = EARLY_UPDATES_MAX + Status::Read.rank() as usize + 1;
 /// For how many ids receipts wait that come within an hour: ids that nobody knows must not fill the
 /// disk.
 const EARLY_IDS_MAX: usize = 10_000;
@@ -90,8 +94,46 @@ struct Work<'a> {
     now: UnixMillis,
     commit: Commit,
     messages: BTreeMap<MessageId, Option<Message>>,
-    early: HashMap<&'a str, (Vec<StatusUpdate>, Option<UnixMillis>)>,
+    early: HashMap<&'a str, Early>,
     received: Received,
+}
+
+/// What has come for an id that no message has yet.
+struct Early {
+    updates: Vec<StatusUpdate>,
+    expires: Option<UnixMillis>,
+    changed: bool,
+}
+
+impl Early {
+    /// Adds what an update says. Where as many wait as may, what it has above all of them goes into the
+    /// last, so that the message ends the same however many came; one that has nothing changes nothing.
+    fn keep(&mut self, update: &StatusUpdate) {
+        if self.updates.contains(update) {
+            return;
+        }
+        let best = self.updates.iter().map(|one| one.status.rank()).max();
+        let news = best.is_none_or(|best| update.status.rank() > best);
+        let first_price = self.updates.iter().all(|one| one.price.is_none());
+        let price = update.price.as_ref().filter(|_| first_price);
+        let is_full = self.updates.len() >= EARLY_UPDATES_MAX;
+        match self.updates.last_mut().filter(|_| is_full) {
+            None => self.updates.push(update.clone()),
+            Some(_) if !news && price.is_none() => return,
+            Some(last) => {
+                if news {
+                    last.status = update.status;
+                    last.error.clone_from(&update.error);
+                    last.at = update.at;
+                }
+                if let Some(price) = price {
+                    last.price = Some(price.clone());
+                }
+                last.segments = last.segments.max(update.segments);
+            }
+        }
+        self.changed = true;
+    }
 }
 
 struct Message {
@@ -195,7 +237,7 @@ impl Queue {
             for provider_id in ids {
                 let row_key = receipt_key(&provider, &provider_id);
                 let (early, read) = self.early(row_key.clone(), now).await?;
-                commit.reads.push(read);
+                commit.reads.extend(read);
                 for update in early {
                     message.update(&update, now);
                 }
@@ -225,35 +267,31 @@ impl Queue {
         Ok(())
     }
 
-    /// What has come early for a provider's id.
+    /// What has come early for a provider's id. A row that cannot be read must not keep a message from
+    /// being recorded as sent, since it would be sent again: it is no read, and is written over.
     async fn early(
         &self,
         key: Vec<u8>,
         now: UnixMillis,
-    ) -> Result<(Vec<StatusUpdate>, Read), StoreError> {
-        let Some(row) = self.inner.store.get(&key).await? else {
-            return Ok((Vec::new(), unseen(key)));
-        };
-        let updates = match rows::open::<ReceiptRow>(&self.inner.keyring, &key, &row, now) {
-            Ok(Some(Opened {
-                value: ReceiptRow::Early(updates),
-                ..
-            })) => updates,
-            Ok(Some(_)) => Vec::new(),
-            Ok(None) => return Ok((Vec::new(), unseen(key))),
-            // A row that cannot be read must not keep a message from being recorded as sent: it would
-            // be sent again.
-            Err(error) => {
-                tracing::error!(%error, "an early receipt cannot be read and is lost");
-                Vec::new()
+    ) -> Result<(Vec<StatusUpdate>, Option<Read>), StoreError> {
+        Ok(match self.find::<ReceiptRow>(&key, now).await? {
+            Found::Row(row) => {
+                let read = seen(key, row.version, row.expires);
+                let updates = match row.value {
+                    ReceiptRow::Early(updates) => updates,
+                    ReceiptRow::Message(_) => Vec::new(),
+                };
+                (updates, Some(read))
             }
-        };
-        let read = Read {
-            key,
-            version: Some(row.version),
-            until: rows::expiry(&row),
-        };
-        Ok((updates, read))
+            Found::Nothing => (Vec::new(), Some(unseen(key))),
+            Found::Unreadable => (Vec::new(), None),
+        })
+    }
+
+    /// How often at most the commit that records a message as sent under `ids` ids is worked out anew:
+    /// each time something new has come early for one of them.
+    pub(crate) fn sent_runs_max(ids: usize) -> usize {
+        ids * EARLY_CHANGES_MAX + 1
     }
 
     /// Ends the wait for the receipt of a message, 72 hours after it was sent; whether there was one.
@@ -371,18 +409,18 @@ impl<'a> Work<'a> {
 
     /// The message that the update's id belongs to. Where there is none yet, the update is kept.
     async fn find(&mut self, update: &'a StatusUpdate) -> Result<Option<MessageId>, StoreError> {
-        if let Some((updates, _)) = self.early.get_mut(update.id.as_str()) {
-            keep(updates, update);
+        if let Some(early) = self.early.get_mut(update.id.as_str()) {
+            early.keep(update);
             return Ok(None);
         }
         let row_key = receipt_key(self.provider, &update.id);
-        let found = self.queue.get::<ReceiptRow>(&row_key, self.now).await?;
-        let (mut updates, expires) = match found {
-            Some(Opened {
+        let found = self.queue.find::<ReceiptRow>(&row_key, self.now).await?;
+        let (updates, expires) = match found {
+            Found::Row(Opened {
                 value: ReceiptRow::Message(id),
                 ..
             }) => return Ok(Some(id)),
-            Some(Opened {
+            Found::Row(Opened {
                 value: ReceiptRow::Early(updates),
                 version,
                 expires,
@@ -390,23 +428,30 @@ impl<'a> Work<'a> {
                 self.commit.reads.push(seen(row_key, version, expires));
                 (updates, expires)
             }
-            None => {
+            Found::Nothing => {
                 if !self.queue.early_room(self.now) {
                     return Ok(None);
                 }
                 self.commit.reads.push(unseen(row_key));
                 (Vec::new(), None)
             }
+            // Nobody can tell which message it is.
+            Found::Unreadable => return Ok(None),
         };
-        keep(&mut updates, update);
-        self.early.insert(&update.id, (updates, expires));
+        let mut early = Early {
+            updates,
+            expires,
+            changed: false,
+        };
+        early.keep(update);
+        self.early.insert(&update.id, early);
         Ok(None)
     }
 
     /// The message `id`, if it is this provider's.
     async fn load(&mut self, id: MessageId) -> Result<Option<Message>, StoreError> {
         let row_key = key(MESSAGES, id);
-        let Some(found) = self.queue.get::<MessageRow>(&row_key, self.now).await? else {
+        let Found::Row(found) = self.queue.find::<MessageRow>(&row_key, self.now).await? else {
             return Ok(None);
         };
         let own = found.value.sent.as_ref();
@@ -432,22 +477,18 @@ impl<'a> Work<'a> {
                 self.received.changed += 1;
             }
         }
-        for (id, (updates, expires)) in self.early {
-            let expires = expires.unwrap_or(self.now + EARLY_KEPT);
-            let row_key = receipt_key(self.provider, id);
-            let row = ReceiptRow::Early(updates);
-            let row = rows::put(keyring, row_key, &row, Some(expires))?;
-            self.commit.writes.push(row);
+        for (id, early) in self.early {
             self.received.early += 1;
+            // One that says less than is known costs no row, and makes no commit stale.
+            if early.changed {
+                let expires = early.expires.unwrap_or(self.now + EARLY_KEPT);
+                let row_key = receipt_key(self.provider, id);
+                let row = ReceiptRow::Early(early.updates);
+                let row = rows::put(keyring, row_key, &row, Some(expires))?;
+                self.commit.writes.push(row);
+            }
         }
         Ok((self.commit, self.received))
-    }
-}
-
-/// Keeps an early update; a repeated one, and what is too much, is dropped.
-fn keep(updates: &mut Vec<StatusUpdate>, update: &StatusUpdate) {
-    if updates.len() < EARLY_UPDATES_MAX && !updates.contains(update) {
-        updates.push(update.clone());
     }
 }
 

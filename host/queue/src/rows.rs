@@ -61,6 +61,20 @@ pub(crate) fn late_of(key: &[u8]) -> Option<(UnixMillis, MessageId)> {
     Some((UnixMillis(sent), MessageId(id.try_into().ok()?)))
 }
 
+/// What lies under a key, for people.
+pub(crate) fn kind(key: &[u8]) -> &'static str {
+    let kinds = [
+        (JOBS, "a waiting message"),
+        (MESSAGES, "a message that is over"),
+        (DEAD, "a dead letter"),
+        (RECEIPTS, "whose id a provider's is"),
+        (LATE, "that a message was sent late"),
+        (FOLLOWER, "where the follower is"),
+    ];
+    let found = kinds.iter().find(|(prefix, _)| key.starts_with(prefix));
+    found.map_or("something else", |(_, kind)| kind)
+}
+
 /// A row's key, for people.
 pub(crate) fn key_text(key: &[u8]) -> String {
     let (prefix, id) = key.split_at(key.len().min(JOBS.len()));

@@ -180,6 +180,7 @@ impl Bench {
         let over = Finish::Over {
             status: Status::Failed,
             attempt: Some(attempt(0, failed(ErrorClass::Permanent))),
+            reason: None,
         };
         assert!(self.finish(claim, over).await);
         id

@@ -33,7 +33,7 @@ pub use component::LoadError;
 pub use limits::Limits;
 pub use message::MessageRequest;
 pub use once::{Once, OnceRows};
-pub use otp::{Refusal, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict};
+pub use otp::{NO_ROUTE, Refusal, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict};
 pub use phone::{PhoneError, is_region};
 pub use provider::{CallbackError, CallbackRequest, GrantError, ProviderConfig, is_private};
 pub use runtime::{Runtime, RuntimeConfig, StartError};

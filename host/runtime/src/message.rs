@@ -42,6 +42,20 @@ impl Runtime {
         phone::parse(text, self.host().default_region.as_deref())
     }
 
+    /// Whether any provider takes messages to `number`. Where none does the log says so, since only the
+    /// operator can change that.
+    pub fn has_route(&self, number: &PhoneNumber) -> bool {
+        let country = number.country.as_str();
+        let has_route = self.host().queue.has_route(country);
+        if !has_route {
+            tracing::warn!(
+                country,
+                "a message was refused: no route leads to its country"
+            );
+        }
+        has_route
+    }
+
     /// What is known of a message, wherever it is. Returns when that is durable, so that no status that was
     /// told is taken back by a crash.
     ///

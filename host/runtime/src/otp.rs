@@ -9,6 +9,9 @@ use crate::once::Once;
 use crate::phone::{self, Parsed};
 use crate::runtime::Subject;
 
+/// What is said of a number that no provider takes messages to.
+pub const NO_ROUTE: &str = "No message can be sent to this country";
+
 /// Asks for a code to be sent.
 #[derive(Clone, Debug, Default)]
 pub struct SendRequest {
@@ -126,7 +129,18 @@ impl Runtime {
         request: SendRequest,
         once: Option<Once<'_, SendVerdict>>,
     ) -> Result<(SendVerdict, UnixMillis), CallError> {
-        let subject = subject(self.host(), &request.phone);
+        let mut subject = subject(self.host(), &request.phone);
+        let region = self.host().default_region.as_deref();
+        if let Ok(number) = subject.phones.parse(&request.phone, region)
+            && !self.has_route(&number)
+        {
+            let refusal = Refusal {
+                text: NO_ROUTE.to_owned(),
+                field: Some("phoneNumber".to_owned()),
+                retry_at: None,
+            };
+            return Ok((SendVerdict::Refused(refusal), self.now()));
+        }
         let request = wit::SendRequest {
             phone: request.phone,
             purpose: request.purpose,

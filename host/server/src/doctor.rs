@@ -383,7 +383,7 @@ async fn look_at_rows(
             return Ok(vec![found(Error, "key-foreign", error.to_string(), help)]);
         }
     };
-    let used = row_keys_used(store, keyring, now).await?;
+    let Sealed { used, unreadable } = look_at_sealed(store, keyring, now).await?;
     let ids = keyring.ids();
     let mut findings: Vec<Finding> = used
         .keys()
@@ -401,6 +401,11 @@ async fn look_at_rows(
         let help = "right where it was removed on purpose, long enough after a rotation";
         found(Note, "key-removed", text, help)
     }));
+    if unreadable > 0 {
+        let text = format!("{unreadable} rows about messages cannot be read; they are passed by");
+        let help = "put the data back from a backup if they matter: countersign restore FILE";
+        findings.push(found(Error, "row-unreadable", text, help));
+    }
     findings.extend(look_at_old_keys(&ids, &used));
     findings.extend(look_at_key_age(keyring.folder(), &ids, now));
     Ok(findings)
@@ -468,33 +473,51 @@ pub(crate) fn look_at_use(in_use: &Keyring, there: &Keyring) -> Vec<Finding> {
         .collect()
 }
 
-/// How many rows are sealed under which key.
-async fn row_keys_used(
+/// What the rows that rest sealed show.
+#[derive(Debug, Default)]
+struct Sealed {
+    /// How many are sealed under which key.
+    used: BTreeMap<u32, usize>,
+    /// How many cannot be read, though their key is there.
+    unreadable: usize,
+}
+
+async fn look_at_sealed(
     store: &Arc<dyn Store>,
     keyring: &Keyring,
     now: UnixMillis,
-) -> Result<BTreeMap<u32, usize>, StoreError> {
-    let mut used = BTreeMap::new();
+) -> Result<Sealed, StoreError> {
+    let mut sealed = Sealed::default();
     for (from, to) in SEALED {
         let mut cursor = from.to_vec();
         loop {
             let page = store.scan(&cursor, to, ROWS_AT_ONCE).await?;
             for (key, row) in &page {
                 cursor = [key.as_slice(), &[0]].concat();
-                if let Body::Sections(sections) = &row.body
-                    && !row.body.expired(now)
-                    && let Some(host) = &sections.host
-                    && let Some((id, _)) = keyring.sealed_under(&host.value)
-                {
-                    *used.entry(id).or_default() += 1;
-                }
+                let Ok(row) = row else {
+                    sealed.unreadable += 1;
+                    continue;
+                };
+                let Body::Sections(sections) = &row.body else {
+                    continue;
+                };
+                let Some(host) = sections.host.as_ref().filter(|host| host.live(now)) else {
+                    continue;
+                };
+                let Some((id, has_key)) = keyring.sealed_under(&host.value) else {
+                    sealed.unreadable += 1;
+                    continue;
+                };
+                *sealed.used.entry(id).or_default() += 1;
+                let is_damaged = has_key && keyring.unseal(key, &host.value).is_err();
+                sealed.unreadable += usize::from(is_damaged);
             }
             if page.len() < ROWS_AT_ONCE {
                 break;
             }
         }
     }
-    Ok(used)
+    Ok(sealed)
 }
 
 #[cfg(test)]

@@ -190,7 +190,7 @@ pub(crate) async fn list(store: &Arc<dyn Store>) -> Result<Vec<Key>, KeyError> {
         let last = page.len() < PAGE;
         for (key, row) in page {
             let id = String::from_utf8_lossy(&key[PREFIX.len()..]).into_owned();
-            keys.extend(of_row(&id, row)?);
+            keys.extend(of_row(&id, row?)?);
             from = [key.as_slice(), &[0]].concat();
         }
         if last {
@@ -363,7 +363,11 @@ mod tests {
         let NewKey { key, .. } = make(&store).await;
         let secret = &key.expose()[ID_BYTES + 1..];
         let row = store.scan(PREFIX, PREFIX_END, 9).await.expect("read");
-        let Body::Sections(sections) = &row[0].1.body else {
+        let Ok(Row {
+            body: Body::Sections(sections),
+            ..
+        }) = &row[0].1
+        else {
             panic!("{row:?}");
         };
         let value = &sections.host.as_ref().expect("there").value;

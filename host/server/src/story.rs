@@ -29,6 +29,9 @@ pub(crate) struct Story {
     sent_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ended_at: Option<String>,
+    /// Why the server gave it up by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     provider: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,7 +67,7 @@ pub(crate) struct Try {
 pub(crate) struct Trouble {
     pub(crate) class: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    provider_code: Option<String>,
+    pub(crate) provider_code: Option<String>,
     pub(crate) reason: String,
 }
 
@@ -101,12 +104,13 @@ impl From<MessageView> for Story {
             priority: row.priority.word().to_owned(),
             caller: row.caller,
             accepted_at: text(row.accepted),
-            replayed_at: view.replayed.map(text),
+            replayed_at: row.replayed.map(text),
             // Only where it was asked for, or a provider's trouble makes it wait.
             not_before: view.due.filter(|due| *due > row.accepted).map(text),
             deadline: view.deadline.map(text),
             sent_at: sent_at.map(text),
             ended_at: row.ended.map(text),
+            reason: row.reason,
             provider,
             segments,
             price: price.map(|price| Price {

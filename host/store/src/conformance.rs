@@ -630,7 +630,7 @@ pub async fn interleaving_is_serial(store: &Arc<dyn Store>, steps: &[Step]) {
     let rows = store.scan(b"i", b"j", 1_000).await.expect("scanned");
     let rows: BTreeMap<u8, u8> = rows
         .iter()
-        .map(|(key, row)| match &row.body {
+        .map(|(key, row)| match &row.as_ref().expect("readable").body {
             Body::Sections(sections) => {
                 (key[1], sections.service.as_ref().expect("there").value[0])
             }

@@ -65,6 +65,7 @@ pub async fn read_events(
         let Some((last, _)) = page.last() else { break };
         cursor = [last.as_slice(), &[0]].concat();
         for (key, row) in page {
+            let row = row?;
             let Body::Events { events: packed, .. } = &row.body else {
                 continue;
             };

@@ -58,6 +58,9 @@ pub enum StoreError {
     },
 }
 
+/// A key that a scan has found, and its row, or [`StoreError::Unreadable`].
+pub type Scanned = (Vec<u8>, Result<Row, StoreError>);
+
 /// While it lives, no commit is applied.
 pub type Hold<'a> = tokio::sync::RwLockReadGuard<'a, ()>;
 
@@ -67,13 +70,9 @@ pub trait Store: Send + Sync + 'static {
     /// The row under `key` in the applied state, expired or not.
     async fn get(&self, key: &[u8]) -> Result<Option<Row>, StoreError>;
 
-    /// At most `limit` rows of the half-open interval `from..to`, in order, expired or not.
-    async fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Row)>, StoreError>;
+    /// At most `limit` rows of the half-open interval `from..to`, in order, expired or not. One that
+    /// cannot be read is among them, so that who scans can pass it by.
+    async fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Scanned>, StoreError>;
 
     /// Judges a commit in commit order and applies all of it or nothing. Returns when what was
     /// applied, and everything that the commit has read, is durable.

@@ -301,7 +301,7 @@ impl Transaction {
             let exhausted = page.len() <= limit;
             for (key, row) in page {
                 cursor = [key.as_slice(), &[0]].concat();
-                let (sections, read) = self.look(&key, Some(row));
+                let (sections, read) = self.look(&key, Some(row?));
                 if read.version.is_some() {
                     seen.push(read);
                 }

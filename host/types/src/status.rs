@@ -47,7 +47,7 @@ impl Status {
     /// queued < sent < unknown < undelivered < failed < delivered < read. That it arrived outranks
     /// whatever was feared before, since operators report late and change their minds; the other way
     /// it never goes. `Expired` is not a provider's word and ranks with `Unknown`.
-    pub fn rank(self) -> u8 {
+    pub const fn rank(self) -> u8 {
         match self {
             Status::Queued => 0,
             Status::Sent => 1,

@@ -345,6 +345,37 @@ async fn an_expired_code_is_never_sent() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_handed_over_at_all_says_why_in_its_story() {
+    let route = Route {
+        country: Some("US".to_owned()),
+        providers: vec!["a".to_owned()],
+    };
+    let bench = Bench::with(vec![route], HashMap::new(), vec![]).await;
+    let without_route = bench.add_to("GG", true).await;
+    let unfilled = Job {
+        variables: Vec::new(),
+        ..notice(NOW)
+    };
+    let unfilled = accept(&bench.queue, &*bench.entropy, &unfilled).await;
+    bench.work().await;
+    assert!(bench.tried().is_empty());
+    for (id, want) in [
+        (without_route, "no route leads to GG"),
+        (
+            unfilled,
+            "it cannot be rendered: nothing fills the placeholder `{name}`",
+        ),
+    ] {
+        let message = bench.queue.message(id, bench.clock.now()).await;
+        let row = message.expect("read").expect("known").row;
+        assert_eq!(
+            (row.status, row.reason.as_deref()),
+            (Status::Failed, Some(want))
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_provider_that_asks_for_time_gets_it() {
     let asks = Err(refusal_for(ErrorClass::Throttled, 40 * SECOND));
     let bench = Bench::new(&["a"], vec![asks]).await;

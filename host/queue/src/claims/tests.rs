@@ -244,6 +244,7 @@ async fn an_expired_message_ends_with_what_was_tried() {
     let over = Finish::Over {
         status: Status::Expired,
         attempt: Some(attempt(0, failed(ErrorClass::Throttled))),
+        reason: None,
     };
     assert!(bench.finish(taken.claim, over).await);
     assert_eq!(bench.status(id).await, Status::Expired);

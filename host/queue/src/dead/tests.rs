@@ -77,7 +77,10 @@ async fn a_replayed_message_waits_again_with_its_history_and_as_much_time_as_bef
     let replayed = bench.queue.replay(id, now).await.expect("replayed");
     assert_eq!((replayed.id, replayed.row.status), (id, Status::Queued));
     assert_eq!(replayed.deadline, Some(now + 600 * SECOND));
-    assert_eq!((replayed.replayed, replayed.row.accepted), (Some(now), NOW));
+    assert_eq!(
+        (replayed.row.replayed, replayed.row.accepted),
+        (Some(now), NOW)
+    );
     assert_eq!(bench.queue.dead_letter(id, now).await.expect("read"), None);
     let overview = bench.queue.overview(now);
     assert_eq!(
@@ -97,6 +100,7 @@ async fn a_replayed_message_waits_again_with_its_history_and_as_much_time_as_bef
         .expect("known")
         .row;
     assert_eq!((message.status, message.attempts.len()), (Status::Sent, 2));
+    assert_eq!(message.replayed, Some(now), "it stays known");
     let again = bench.queue.replay(id, now).await;
     assert!(matches!(again, Err(ReplayError::NotDead(_))), "{again:?}");
 }
@@ -138,6 +142,7 @@ async fn a_replay_needs_a_place_like_any_other_message() {
     let over = Finish::Over {
         status: Status::Unknown,
         attempt: Some(attempt(0, failed(ErrorClass::UnknownOutcome))),
+        reason: None,
     };
     assert!(bench.finish(claim, over).await);
     bench.queue.replay(id, NOW).await.expect("there is room");

@@ -75,6 +75,7 @@ async fn messages_that_no_provider_took_are_not_followed() {
     let over = Finish::Over {
         status: Status::Expired,
         attempt: None,
+        reason: None,
     };
     assert!(bench.finish(claim, over).await);
     assert!(bench.found(Line::Accepted).await.is_empty());

@@ -32,12 +32,12 @@ fn at(now: UnixMillis) -> Now {
 /// Takes the next job and ends it; `None` where there is none.
 fn take(order: &mut Order, now: UnixMillis) -> Option<MessageId> {
     match order.take(at(now), LEASE, &Open) {
-        Found::Job(lease, pass) => {
+        Next::Job(lease, pass) => {
             assert!(pass.is_some(), "its time is not over");
             order.forget(lease);
             Some(lease.id)
         }
-        Found::Nothing(_) => None,
+        Next::Nothing(_) => None,
     }
 }
 
@@ -107,9 +107,9 @@ fn a_lane_that_is_full_keeps_nobody_else_waiting() {
         None,
     );
     let found = order.take(at(NOW), LEASE, &Only("works"));
-    assert!(matches!(found, Found::Job(lease, Some(())) if lease.id == id(2)));
+    assert!(matches!(found, Next::Job(lease, Some(())) if lease.id == id(2)));
     let found = order.take(at(NOW), LEASE, &Only("works"));
-    assert!(matches!(found, Found::Nothing(_)));
+    assert!(matches!(found, Next::Nothing(_)));
     assert_eq!(take(&mut order, NOW), Some(id(1)));
 }
 
@@ -123,12 +123,12 @@ fn a_job_whose_time_is_over_is_found_at_its_deadline_though_its_lane_is_full() {
         Wait::NONE,
         None,
     );
-    let Found::Nothing(until) = order.take(at(NOW), LEASE, &Only("works")) else {
+    let Next::Nothing(until) = order.take(at(NOW), LEASE, &Only("works")) else {
         panic!("its lane is full");
     };
     assert_eq!(until, Some(600 * SECOND), "it is time to look again then");
     let found = order.take(at(deadline), LEASE, &Only("works"));
-    assert!(matches!(found, Found::Job(lease, None) if lease.id == id(1)));
+    assert!(matches!(found, Next::Job(lease, None) if lease.id == id(1)));
     assert_eq!(order.claimed(), 1);
 }
 
@@ -136,15 +136,15 @@ fn a_job_whose_time_is_over_is_found_at_its_deadline_though_its_lane_is_full() {
 fn a_claim_that_is_lost_makes_way_at_the_end_of_its_lease_and_not_before() {
     let mut order = Order::default();
     order.add(id(1), ticket("a", Priority::Normal, "p"), Wait::NONE, None);
-    let Found::Job(lost, Some(())) = order.take(at(NOW), LEASE, &Open) else {
+    let Next::Job(lost, Some(())) = order.take(at(NOW), LEASE, &Open) else {
         panic!("it is due");
     };
     let end = NOW + LEASE;
     let just_before = UnixMillis(end.0 - 1);
     let found = order.take(at(just_before), LEASE, &Open);
-    assert!(matches!(found, Found::Nothing(Some(rest)) if rest == Duration::from_millis(1)));
+    assert!(matches!(found, Next::Nothing(Some(rest)) if rest == Duration::from_millis(1)));
     let found = order.take(at(end), LEASE, &Open);
-    let Found::Job(lease, Some(())) = found else {
+    let Next::Job(lease, Some(())) = found else {
         panic!("the lease is over");
     };
     assert!(!order.holds(lost) && order.holds(lease));
@@ -159,7 +159,7 @@ fn a_claim_that_is_lost_makes_way_at_the_end_of_its_lease_and_not_before() {
 fn a_renewed_lease_holds_for_as_long_as_it_says() {
     let mut order = Order::default();
     order.add(id(1), ticket("a", Priority::Normal, "p"), Wait::NONE, None);
-    let Found::Job(mut lease, _) = order.take(at(NOW), SECOND, &Open) else {
+    let Next::Job(mut lease, _) = order.take(at(NOW), SECOND, &Open) else {
         panic!("it is due");
     };
     assert!(order.renew(&mut lease, at(NOW + 10 * SECOND).monotonic));

@@ -1,3 +1,5 @@
+mod early;
+
 use countersign_types::{ErrorClass, SendError, Status};
 use proptest::prelude::*;
 

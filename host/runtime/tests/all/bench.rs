@@ -12,8 +12,8 @@ use countersign_runtime::{
     CallContext, CallError, Caller, Limits, ProviderConfig, Runtime, RuntimeConfig,
 };
 use countersign_store::{
-    Commit, CommitError, Committed, Ending, Hold, Keyring, Row, Rulings, Section, SledStore, Store,
-    StoreError, Transaction,
+    Commit, CommitError, Committed, Ending, Hold, Keyring, Row, Rulings, Scanned, Section,
+    SledStore, Store, StoreError, Transaction,
 };
 use countersign_types::{ManualClock, SystemEntropy, UnixMillis};
 use wasmtime::component::{InstancePre, Linker};
@@ -136,12 +136,7 @@ impl Store for Meddled {
         Ok(row)
     }
 
-    async fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Row)>, StoreError> {
+    async fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Scanned>, StoreError> {
         self.inner.scan(from, to, limit).await
     }
 
@@ -225,6 +220,7 @@ impl Bench {
         let clock = Arc::new(ManualClock::new(NOW));
         let config = QueueConfig {
             capacity,
+            lane_of: Arc::new(|_, _| Some("p".into())),
             ..QueueConfig::default()
         };
         let queue = Queue::open(store.clone(), keyring.clone(), clock.clone(), config)

@@ -14,7 +14,7 @@ use super::admitted::Admitted;
 use super::answer::Answer;
 use super::fields::{Fields, PHONE_BYTES_MAX, locale};
 use super::problem::{Problem, Refused};
-use super::{Api, MessageRequest, PhoneError, Runtime};
+use super::{Api, MessageRequest, NO_ROUTE, PhoneError, Runtime};
 use crate::config::{MessageKind, Template};
 use crate::story::Story;
 
@@ -80,6 +80,9 @@ fn read(
     if !to.kind.can_receive() {
         let error = "This kind of number cannot receive messages";
         return Err(Refused::field("to", error));
+    }
+    if !runtime.has_route(&to) {
+        return Err(Refused::field("to", NO_ROUTE));
     }
     let name = fields.text("template", TEMPLATE_BYTES_MAX)?;
     let template = templates.iter().find(|template| template.name == name);

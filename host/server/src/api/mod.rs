@@ -36,7 +36,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 // The runtime's door for this folder.
 pub(crate) use countersign_runtime::{
-    CallContext, CallError, CallbackError, CallbackRequest, Caller, MessageRequest, Once,
+    CallContext, CallError, CallbackError, CallbackRequest, Caller, MessageRequest, NO_ROUTE, Once,
     PhoneError, Refusal, Runtime, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict,
 };
 use countersign_types::UnixMillis;

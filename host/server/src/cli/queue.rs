@@ -108,8 +108,7 @@ fn dead(settings: &Offline) -> Result<Printed, AskError> {
     let text = if letters.is_empty() {
         "There are no dead messages.\n".to_owned()
     } else {
-        let head = format!("{:<32}  {:<20}  {:<16}  REASON\n", "ID", "ENDED", "TO");
-        [head].into_iter().chain(letters.iter().map(line)).collect()
+        table(&letters)
     };
     Ok((json!({"letters": letters}), text))
 }
@@ -156,20 +155,85 @@ fn for_people(status: &Status) -> String {
     )
 }
 
-fn line(story: &Story) -> String {
-    let ended = story.ended_at.as_deref().unwrap_or("-");
+fn table(letters: &[Story]) -> String {
+    let head = ["ID", "ENDED", "TO", "CODE", "REASON"].map(str::to_owned);
+    let lines = [head].into_iter().chain(letters.iter().map(cells));
+    lines
+        .map(|[id, ended, to, code, reason]| {
+            format!("{id:<32}  {ended:<20}  {to:<16}  {code:<8}  {reason}\n")
+        })
+        .collect()
+}
+
+/// Id, end, receiver, the provider's own code, and why.
+fn cells(story: &Story) -> [String; 5] {
     let last = story.attempts.last();
-    let reason = last.and_then(|last| Some((last, last.error.as_ref()?)));
-    let reason = reason.map_or("no provider was asked".to_owned(), |(last, error)| {
-        format!("{}: {}, {}", last.provider, error.class, error.reason)
-    });
-    format!("{}  {ended:<20}  {:<16}  {reason}\n", story.id, story.to)
+    let last = last.and_then(|last| Some((last, last.error.as_ref()?)));
+    let code = last.and_then(|(_, error)| error.provider_code.clone());
+    let told =
+        last.map(|(last, error)| format!("{}: {}, {}", last.provider, error.class, error.reason));
+    // The host's own reason is the later one.
+    let reason = story.reason.clone().or(told);
+    [
+        story.id.clone(),
+        story.ended_at.clone().unwrap_or_else(|| "-".to_owned()),
+        story.to.clone(),
+        code.unwrap_or_else(|| "-".to_owned()),
+        reason.unwrap_or_else(|| "no provider was asked".to_owned()),
+    ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::queue::ByPriority;
+
+    fn letter(change: &Value) -> Story {
+        let mut letter = json!({
+            "id": "01a20fdeea0f163edc97898c0a1ab7d4",
+            "status": "failed",
+            "to": "+1202•••••23",
+            "country": "US",
+            "template": "verification",
+            "purpose": "verification",
+            "priority": "urgent",
+            "caller": "anonymous",
+            "acceptedAt": "2026-01-31T12:00:00Z",
+            "endedAt": "2026-01-31T12:00:01Z",
+            "attempts": [],
+            "receipts": [],
+        });
+        let (letter_fields, change) = (letter.as_object_mut(), change.as_object());
+        letter_fields
+            .expect("an object")
+            .extend(change.expect("an object").clone());
+        serde_json::from_value(letter).expect("a story")
+    }
+
+    #[test]
+    fn the_table_says_why_with_the_providers_own_code() {
+        let refused = json!({
+            "at": "2026-01-31T12:00:00Z",
+            "provider": "twilio",
+            "outcome": "failed",
+            "class": "permanent",
+            "providerCode": "21211",
+            "reason": "no such number",
+        });
+        let letters = [
+            letter(&json!({ "attempts": [refused] })),
+            letter(&json!({ "reason": "no route leads to GG" })),
+            letter(&json!({})),
+        ];
+        let want = "\
+ID                                ENDED                 TO                CODE      REASON
+01a20fdeea0f163edc97898c0a1ab7d4  2026-01-31T12:00:01Z  +1202•••••23      21211     twilio: permanent, no such number
+01a20fdeea0f163edc97898c0a1ab7d4  2026-01-31T12:00:01Z  +1202•••••23      -         no route leads to GG
+01a20fdeea0f163edc97898c0a1ab7d4  2026-01-31T12:00:01Z  +1202•••••23      -         no provider was asked
+";
+        let table = table(&letters);
+        assert_eq!(table, want, "{table}");
+    }
 
     #[test]
     fn status_says_what_waits_and_for_how_long() {

@@ -173,11 +173,16 @@ fn keys_that_are_missing_malformed_or_open_are_told() {
 }
 
 async fn seal(store: &Arc<dyn Store>, keyring: &Keyring, key: &[u8]) {
+    let value = keyring.seal(key, b"a message").expect("sealed");
+    put(store, key, value).await;
+}
+
+async fn put(store: &Arc<dyn Store>, key: &[u8], value: Vec<u8>) {
     let mut run = Transaction::new(store.clone(), UnixMillis(5_000), Rulings::default());
     let section = Section {
         state: 1,
         expires: None,
-        value: keyring.seal(key, b"a message").expect("sealed"),
+        value,
     };
     run.set_host(key, Some(section)).await.expect("set");
     store
@@ -243,6 +248,26 @@ note     no-api-key: no API key was ever made in this data folder
     let other = Keyring::load_or_create(other.path(), true, &SystemEntropy).expect("made");
     let want = [(Error, "key-foreign"), (Note, "no-api-key")];
     check(look_at_store(&store, &other, at).await, &want);
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_read_are_counted() {
+    let (_folder, store) = store();
+    let keys = tempfile::tempdir().expect("a folder");
+    let keyring = Keyring::load_or_create(keys.path(), true, &SystemEntropy).expect("made");
+    keyring.bind(&store).await.expect("bound");
+    seal(&store, &keyring, b"j/1").await;
+    let elsewhere = keyring.seal(b"j/2", b"a message").expect("sealed");
+    put(&store, b"j/3", elsewhere).await;
+    put(&store, b"m/1", b"no".to_vec()).await;
+    let want = "\
+error    row-unreadable: 2 rows about messages cannot be read; they are passed by
+         put the data back from a backup if they matter: countersign restore FILE
+note     no-api-key: no API key was ever made in this data folder
+         make one with `countersign keys create`, or give one by COUNTERSIGN_API_KEY
+";
+    let findings = look_at_store(&store, &keyring, UnixMillis(5_000)).await;
+    check_text(&findings, want);
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub use backup::{BackupError, RestoreError};
 use backup::{Followed, Follower};
 use room::Room;
 
-use crate::{Commit, CommitError, Committed, Hold, Need, Row, Store, StoreError};
+use crate::{Commit, CommitError, Committed, Hold, Need, Row, Scanned, Store, StoreError};
 
 /// How many commits may wait for the storage thread. Beyond it callers wait for a place, which their
 /// own limits bound.
@@ -287,12 +287,7 @@ impl Store for SledStore {
         }
     }
 
-    async fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Row)>, StoreError> {
+    async fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Scanned>, StoreError> {
         if from >= to {
             return Ok(Vec::new());
         }
@@ -302,7 +297,7 @@ impl Store for SledStore {
             .take(limit)
             .map(|entry| {
                 let (key, bytes) = entry.map_err(|error| failed(&error))?;
-                let row = Row::from_bytes(&key, &bytes)?;
+                let row = Row::from_bytes(&key, &bytes);
                 Ok((key.to_vec(), row))
             })
             .collect()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use countersign_store::{Committed, Hold, Row, Store};
+use countersign_store::{Committed, Hold, Row, Scanned, Store};
 use countersign_types::ErrorClass;
 use tokio::sync::Semaphore;
 
@@ -49,6 +49,7 @@ fn over(status: Status) -> Finish {
     Finish::Over {
         status,
         attempt: Some(attempt(0, failed(ErrorClass::Permanent))),
+        reason: None,
     }
 }
 
@@ -180,12 +181,7 @@ impl Store for Metered {
         self.reads.acquire().await.expect("never closed").forget();
         self.inner.get(key).await
     }
-    async fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Row)>, StoreError> {
+    async fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Scanned>, StoreError> {
         self.inner.scan(from, to, limit).await
     }
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {

@@ -71,7 +71,10 @@ impl Bench {
     }
 
     async fn rows(&self) -> Vec<(Vec<u8>, countersign_store::Row)> {
-        self.keys.store.scan(b"i", b"j", 99).await.expect("read")
+        let rows = self.keys.store.scan(b"i", b"j", 99).await.expect("read");
+        let rows = rows.into_iter();
+        rows.map(|(key, row)| (key, row.expect("readable")))
+            .collect()
     }
 }
 
