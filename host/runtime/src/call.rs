@@ -1,29 +1,19 @@
-//! A call of a service component, run as a transaction.
-//!
-//! This is the heart of the host. A run gets one instant and one seed, works on a [`Transaction`],
-//! and whatever it returns (`ok`, `err`, a trap, a time-out) is believed only if the committer finds
-//! that nothing it has read has changed. Otherwise it is thrown away, with its instances, and the
-//! call runs again.
+//! What a call of a service component is made of: who calls, what all calls share, and one run. How
+//! a call is run is in `runs.rs`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use countersign_delivery::scrub;
 use countersign_queue::{Queue, Reservation, TurnedAway};
-use countersign_store::{
-    CommitError, Ending, Keyring, Need, Rulings, Savepoint, Store, StoreError, Transaction,
-    TransactionError, settle_counts,
-};
-use countersign_types::{Clock, Entropy, MessageId, UnixMillis};
+use countersign_store::{Keyring, Savepoint, Store, StoreError, Transaction, TransactionError};
+use countersign_types::{Clock, Entropy, MessageId};
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 
 use crate::Limits;
 use crate::bindings::service::countersign::service::types;
-use crate::component::reason;
 use crate::instant::Instants;
-use crate::meter::{Meter, TimeOver};
-use crate::once::Once;
+use crate::meter::Meter;
 use crate::phone::Parsed;
 use crate::places::Places;
 use crate::service::{OtpComponent, Service};
@@ -284,227 +274,6 @@ pub(crate) struct Finished<R, I> {
     pub(crate) instance: Option<I>,
 }
 
-/// What a call is about.
-pub(crate) struct CallRequest<'a, R> {
-    pub(crate) subject: &'a str,
-    pub(crate) context: &'a CallContext,
-    /// The function that is called, as `describe` names it.
-    pub(crate) read_only: bool,
-    pub(crate) component: &'a str,
-    pub(crate) versions: Versions,
-    /// Numbers that have been parsed already.
-    pub(crate) phones: Parsed,
-    /// Where the same request may come again and must not happen again.
-    pub(crate) once: Option<Once<'a, R>>,
-}
-
-/// Runs a call until its outcome is one that counts; returns it with the instant of its run.
-///
-/// `run` makes one run and returns how it ended; `keep` gets the instance back when the run counted.
-pub(crate) async fn call<R, I, F>(
-    host: &Arc<Host>,
-    request: CallRequest<'_, R>,
-    mut run: impl FnMut(Box<Run>, Duration) -> F,
-    keep: impl Fn(I),
-) -> Result<(R, UnixMillis), CallError>
-where
-    F: Future<Output = Finished<R, I>>,
-{
-    let limits = &host.limits;
-    let began = tokio::time::Instant::now();
-    let admitted = async {
-        let turn = host.subjects.turn(request.subject).await.ok()?;
-        let place = host.places.take(&request.context.caller).await.ok()?;
-        Some((turn, place))
-    };
-    let _admitted = match tokio::time::timeout(limits.service_wall, admitted).await {
-        Ok(Some(admitted)) => admitted,
-        Ok(None) | Err(_) => return Err(busy()),
-    };
-    let mut kept = Kept {
-        phones: request.phones,
-        ..Kept::default()
-    };
-    host.entropy.fill(&mut kept.seed);
-    let mut rulings = Rulings::default();
-    let mut pause = StdRng::from_seed(kept.seed);
-    // Of the last run that was thrown away.
-    let mut owed = Vec::new();
-    for runs in 1..=limits.runs {
-        let left = limits.service_wall.saturating_sub(began.elapsed());
-        if left.is_zero() {
-            break;
-        }
-        // A function that only reads and was stale once keeps commits out while it runs again: then
-        // nothing that it reads can change.
-        let hold = if request.read_only && runs == 2 {
-            Some(host.store.hold().await)
-        } else {
-            None
-        };
-        let wall = if hold.is_some() {
-            left.min(limits.hold)
-        } else {
-            left
-        };
-        let instant = host.instants.now();
-        let mut transaction = Transaction::new(host.store.clone(), instant, rulings.clone());
-        if let Some(once) = &request.once
-            && let Err(error) = once.begin(&mut transaction).await
-        {
-            settle_counts(&host.store, instant, &owed).await?;
-            return Err(error);
-        }
-        let this = Box::new(Run {
-            host: host.clone(),
-            versions: request.versions.clone(),
-            transaction,
-            context: request.context.clone(),
-            random: StdRng::from_seed(kept.seed),
-            kept: std::mem::take(&mut kept),
-            enqueued: Vec::new(),
-            log: Vec::new(),
-            dropped_lines: 0,
-            used: Used::default(),
-            stack: vec![request.component.to_owned()],
-            read_only: request.read_only,
-            meter: Meter::new(limits.service_time),
-            rescue: Rescue::default(),
-            blame: None,
-            turned_away: None,
-            store_error: None,
-            busy: false,
-            finished: Vec::new(),
-        });
-        let Finished {
-            ended,
-            run: this,
-            instance,
-        } = run(this, wall).await;
-        let Run {
-            mut transaction,
-            kept: was_kept,
-            enqueued,
-            log,
-            dropped_lines,
-            blame,
-            turned_away,
-            store_error,
-            busy: was_busy,
-            finished,
-            ..
-        } = *this;
-        kept = was_kept;
-        if let Some(error) = store_error {
-            // Where the store fails for good this fails as well, and there is nothing more to be done.
-            let _ = settle_counts(&host.store, instant, &transaction.counted()).await;
-            return Err(error.into());
-        }
-        if hold.is_some() && matches!(ended, Ended::WallClock) {
-            // Too slow to keep everybody else out for.
-            return Err(busy());
-        }
-        let ending = match ended {
-            Ended::Ok(_) => Ending::Commit,
-            _ => Ending::CountedOnly,
-        };
-        owed = transaction.counted();
-        if let (Ended::Ok(verdict), Some(once)) = (&ended, &request.once) {
-            once.end(&mut transaction, verdict).await?;
-        }
-        let mut commit = transaction.into_commit(ending);
-        commit.need = match ended {
-            Ended::Ok(_) if !enqueued.is_empty() => Need::NewWork,
-            Ended::Ok(_) => Need::Call,
-            _ => Need::Finish,
-        };
-        let verdict = if hold.is_some() {
-            // Consistent by itself; it only must not leave before what it read is durable.
-            drop(hold);
-            host.store.settle().await.map_err(CommitError::Store)
-        } else {
-            host.store.commit(commit).await.map(|_| ())
-        };
-        match verdict {
-            Ok(()) => {}
-            Err(CommitError::Stale) => {
-                pause_before(runs, &mut pause).await;
-                continue;
-            }
-            Err(CommitError::NoRoom { take, until }) => {
-                rulings.add(take, until);
-                continue;
-            }
-            Err(CommitError::Full) => {
-                // Nobody is told a verdict, but its time may have told it.
-                settle_counts(&host.store, instant, &owed).await?;
-                return Err(CallError::StoreFull {
-                    retry_after: Duration::from_secs(10),
-                });
-            }
-            Err(CommitError::Store(error)) => return Err(error.into()),
-            // The component's bug, found only now: as good as a trap.
-            Err(error @ (CommitError::NotASum { .. } | CommitError::NotALimit { .. })) => {
-                write_log(log, dropped_lines);
-                settle_counts(&host.store, instant, &owed).await?;
-                let (component, reason) = (request.component.to_owned(), error.to_string());
-                tracing::error!(component, reason, "a component failed");
-                return Err(CallError::Component {
-                    component,
-                    reason,
-                    timed_out: false,
-                });
-            }
-        }
-        write_log(log, dropped_lines);
-        let component = blame.unwrap_or_else(|| request.component.to_owned());
-        let failed = |reason: String, timed_out: bool| {
-            tracing::error!(component, reason, "a component failed");
-            CallError::Component {
-                component: component.clone(),
-                reason,
-                timed_out,
-            }
-        };
-        return match ended {
-            Ended::Ok(answer) => {
-                for job in enqueued {
-                    host.queue.announce(job.place, job.id);
-                }
-                instance.map(keep);
-                finished.into_iter().for_each(|keep| keep());
-                Ok((answer, instant))
-            }
-            Ended::Err(text) => {
-                instance.map(keep);
-                let text = scrub(cut(&text, limits.log_line_bytes));
-                Err(failed(format!("it answered: {text}"), false))
-            }
-            Ended::Trap(_) if let Some(reason) = turned_away => Err(queue_full(reason)),
-            Ended::Trap(_) if was_busy => Err(busy()),
-            Ended::Trap(error) => {
-                let timed_out = error.downcast_ref::<TimeOver>().is_some();
-                let reason = reason(&error);
-                Err(failed(
-                    scrub(cut(&reason, limits.log_line_bytes)),
-                    timed_out,
-                ))
-            }
-            Ended::WallClock => Err(failed(
-                format!("it took longer than {:?}", limits.service_wall),
-                true,
-            )),
-            Ended::NoInstance(error) => {
-                tracing::warn!(component, reason = reason(&error), "no instance can be had");
-                Err(busy())
-            }
-        };
-    }
-    // No run counted, but somebody may have learned from one of them, if only by its time.
-    settle_counts(&host.store, host.instants.now(), &owed).await?;
-    Err(busy())
-}
-
 pub(crate) fn busy() -> CallError {
     CallError::Busy {
         retry_after: Duration::from_secs(1),
@@ -515,41 +284,6 @@ pub(crate) fn queue_full(reason: TurnedAway) -> CallError {
     CallError::QueueFull {
         reason,
         retry_after: Duration::from_secs(5),
-    }
-}
-
-/// Waits a random moment that grows with each run, so that calls that made each other stale do not
-/// meet again.
-async fn pause_before(runs: u32, random: &mut StdRng) {
-    if runs > 1 {
-        let longest_us = 100u64 << runs.min(6);
-        let pause = random.next_u64() % longest_us;
-        tokio::time::sleep(Duration::from_micros(pause)).await;
-    }
-}
-
-fn write_log(lines: Vec<Line>, dropped: usize) {
-    for Line {
-        component,
-        level,
-        text,
-    } in lines
-    {
-        match level {
-            tracing::Level::ERROR => {
-                tracing::error!(target: "countersign::component", component, "{text}")
-            }
-            tracing::Level::WARN => {
-                tracing::warn!(target: "countersign::component", component, "{text}")
-            }
-            tracing::Level::INFO => {
-                tracing::info!(target: "countersign::component", component, "{text}")
-            }
-            _ => tracing::debug!(target: "countersign::component", component, "{text}"),
-        }
-    }
-    if dropped > 0 {
-        tracing::warn!(target: "countersign::component", dropped, "lines of a component's log were dropped");
     }
 }
 

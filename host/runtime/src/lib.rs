@@ -2,7 +2,7 @@
 //!
 //! - [`Runtime`] is what the server talks to: typed calls of the services, and a
 //!   [`Sender`](countersign_delivery::Sender) for the delivery.
-//! - `call.rs` runs a call as a transaction; its rules are those of `ARCHITECTURE.md`.
+//! - `runs.rs` runs a call as a transaction; its rules are those of `ARCHITECTURE.md`.
 //! - `service.rs` holds loaded service components and their instances, `provider/` those that speak
 //!   to SMS providers.
 //! - `capabilities/` has a file for each interface that a service may import, `provider/` for those
@@ -23,6 +23,7 @@ mod otp;
 mod phone;
 mod places;
 mod provider;
+mod runs;
 mod runtime;
 mod service;
 mod subject;

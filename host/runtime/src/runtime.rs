@@ -13,7 +13,7 @@ use countersign_types::{
 
 use crate::bindings::service::countersign::service::types;
 use crate::cache::Cache;
-use crate::call::{self, CallRequest, Host, Versions};
+use crate::call::{Host, Versions};
 use crate::component::Compiler;
 use crate::instant::Instants;
 use crate::once::Once;
@@ -22,6 +22,7 @@ use crate::places::Places;
 use crate::provider::{
     CallbackError, CallbackRequest, GrantError, Provider, ProviderConfig, Providers,
 };
+use crate::runs::{self, CallRequest};
 use crate::service::{Call, Export, OtpComponent, Service, World};
 use crate::subject::Subjects;
 use crate::{CallContext, CallError, Limits, LoadError, engine};
@@ -242,7 +243,7 @@ impl Runtime {
             once,
         };
         let run = |run, wall| service.run(run, wall, &export);
-        call::call(&self.host, request, run, |instance| service.keep(instance)).await
+        runs::call(&self.host, request, run, |instance| service.keep(instance)).await
     }
 
     /// What a request to the callback address of `provider` tells of its messages. The address that
