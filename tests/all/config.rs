@@ -74,6 +74,21 @@ async fn a_file_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
+async fn a_domain_that_is_no_bare_host_name_is_named() {
+    for wrong in ["https://example.com", "example.com:8443", "Example.com"] {
+        let builder = Server::builder().console();
+        let builder = builder.env("COUNTERSIGN_OTP_DOMAIN", wrong);
+        let refused = builder.finish().await;
+        refused.expect_refusal(&[
+            "otp.domain",
+            "bare host name",
+            "COUNTERSIGN_OTP_DOMAIN",
+            wrong,
+        ]);
+    }
+}
+
+#[tokio::test]
 async fn an_address_that_is_none_is_named() {
     let refused = Server::builder()
         .console()

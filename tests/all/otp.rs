@@ -5,6 +5,7 @@ use std::time::Duration;
 use countersign_tests::{
     FakeTwilio, Server, TOO_MANY_SENDS, TOO_MANY_TRIES, WRONG_CODE, nearly, phone, wrong,
 };
+use hyper::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -66,6 +67,59 @@ async fn the_text_is_the_contracts() {
     assert_eq!(
         message.body,
         format!("Your verification code is: {code}\n\nValid for 10 minutes.")
+    );
+}
+
+#[tokio::test]
+async fn with_a_domain_and_an_app_the_last_lines_bind_the_code_to_them() {
+    let twilio = FakeTwilio::start().await;
+    let server = Server::builder()
+        .twilio(&twilio)
+        .env("COUNTERSIGN_OTP_DOMAIN", "login.example.com")
+        .env("COUNTERSIGN_OTP_APP_HASH", "FA+9qCX9VSu")
+        .start()
+        .await;
+    // Whose page it is comes from the configuration, whatever a request says of itself.
+    let headers = [
+        ("content-type", "application/json"),
+        ("host", "evil.example"),
+        ("origin", "https://evil.example"),
+        ("referer", "https://evil.example/"),
+        ("forwarded", "host=evil.example"),
+        ("x-forwarded-host", "evil.example"),
+        ("x-original-host", "evil.example"),
+        ("x-countersign-domain", "evil.example"),
+    ];
+    let body = json!({ "phoneNumber": PHONE, "domain": "evil.example", "appHash": "AAAAAAAAAAA" });
+    let sent = server
+        .request(Method::POST, "/api/otp/send", &headers, body.to_string())
+        .await
+        .unwrap();
+    sent.expect_success();
+    let message = twilio.next_message().await;
+    let code = message.code();
+    assert_eq!(
+        message.body,
+        format!(
+            "Your verification code is: {code}\n\nValid for 10 minutes.\n\n\
+             FA+9qCX9VSu\n@login.example.com #{code}"
+        )
+    );
+    server.verify(PHONE, &code).await.expect_success();
+}
+
+#[tokio::test]
+async fn a_domain_is_added_to_a_configured_text_too() {
+    let twilio = FakeTwilio::start().await;
+    let config = "[otp]\ntext = \"Your code for Example is: {code}\"\ndomain = \"example.com\"\n";
+    let server = Server::builder().twilio(&twilio).config(config);
+    let server = server.start().await;
+    server.send(PHONE).await.expect_success();
+    let message = twilio.next_message().await;
+    let code = message.code();
+    assert_eq!(
+        message.body,
+        format!("Your code for Example is: {code}\n\n@example.com #{code}")
     );
 }
 

@@ -4,6 +4,7 @@
 //! imports. There is never a code in here before the user has typed it: the host makes it when the
 //! message leaves, and compares it.
 
+pub mod bound;
 pub mod host;
 pub mod rules;
 pub mod settings;

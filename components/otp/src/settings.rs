@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::Undecided;
+use crate::bound::{is_app_hash, is_host_name, with_last_lines};
 use crate::host::Duration;
 use crate::windows::{Limit, Window};
 
@@ -44,7 +45,9 @@ pub struct Settings {
     /// `purposes`: 1 to 16 words, separated by commas, by default `verification`: what a public
     /// request may name. The first is what it means when it names none.
     pub purposes: Vec<String>,
-    /// `text`: 1 to 1,600 bytes with the placeholder `{code}` and, if wanted, `{minutes}`.
+    /// `text`: 1 to 1,600 bytes with the placeholder `{code}` and, if wanted, `{minutes}`; and behind
+    /// it the last lines that `domain` (a bare host name) and `app-hash` (11 characters of base64) ask
+    /// for, by default none. 1,600 bytes are the bound of all together.
     pub text: String,
 }
 
@@ -180,16 +183,35 @@ impl Given<'_> {
 
     fn text(&self) -> Result<String, Undecided> {
         let text = self.get("text").unwrap_or(TEXT);
-        let must = if text.len() > TEXT_BYTES_MAX {
-            format!("must have at most {TEXT_BYTES_MAX} bytes")
+        let domain = self.checked("domain", is_host_name, "must be a bare host name")?;
+        let must = "must be 11 letters, digits, `+` or `/`";
+        let app_hash = self.checked("app-hash", is_app_hash, must)?;
+        let whole = with_last_lines(text, domain, app_hash);
+        let must = if whole.len() > TEXT_BYTES_MAX {
+            format!("must have at most {TEXT_BYTES_MAX} bytes, with its last lines")
         } else if !text.contains("{code}") {
             "must contain `{code}`".into()
         } else if !only_known_placeholders(text) {
             "must contain no braces but `{code}` and `{minutes}`".into()
         } else {
-            return Ok(text.into());
+            return Ok(whole);
         };
         Err(Undecided::Setting { name: "text", must })
+    }
+
+    fn checked(
+        &self,
+        name: &'static str,
+        is_good: fn(&str) -> bool,
+        must: &str,
+    ) -> Result<Option<&str>, Undecided> {
+        match self.get(name) {
+            Some(value) if !is_good(value) => Err(Undecided::Setting {
+                name,
+                must: must.into(),
+            }),
+            value => Ok(value),
+        }
     }
 }
 
@@ -296,6 +318,32 @@ mod tests {
         let of_bytes = |bytes: usize| format!("{{code}}{}", "x".repeat(bytes - 6));
         assert!(read("text", &of_bytes(1_600)).is_ok());
         assert!(read("text", &of_bytes(1_601)).is_err());
+    }
+
+    #[test]
+    fn the_last_lines_are_part_of_the_text_and_of_its_bound() {
+        let given = |text: &str| {
+            let all = [
+                ("text".to_owned(), text.to_owned()),
+                ("domain".to_owned(), "example.com".to_owned()),
+                ("app-hash".to_owned(), "FA+9qCX9VSu".to_owned()),
+            ];
+            Settings::read(&all).map(|settings| settings.text)
+        };
+        let lines = "\n\nFA+9qCX9VSu\n@example.com #{code}";
+        assert_eq!(given("{code}"), Ok(format!("{{code}}{lines}")));
+        let of_bytes = |bytes: usize| format!("{{code}}{}", "x".repeat(bytes - 6));
+        assert!(given(&of_bytes(1_600 - lines.len())).is_ok());
+        assert!(given(&of_bytes(1_601 - lines.len())).is_err());
+        // The code in the last line is not yet one for people.
+        assert!(given("no code").is_err());
+        for (name, wrong) in [("domain", "https://example.com"), ("app-hash", "short")] {
+            let error = read(name, wrong).expect_err(wrong);
+            assert!(
+                error.starts_with(&format!("setting `{name}` must")),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{ConfigError, Delivery, Http, IdempotencyLimits, Limits, Merged, QueueRoom, as_size};
+use super::{
+    ConfigError, Delivery, Http, IdempotencyLimits, Limits, Merged, QueueRoom, as_size,
+    code_message,
+};
 
 /// The bounds are those of the component, told at the start instead of at the first call.
 pub(super) fn otp(merged: &Merged) -> Result<Vec<(String, String)>, ConfigError> {
@@ -45,6 +48,7 @@ pub(super) fn otp(merged: &Merged) -> Result<Vec<(String, String)>, ConfigError>
         check_text(text).map_err(|must| merged.wrong("otp.text", must, None))?;
         pairs.push(("text".to_owned(), text.clone()));
     }
+    pairs.extend(code_message::last_lines(merged)?);
     Ok(pairs)
 }
 

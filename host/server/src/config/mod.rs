@@ -4,6 +4,7 @@
 //! program reads the environment or the file.
 
 mod bounds;
+mod code_message;
 mod environment;
 mod provider;
 mod public_url;
@@ -369,6 +370,7 @@ impl Config {
         )?;
         let routes = provider::read_routes(&settings.route, &providers, &mut warnings)?;
         warnings.extend(unknown_variables(environment, &settings.provider));
+        warnings.extend(code_message::warning(&settings.otp));
         Ok(Config {
             listen,
             folders: merged.folders(),

@@ -82,6 +82,8 @@ pub(crate) struct Otp {
     pub(crate) sends_per_hour_per_address: Option<u64>,
     pub(crate) purposes: Option<Vec<String>>,
     pub(crate) text: Option<String>,
+    pub(crate) domain: Option<String>,
+    pub(crate) app_hash: Option<String>,
 }
 
 /// Settings of the store.
@@ -422,6 +424,8 @@ pub(crate) const VALUES: &[(&str, Kind)] = &[
     ("otp.sends-per-hour-per-address", Kind::Whole),
     ("otp.purposes", Kind::Words),
     ("otp.text", Kind::Text),
+    ("otp.domain", Kind::Text),
+    ("otp.app-hash", Kind::Text),
     ("store.reserve-bytes", Kind::Whole),
     ("queue.capacity", Kind::Whole),
     ("queue.reserved-percent", Kind::Whole),

@@ -158,6 +158,64 @@ fn settings_of_the_service_are_judged_at_the_start_and_handed_on_as_text() {
 }
 
 #[test]
+fn the_last_lines_of_a_code_are_judged_at_the_start() {
+    let domain = |domain: &str| load_file(&format!("[otp]\ndomain = '{domain}'"));
+    let config = domain("login.example.com").expect("good");
+    let want = [("domain".to_owned(), "login.example.com".to_owned())];
+    assert_eq!(config.otp, want);
+    let name = format!("{0}.{0}.{0}.{1}", "l".repeat(63), "m".repeat(61));
+    for good in ["localhost", "xn--bcher-kva.example", "3com.example", &name] {
+        assert!(domain(good).is_ok(), "{good}");
+    }
+    for wrong in [
+        "",
+        "example",
+        "Example.com",
+        "bücher.example",
+        "https://example.com",
+        "example.com:443",
+        "example.com/",
+        "user@example.com",
+        "example.com.",
+        "a..example",
+        "-a.example",
+        "a_b.example",
+        "192.0.2.1",
+        "{code}.example",
+        &format!("{name}m"),
+    ] {
+        check_error(domain(wrong), &["otp.domain", "bare host name", wrong]);
+    }
+
+    let hash =
+        |hash: &str, text: &str| load_file(&format!("[otp]\napp-hash = '{hash}'\ntext = '{text}'"));
+    assert!(hash("FA+9qCX9VSu", "{code}").is_ok());
+    for wrong in ["FA+9qCX9VS", "FA+9qCX9VSuu", "FA-9qCX9VSu"] {
+        check_error(hash(wrong, "{code}"), &["otp.app-hash", "11", wrong]);
+    }
+    // 6 for the code and 13 for the app's line, of the 140 bytes that Android reads.
+    assert!(hash("FA+9qCX9VSu", &format!("{{code}}{}", "x".repeat(121))).is_ok());
+    check_error(
+        hash("FA+9qCX9VSu", &format!("{{code}}{}", "x".repeat(122))),
+        &["otp.app-hash", "140", "141"],
+    );
+}
+
+#[test]
+fn a_code_whose_message_is_long_is_warned_of_and_one_beyond_all_bounds_refused() {
+    let text = |rest: usize| {
+        let text = format!("{{code}}{}", "x".repeat(rest));
+        load_file(&format!("[otp]\ndomain = 'example.com'\ntext = '{text}'"))
+    };
+    // 6 for the code and 22 for the domain's line, of 160.
+    assert_eq!(text(132).expect("good").warnings, [""; 0]);
+    let long = text(133).expect("good");
+    assert!(long.warnings[0].contains("2 SMS") && long.warnings[0].contains("otp.text"));
+    assert!(text(1_600 - 6 - 22).is_ok());
+    check_error(text(1_600 - 6 - 21), &["otp.text", "1600 bytes"]);
+}
+
+#[test]
 fn a_value_that_cannot_be_used_is_named_with_its_source() {
     let flag = Flags {
         listen: Some("localhost".to_owned()),
