@@ -1,10 +1,11 @@
 //! The door: opening, places, new jobs, and what can be asked.
 
+use std::mem::{self, Discriminant};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use countersign_store::{Commit, CommitError, Keyring, Section, Store, StoreError};
-use countersign_types::{Clock, Event, MessageId, UnixMillis};
+use countersign_types::{Clock, Event, MessageId, Seldom, UnixMillis};
 use tokio::sync::Notify;
 
 use crate::dead::{DeadCount, DeadRow};
@@ -143,6 +144,7 @@ pub(crate) struct Inner {
     pub(crate) early: Mutex<EarlyCount>,
     shares: Arc<Shares>,
     pub(crate) unreadable: Unreadable,
+    turned_away: Seldom<(Lane, Discriminant<TurnedAway>)>,
     /// Rings when something may have become possible.
     pub(crate) bell: Notify,
 }
@@ -187,6 +189,7 @@ impl Queue {
                 early: Mutex::default(),
                 shares,
                 unreadable: Unreadable::default(),
+                turned_away: Seldom::default(),
                 bell: Notify::new(),
             }),
         };
@@ -315,14 +318,31 @@ impl Queue {
             wall: now,
             ..self.now()
         };
-        if let Some(before) = self.order().too_late(&ticket, now) {
-            return Err(TurnedAway::TooLate { before });
+        let before = self.order().too_late(&ticket, now);
+        let place = match before {
+            Some(before) => Err(TurnedAway::TooLate { before }),
+            None => self.inner.shares.take(job, &ticket.caller),
+        };
+        match place {
+            Ok(place) => Ok(Reservation {
+                _place: place,
+                ticket,
+                wait: self.wait(job),
+            }),
+            Err(reason) => {
+                self.tell_turned_away(&ticket.lane, reason, now);
+                Err(reason)
+            }
         }
-        Ok(Reservation {
-            _place: self.inner.shares.take(job, &ticket.caller)?,
-            ticket,
-            wait: self.wait(job),
-        })
+    }
+
+    /// Tells the operator that messages for a provider are turned away, once a minute for each reason.
+    fn tell_turned_away(&self, lane: &Lane, reason: TurnedAway, now: Now) {
+        let what = (lane.clone(), mem::discriminant(&reason));
+        if let Some(more) = self.inner.turned_away.tell(what, now.monotonic) {
+            let provider = lane.as_deref().unwrap_or("none");
+            tracing::warn!(provider, %reason, more, "a message was turned away");
+        }
     }
 
     /// Lets the job be worked on that `place` was reserved for. To be called when its commit is

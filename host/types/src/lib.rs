@@ -9,7 +9,9 @@ mod event;
 mod id;
 mod message;
 mod secret;
+mod seldom;
 mod status;
+mod text;
 mod time;
 
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
@@ -19,5 +21,7 @@ pub use message::{
     Accepted, ErrorClass, Message, NumberKind, PhoneNumber, Price, Priority, SendError,
 };
 pub use secret::Secret;
+pub use seldom::Seldom;
 pub use status::{Status, StatusUpdate};
+pub use text::is_control;
 pub use time::{Clock, ManualClock, MonotonicMillis, NoTime, SystemClock, UnixMillis};
