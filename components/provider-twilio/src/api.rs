@@ -8,7 +8,6 @@ use crate::host::{ErrorClass, Failure, Host, Price, Response, SendError, Status}
 
 const BASE_URL: &str = "https://api.twilio.com";
 const SID_BYTES_MAX: usize = 64;
-const ERROR_TEXT_BYTES_MAX: usize = 512;
 const AMOUNT_BYTES_MAX: usize = 32;
 
 /// The account that messages are sent by.
@@ -58,14 +57,15 @@ pub fn misconfigured(text: &str) -> SendError {
     error(ErrorClass::Auth, None, text)
 }
 
-/// An error without a code of Twilio's and without a wish to wait.
+/// An error without a wish to wait. The host cuts its text, after it has taken out of it what nobody
+/// may read; of a text that was cut here it might not know that any more.
 #[must_use]
 pub fn error(class: ErrorClass, provider_code: Option<String>, text: &str) -> SendError {
     SendError {
         class,
         retry_after: None,
         provider_code,
-        text: text[..text.floor_char_boundary(ERROR_TEXT_BYTES_MAX)].into(),
+        text: text.into(),
         failover: false,
     }
 }
@@ -380,17 +380,5 @@ mod tests {
         check_retry_after("Fri, 31 Dec 1999 23:00:00 GMT", Some(0));
         check_retry_after("soon", None);
         check_retry_after("-1", None);
-    }
-
-    #[test]
-    fn a_long_error_is_cut_at_its_bound() {
-        let cut = error(ErrorClass::Permanent, None, &"ü".repeat(300));
-        assert_eq!(cut.text.len(), 512);
-        let cut = error(
-            ErrorClass::Permanent,
-            None,
-            &format!("x{}", "ü".repeat(300)),
-        );
-        assert_eq!(cut.text.len(), 511);
     }
 }

@@ -77,7 +77,7 @@ pub struct SendError {
     pub retry_after: Option<Duration>,
     /// Twilio's own code.
     pub provider_code: Option<String>,
-    /// For the operator, at most 512 bytes.
+    /// For the operator; the host cuts it at 512 bytes.
     pub text: String,
     /// Whether another sender may still reach this receiver, although this one never will.
     pub failover: bool,

@@ -648,6 +648,17 @@ fn an_incoming_message_is_no_news_of_ours() {
 }
 
 #[test]
+fn more_parameters_than_twilio_sends_are_not_looked_at() {
+    let names: Vec<String> = (0..101).map(|n| format!("P{n}")).collect();
+    let parameters: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
+    check_signed(&signed(URL_1, &parameters[..100]));
+    check_unsigned(&signed(URL_1, &parameters));
+    let query = |parameters| format!("{URL_1}?{}", form(parameters));
+    check_signed(&signed(&query(&parameters[..100]), &[]));
+    check_unsigned(&signed(&query(&parameters), &[]));
+}
+
+#[test]
 fn a_body_that_grows_when_it_is_decoded_does_not_reach_the_host() {
     let mut request = posted_form(URL_1, &P, V1);
     request.body = vec![0xff; 1 << 20];

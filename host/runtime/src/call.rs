@@ -228,7 +228,7 @@ impl Run {
         self.log.push(Line {
             component: self.stack.last().cloned().unwrap_or_default(),
             level,
-            text: scrub(cut(text, limits.log_line_bytes)),
+            text: clean(text, limits.log_line_bytes),
         });
     }
 
@@ -244,6 +244,12 @@ impl Run {
 /// At most `bytes_max` bytes of `text`, whole characters.
 pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
+}
+
+/// What of a component's words may be logged: cleaned before it is cut, since of a code that was cut
+/// first what is left would pass.
+pub(crate) fn clean(text: &str, bytes_max: usize) -> String {
+    cut(&scrub(text), bytes_max).to_owned()
 }
 
 /// Rows of components lie under their names.

@@ -12,6 +12,9 @@ pub struct Limits {
     pub service_time: Duration,
     /// As `service_time`, for providers.
     pub provider_time: Duration,
+    /// As `provider_time`, for reading a callback: anybody can send one, so it is far less than a
+    /// provider has otherwise.
+    pub callback_time: Duration,
     /// From the start to the end of a service call, re-runs and waiting included.
     pub service_wall: Duration,
     /// From the start to the end of a provider call.
@@ -78,6 +81,7 @@ impl Default for Limits {
         Limits {
             service_time: Duration::from_millis(250),
             provider_time: Duration::from_millis(2_000),
+            callback_time: Duration::from_millis(50),
             service_wall: Duration::from_secs(10),
             provider_wall: Duration::from_secs(20),
             epoch: Duration::from_millis(5),

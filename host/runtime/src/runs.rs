@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_delivery::scrub;
 use countersign_queue::TurnedAway;
 use countersign_store::{
     CommitError, Counted, Ending, Hold, Need, Rulings, StoreError, Transaction, settle_counts,
@@ -19,7 +18,7 @@ use rand::{Rng, SeedableRng};
 
 use crate::call::{
     CallContext, CallError, Caller, Ended, Enqueued, Finished, Host, Kept, Line, Rescue, Run, Used,
-    Versions, busy, cut, queue_full,
+    Versions, busy, clean, queue_full,
 };
 use crate::component::reason;
 use crate::meter::{Meter, TimeOver};
@@ -287,7 +286,7 @@ impl<'a, R> Runs<'a, R> {
         write_log(done.log, done.dropped_lines);
         let limits = &self.host.limits;
         let component = done.blame.as_deref().unwrap_or(self.request.component);
-        let cut = |text: &str| scrub(cut(text, limits.log_line_bytes));
+        let clean = |text: &str| clean(text, limits.log_line_bytes);
         match done.ended {
             Ended::Ok(answer) => {
                 for job in done.enqueued {
@@ -299,14 +298,14 @@ impl<'a, R> Runs<'a, R> {
             }
             Ended::Err(text) => {
                 done.instance.map(keep);
-                let reason = format!("it answered: {}", cut(&text));
+                let reason = format!("it answered: {}", clean(&text));
                 Err(failed(component, reason, false))
             }
             Ended::Trap(_) if let Some(reason) = done.turned_away => Err(queue_full(reason)),
             Ended::Trap(_) if done.busy => Err(busy()),
             Ended::Trap(error) => {
                 let timed_out = error.downcast_ref::<TimeOver>().is_some();
-                Err(failed(component, cut(&reason(&error)), timed_out))
+                Err(failed(component, clean(&reason(&error)), timed_out))
             }
             Ended::WallClock => {
                 let reason = format!("it took longer than {:?}", limits.service_wall);

@@ -265,6 +265,20 @@ impl Runtime {
         provider.parse_callback(public_url, request).await
     }
 
+    /// The names of the providers whose callbacks can be read: all of them, or none where there is no
+    /// public URL that they could have signed.
+    pub fn callback_providers(&self) -> Vec<String> {
+        match self.public_url {
+            Some(_) => self.providers.keys().cloned().collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// The clock of this runtime.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.host.clock.clone()
+    }
+
     /// Where messages wait.
     pub fn queue(&self) -> &Queue {
         &self.host.queue

@@ -50,9 +50,14 @@ impl World {
         lock(&self.output).clear();
     }
 
-    /// What the guest has written to its standard output and error.
+    /// What the guest has written to its standard output and error, in whole lines where it has
+    /// written too much: half a line might end in half a code, which nobody would know for one.
     pub(crate) fn output(&self) -> String {
-        let bytes = std::mem::take(&mut *lock(&self.output));
+        let mut bytes = std::mem::take(&mut *lock(&self.output));
+        if bytes.len() >= self.output_max {
+            let lines = bytes.iter().rposition(|byte| *byte == b'\n');
+            bytes.truncate(lines.unwrap_or(0));
+        }
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
@@ -257,5 +262,26 @@ impl tokio::io::AsyncWrite for Output {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(written: &str, want: &str) {
+        let world = World::new(16);
+        Output(world.clone()).keep(written.as_bytes());
+        assert_eq!(world.output(), want, "{written:?}");
+    }
+
+    #[test]
+    fn output_that_is_too_long_ends_in_a_whole_line() {
+        check("one\ntwo", "one\ntwo");
+        check("one\n0123456789a", "one\n0123456789a");
+        check("one\ncode 48123456", "one");
+        check("one\ncode 4812\n6 and more", "one\ncode 4812");
+        check("the code is 481234", "");
     }
 }

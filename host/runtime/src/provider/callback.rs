@@ -5,10 +5,14 @@ use countersign_types::{SendError, StatusUpdate};
 
 use super::since_v0_1::Refused;
 use super::{Provider, log};
+use crate::call::cut;
 use crate::component::reason;
 
-/// As the WIT bounds it.
+/// As the WIT bounds it. Whoever receives callbacks from anybody had better take less.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// As the WIT bounds what a provider says of an error.
+const TEXT_BYTES_MAX: usize = 512;
+const CODE_BYTES_MAX: usize = 64;
 
 /// Twilio's, Telnyx's and Infobip's error codes have five digits, others fewer.
 const ERROR_CODE_DIGITS_MAX: usize = 5;
@@ -47,7 +51,8 @@ pub enum CallbackError {
     /// The component trapped, took too long, or broke a bound.
     #[error("the provider component failed: {reason}")]
     Failed {
-        /// What happened. For the log, not for whoever called.
+        /// What happened. For the log, not for whoever called, and not for each of them: anybody can
+        /// send what a component fails at.
         reason: String,
     },
 }
@@ -68,7 +73,8 @@ impl Provider {
             Some(query) => format!("{public_url}{}?{query}", request.path),
             None => format!("{public_url}{}", request.path),
         };
-        let (mut store, meter, _) = self.store();
+        let (mut store, meter, _) = self.store(self.limits.callback_time);
+        store.data_mut().asked_by_anybody = !self.unsigned;
         let parsed = meter.run(async {
             let exports = self.exports.instantiate(&mut store).await?;
             exports.parse_callback(&mut store, url, request).await
@@ -94,13 +100,9 @@ impl Provider {
     }
 
     fn callback_failed(&self, reason: &str) -> CallbackError {
-        let reason = self.clean_text(reason);
-        tracing::error!(
-            provider = self.grants.name,
-            reason,
-            "a provider component failed"
-        );
-        CallbackError::Failed { reason }
+        CallbackError::Failed {
+            reason: self.clean_text(reason),
+        }
     }
 
     /// Asks the provider for the present state of the messages that it knows as `ids`.
@@ -108,7 +110,7 @@ impl Provider {
         &self,
         ids: &[String],
     ) -> Result<Vec<StatusUpdate>, SendError> {
-        let (mut store, meter, seen) = self.store();
+        let (mut store, meter, seen) = self.store(self.limits.provider_time);
         let asked = meter.run(async {
             let exports = self.exports.instantiate(&mut store).await?;
             exports.fetch_status(&mut store, ids).await
@@ -138,7 +140,7 @@ impl Provider {
         }
     }
 
-    fn clean_error(&self, error: SendError) -> SendError {
+    pub(super) fn clean_error(&self, error: SendError) -> SendError {
         SendError {
             text: self.clean_text(&error.text),
             provider_code: error.provider_code.map(|code| self.clean_code(&code)),
@@ -146,20 +148,22 @@ impl Provider {
         }
     }
 
-    /// What a provider says, without credentials, codes and numbers.
+    /// What a provider says, without credentials, codes and numbers, and then as much as is kept of it:
+    /// of one that was cut before, not enough might be left to know it by.
     pub(super) fn clean_text(&self, text: &str) -> String {
-        scrub(&self.grants.credentials.scrub(text))
+        let clean = scrub(&self.grants.credentials.scrub(text));
+        cut(&clean, TEXT_BYTES_MAX).to_owned()
     }
 
     /// A provider's own error code. Theirs have at most five digits and one-time codes at least six, so
     /// that a longer one is something else.
-    pub(super) fn clean_code(&self, code: &str) -> String {
+    fn clean_code(&self, code: &str) -> String {
         let code = self.grants.credentials.scrub(code);
         let short = code.len() <= ERROR_CODE_DIGITS_MAX;
         if short && code.bytes().all(|byte| byte.is_ascii_digit()) {
             code
         } else {
-            scrub(&code)
+            cut(&scrub(&code), CODE_BYTES_MAX).to_owned()
         }
     }
 }

@@ -1,60 +1,54 @@
 //! Secrets that a provider names and never sees.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use base64::Engine as _;
 use countersign_types::Secret;
+
+use super::spellings::Spellings;
 
 /// A provider's credentials by name.
 #[derive(Clone)]
-pub(super) struct Credentials(HashMap<String, Secret<String>>);
+pub(super) struct Credentials {
+    by_name: HashMap<String, Secret<String>>,
+    spellings: Arc<Spellings>,
+}
 
 impl Credentials {
     pub(super) fn new(credentials: &[(String, Secret<String>)]) -> Credentials {
-        Credentials(credentials.iter().cloned().collect())
+        let secrets = credentials.iter().map(|(_, secret)| secret.expose());
+        Credentials {
+            by_name: credentials.iter().cloned().collect(),
+            spellings: Arc::new(Spellings::of(secrets.map(String::as_str))),
+        }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(|secret| secret.expose().as_str())
+        let secret = self.by_name.get(name);
+        secret.map(|secret| secret.expose().as_str())
     }
 
-    /// `text` with every credential in it removed: what a provider echoes may hold one, in plain or
-    /// as a part of the header that carried it.
+    /// `text` with every credential in it removed, in plain, in Base64 or escaped. To be done before
+    /// the text is cut, since less than half of a credential is not known again.
     pub(super) fn scrub(&self, text: &str) -> String {
-        let text = without_base64(text, |decoded| {
-            let holds = |secret: &Secret<String>| decoded.contains(secret.expose().as_str());
-            self.0.values().any(holds)
-        });
-        self.0
-            .values()
-            .map(|secret| secret.expose().as_str())
-            .filter(|secret| secret.len() >= 4)
-            .fold(text, |text, secret| text.replace(secret, "***"))
+        let clean = self.spellings.remove(text.as_bytes());
+        String::from_utf8_lossy(&clean).into_owned()
     }
-}
 
-/// `text` without the words that are base64 of something that is `secret`.
-fn without_base64(text: &str, secret: impl Fn(&str) -> bool) -> String {
-    let in_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
-    let mut clean = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find(in_base64) {
-        let (before, word) = rest.split_at(start);
-        let end = word.find(|c| !in_base64(c)).unwrap_or(word.len());
-        let (word, after) = word.split_at(end);
-        clean.push_str(before);
-        let decoded = base64::prelude::BASE64_STANDARD.decode(word);
-        let found = decoded.is_ok_and(|bytes| secret(&String::from_utf8_lossy(&bytes)));
-        clean.push_str(if found { "***" } else { word });
-        rest = after;
+    /// As [`scrub`](Credentials::scrub), for what need not be text.
+    pub(super) fn scrub_bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
+        match self.spellings.remove(&bytes) {
+            Cow::Borrowed(_) => bytes,
+            Cow::Owned(clean) => clean,
+        }
     }
-    clean.push_str(rest);
-    clean
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine as _;
 
     #[test]
     fn a_credential_is_removed_in_plain_and_in_a_basic_header() {
@@ -70,5 +64,7 @@ mod tests {
             "bad token *** in \"Basic ***\", sorry"
         );
         assert_eq!(credentials.scrub("nothing here"), "nothing here");
+        let binary = [b"\xff s3cret-token ", &[0xfe][..]].concat();
+        assert_eq!(credentials.scrub_bytes(binary), b"\xff *** \xfe");
     }
 }

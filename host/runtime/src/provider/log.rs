@@ -10,11 +10,13 @@ impl Call {
     /// Writes a line to the operator's log, without numbers, codes and credentials.
     fn line(&self, level: log::Level, text: &str) {
         let provider = &self.grants.name;
-        // Cleaned before it is cut, since half a credential would not be known again; bounded before
-        // that, since a guest may say much.
-        let bounded = cut(text, 4 * self.limits.log_line_bytes);
-        let clean = scrub(&self.grants.credentials.scrub(bounded));
+        // Cleaned before it is cut, since half of a credential or a code would not be known again. How
+        // much a guest may say is bounded by `hostcall_bytes`.
+        let clean = scrub(&self.grants.credentials.scrub(text));
         let text = cut(&clean, self.limits.log_line_bytes);
+        // Whoever sends a callback could else fill the log by way of the component.
+        let stranger = self.asked_by_anybody && !self.signature_held;
+        let level = if stranger { log::Level::Debug } else { level };
         match level {
             log::Level::Error => {
                 tracing::error!(target: "countersign::provider", provider, "{text}")

@@ -11,10 +11,12 @@ mod http;
 mod log;
 mod signatures;
 mod since_v0_1;
+mod spellings;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use countersign_types::{Accepted, Clock, Entropy, ErrorClass, Message, Secret, SendError};
 use wasmtime::component::{Linker, ResourceTable};
@@ -94,6 +96,8 @@ pub(crate) struct Call {
     signature_checks: u32,
     /// A check has found a signature to be right.
     signature_held: bool,
+    /// It reads what anybody may have sent: nothing is believed before a signature has held.
+    asked_by_anybody: bool,
     lines: usize,
     world: Arc<wasi::World>,
     wasi: WasiCtx,
@@ -168,7 +172,7 @@ impl Provider {
     }
 
     async fn describe(&self) -> Result<since_v0_1::Manifest, String> {
-        let (mut store, meter, _) = self.store();
+        let (mut store, meter, _) = self.store(self.limits.provider_time);
         let asked = meter.run(async {
             let exports = self.exports.instantiate(&mut store).await?;
             exports.describe(&mut store).await
@@ -185,10 +189,11 @@ impl Provider {
         self.tells_status
     }
 
-    fn store(&self) -> (Store<Call>, Arc<Meter>, Arc<Seen>) {
+    /// What one call runs in, whose own time is `time`.
+    fn store(&self, time: Duration) -> (Store<Call>, Arc<Meter>, Arc<Seen>) {
         let limits = &self.limits;
         let seen = Arc::new(Seen::default());
-        let meter = Meter::new(limits.provider_time);
+        let meter = Meter::new(time);
         let world = wasi::World::new(limits.log_line_bytes * limits.log_lines);
         let mut seed = [0; 32];
         self.entropy.fill(&mut seed);
@@ -201,6 +206,7 @@ impl Provider {
             requests: 0,
             signature_checks: 0,
             signature_held: false,
+            asked_by_anybody: false,
             lines: 0,
             wasi: wasi::context(&world, &self.clock, &*self.entropy),
             world,
@@ -216,7 +222,7 @@ impl Provider {
 
     /// Hands a message over, in a fresh instance.
     pub(crate) async fn send(&self, message: &Message) -> Result<Accepted, SendError> {
-        let (mut store, meter, seen) = self.store();
+        let (mut store, meter, seen) = self.store(self.limits.provider_time);
         let sent = meter.run(async {
             let exports = self.exports.instantiate(&mut store).await?;
             exports.send(&mut store, message).await
@@ -226,8 +232,7 @@ impl Provider {
         match ended {
             Ok(Ok(answer)) => answer.map_err(|error| SendError {
                 text: self.clean(&error.text, message),
-                provider_code: error.provider_code.map(|code| self.clean_code(&code)),
-                ..error
+                ..self.clean_error(error)
             }),
             Ok(Err(error)) => self.judge(&seen, &self.clean(&reason(&error), message)),
             Err(_) => self.judge(&seen, "it took too long"),

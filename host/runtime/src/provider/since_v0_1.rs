@@ -11,7 +11,6 @@ use wasmtime::component::{HasSelf, InstancePre, Linker};
 
 use super::grant::Need;
 use super::{Call, CallbackRequest};
-use crate::call::cut;
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -243,8 +242,9 @@ fn send_error(error: sender::SendError) -> SendError {
             sender::ErrorClass::UnknownOutcome => ErrorClass::UnknownOutcome,
         },
         retry_after_ms: error.retry_after,
-        provider_code: error.provider_code.map(|code| cut(&code, 64).to_owned()),
-        text: cut(&error.text, 512).to_owned(),
+        // Cut when they have been cleaned.
+        provider_code: error.provider_code,
+        text: error.text,
         failover: says(&error.attributes, "failover", "allowed"),
     }
 }

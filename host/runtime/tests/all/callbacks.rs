@@ -5,7 +5,7 @@ use countersign_delivery::StatusSource;
 use countersign_runtime::{CallbackError, CallbackRequest, ProviderConfig, Runtime};
 use countersign_types::{ErrorClass, Price, Secret, Status, StatusUpdate};
 
-use crate::bench::PUBLIC_URL;
+use crate::bench::{Log, PUBLIC_URL};
 use crate::providers::{TOKEN, config, server, start_at};
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -278,6 +278,32 @@ async fn what_breaks_a_bound_of_the_interface_tells_nothing() {
         matches!(answer, Err(CallbackError::Malformed)),
         "{answer:?}"
     );
+}
+
+#[tokio::test]
+async fn reading_a_callback_has_a_short_time_of_its_own() {
+    let answer = ask(false, "spin", b"x").await;
+    let Err(CallbackError::Failed { reason }) = answer else {
+        panic!("{answer:?}");
+    };
+    // A send may take 2 s.
+    assert!(reason.contains("ran longer than 50ms"), "{reason}");
+}
+
+#[tokio::test]
+async fn what_a_component_says_of_a_strangers_callback_is_told_at_debug_alone() {
+    let said = async |signed: &'static [u8]| {
+        let log = Log::default();
+        let guard = log.keep();
+        let answer = ask(false, "talk", signed).await;
+        drop(guard);
+        let text = log.text();
+        let lines = text.lines().filter(|line| line.contains("a stranger"));
+        let debug = lines.clone().filter(|line| line.contains("DEBUG")).count();
+        (answer.is_ok(), debug, lines.count())
+    };
+    assert_eq!(said(b"y").await, (false, 2, 2));
+    assert_eq!(said(b"x").await, (true, 0, 2));
 }
 
 #[tokio::test]

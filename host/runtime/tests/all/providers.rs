@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use countersign_delivery::Sender;
 use countersign_queue::{Queue, QueueConfig};
 use countersign_runtime::{Limits, ProviderConfig, Runtime, RuntimeConfig, StartError};
@@ -89,6 +91,123 @@ async fn credentials_are_put_in_by_the_host() {
     );
 }
 
+/// Answers each connection with what it was asked, in several spellings: what a server does that shows
+/// requests.
+async fn mirror() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let mut request = vec![0; 4096];
+            let n = connection.read(&mut request).await.unwrap_or(0);
+            let request = String::from_utf8_lossy(&request[..n]).into_owned();
+            let line = request
+                .lines()
+                .find(|line| line.starts_with("authorization"));
+            let line = line.unwrap_or_default();
+            let (basic, line64) = (
+                STANDARD.encode(format!("user:{TOKEN}")),
+                STANDARD_NO_PAD.encode(line),
+            );
+            let escaped = line.replace('-', "%2D");
+            let body = format!("{request}\n{basic} {line64}\n{escaped}\nthe end");
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nx-shown: {line}\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = connection.write_all(answer.as_bytes()).await;
+            let _ = connection.shutdown().await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn no_answer_shows_a_credential_to_the_component() {
+    let address = mirror().await;
+    let pair = STANDARD.encode(format!("user:{TOKEN}"));
+    let line = STANDARD_NO_PAD.encode(format!("authorization: Bearer {TOKEN}"));
+    let escaped = TOKEN.replace('-', "%2D");
+    for needle in [TOKEN, &TOKEN[..12], &TOKEN[12..], &pair, &line, &escaped] {
+        let sent = send(address, &format!("shows {needle} http://{address}/")).await;
+        assert_eq!(sent.unwrap().ids, ["false"], "{needle}");
+    }
+    // All else is shown.
+    let sent = send(address, &format!("shows end http://{address}/")).await;
+    assert_eq!(sent.unwrap().ids, ["true"]);
+}
+
+#[tokio::test]
+async fn an_answer_that_hides_behind_an_encoding_is_refused() {
+    let (address, mut requests) =
+        server(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\nok").await;
+    let error = send(address, &format!("post http://{address}/"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::UnknownOutcome, "{error:?}");
+    assert!(error.text.contains("encoded"), "{error:?}");
+    let request = requests.recv().await.unwrap();
+    assert!(
+        request.contains("accept-encoding: identity\r\n"),
+        "{request}"
+    );
+}
+
+#[tokio::test]
+async fn only_headers_that_are_meant_for_it_carry_a_credential() {
+    let (address, mut requests) = server(OK).await;
+    for name in [
+        "Authorization",
+        "X-Api-Key",
+        "Api-Key",
+        "apikey",
+        "X-Vendor",
+        "Ocp-Apim-Subscription-Key",
+        "Access-Token",
+    ] {
+        let sent = send(address, &format!("carry {name} http://{address}/")).await;
+        assert_eq!(sent.unwrap().ids, ["201"], "{name}");
+        let request = requests.recv().await.unwrap();
+        let header = format!("{}: App {TOKEN}\r\n", name.to_lowercase());
+        assert!(request.contains(&header), "{request}");
+    }
+    let long = format!("x-{}", "x".repeat(63));
+    for name in [
+        "Host",
+        "Cookie",
+        "Content-Length",
+        "Content-Type",
+        "Connection",
+        "Transfer-Encoding",
+        "Proxy-Authorization",
+        "User-Agent",
+        "Referer",
+        "Idempotency-Key",
+        "Sec-WebSocket-Key",
+        "X-Forwarded-For",
+        "X-Request-Id",
+        "Forwarded",
+        &long,
+    ] {
+        let sent = send(address, &format!("carry {name} http://{address}/")).await;
+        let text = &sent.unwrap().ids[0];
+        assert!(text.contains("header"), "{name}: {text}");
+    }
+    assert!(requests.try_recv().is_err(), "nobody was called");
+}
+
+#[tokio::test]
+async fn what_a_provider_says_is_cleaned_before_it_is_cut() {
+    let (address, _requests) = server(OK).await;
+    // Cut first, the last digits of these would be three or four, and of the token's letters a few.
+    for (secret, start) in [("481234", "481"), (TOKEN, &TOKEN[..6])] {
+        let text = format!("{}{secret}", "x".repeat(512 - start.len()));
+        let error = send(address, &format!("fail {text}")).await.unwrap_err();
+        assert!(error.text.len() <= 512, "{error:?}");
+        assert!(!error.text.contains(start), "{error:?}");
+    }
+}
+
 #[tokio::test]
 async fn only_what_was_granted_is_reached() {
     let (address, mut requests) = server(OK).await;
@@ -110,10 +229,12 @@ async fn only_what_was_granted_is_reached() {
         send(address, "socket 127.0.0.1:80").await.unwrap().ids,
         ["false"]
     );
-    let refused = send(address, &format!("header http://{address}/"))
-        .await
-        .unwrap();
-    assert!(refused.ids[0].contains("host"), "{refused:?}");
+    for header in ["Host", "Accept-Encoding", "Range"] {
+        let script = format!("header {header} http://{address}/");
+        let refused = send(address, &script).await.unwrap();
+        let name = header.to_lowercase();
+        assert!(refused.ids[0].contains(&name), "{refused:?}");
+    }
     assert!(requests.try_recv().is_err(), "nobody was called");
 }
 

@@ -9,7 +9,7 @@ use countersign_store::{Store, read_events};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 
-use crate::bench::{Bench, NOW, failure, short, write};
+use crate::bench::{Bench, Log, NOW, failure, short, write};
 
 /// After the first read of `a`, somebody else writes `new` there.
 fn change_once(bench: &Bench) {
@@ -242,31 +242,15 @@ async fn rule_4_random_bytes_are_kept_over_re_runs_and_differ_between_calls() {
 
 #[tokio::test]
 async fn rule_4_of_the_log_only_the_last_runs_lines_are_kept() {
-    #[derive(Clone, Default)]
-    struct Written(Arc<std::sync::Mutex<Vec<u8>>>);
-    impl std::io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let written = Written::default();
-    let writer = written.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let log = Log::default();
+    let _guard = log.keep();
     let bench = Bench::new().await;
     change_once(&bench);
     bench
         .run("log hello from a run\nprint and from stderr 123456\nget a")
         .await
         .unwrap();
-    let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     assert_eq!(text.matches("hello from a run").count(), 1, "{text}");
     assert_eq!(text.matches("and from stderr").count(), 1, "{text}");
     assert!(!text.contains("123456"), "{text}");

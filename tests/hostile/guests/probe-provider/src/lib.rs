@@ -80,11 +80,40 @@ impl sender::Guest for Probe {
                         return Err(failed(class, failure.text));
                     }
                 },
+                // Whether the answer shows what stands before the blank.
+                "shows" => {
+                    let (needle, url) = rest.split_once(' ').expect("a needle and a URL");
+                    let response = http::send(&request(url)).expect("an answer");
+                    let shows = |bytes: &[u8]| {
+                        let mut windows = bytes.windows(needle.len());
+                        windows.any(|window| window == needle.as_bytes())
+                    };
+                    let mut headers = response.headers.iter();
+                    let header = headers.any(|(_, value)| shows(value.as_bytes()));
+                    ids.push((header || shows(&response.body)).to_string());
+                }
+                "carry" => {
+                    let (name, url) = rest.split_once(' ').expect("a name and a URL");
+                    let header = http::Header {
+                        name: name.to_owned(),
+                        prefix: "App ".to_owned(),
+                        credential: "token".to_owned(),
+                    };
+                    let request = http::Request {
+                        authorization: http::Authorization::Header(header),
+                        ..request(url)
+                    };
+                    ids.push(match http::send(&request) {
+                        Ok(response) => response.status.to_string(),
+                        Err(failure) => failure.text.chars().take(100).collect(),
+                    });
+                }
                 "header" => {
-                    let mut request = request(rest);
+                    let (name, url) = rest.split_once(' ').expect("a name and a URL");
+                    let mut request = request(url);
                     request
                         .headers
-                        .push(("Host".to_owned(), "elsewhere".to_owned()));
+                        .push((name.to_owned(), "elsewhere".to_owned()));
                     let failure = http::send(&request).expect_err("refused");
                     ids.push(failure.text);
                 }
@@ -155,6 +184,14 @@ impl sender::Guest for Probe {
                 let error = Some(failed(sender::ErrorClass::Permanent, text));
                 let update = update("SM1");
                 Ok(vec![sender::StatusUpdate { error, ..update }])
+            }
+            b"spin" => loop {
+                std::hint::black_box(&update);
+            },
+            b"talk" => {
+                log::log(log::Level::Error, "what a stranger has written");
+                println!("what a stranger has written");
+                Ok(Vec::new())
             }
             b"malformed" => Err(sender::CallbackError::Malformed),
             _ => panic!("on purpose"),
