@@ -3,6 +3,8 @@
 use countersign_tests::{Client, FakeTwilio, PUBLIC_URL, Receipt, Reply, Server, join_all, phone};
 use hyper::Method;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::messages::story_until;
 
@@ -152,7 +154,7 @@ async fn a_callback_may_be_a_get() {
 }
 
 #[tokio::test]
-async fn only_configured_providers_are_called_and_only_up_to_1_mib() {
+async fn only_configured_providers_are_called_and_only_up_to_64_kib() {
     let (_twilio, server) = start().await;
     for path in [
         "/webhooks/other",
@@ -164,12 +166,81 @@ async fn only_configured_providers_are_called_and_only_up_to_1_mib() {
         answer.expect_problem(404);
     }
     let client = server.without_key();
-    let at = client.post_bytes(WEBHOOK, vec![b'x'; 1024 * 1024]).await;
+    let at = client.post_bytes(WEBHOOK, vec![b'x'; 64 * 1024]).await;
     at.expect_problem(403);
-    let past = client
-        .post_bytes(WEBHOOK, vec![b'x'; 1024 * 1024 + 1])
-        .await;
+    let past = client.post_bytes(WEBHOOK, vec![b'x'; 64 * 1024 + 1]).await;
     past.expect_problem(413);
+}
+
+/// The bytes of a callback whose body is announced and does not come.
+fn unfinished(server: &Server, path: &str) -> Vec<u8> {
+    let headers = [
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("content-length", "100"),
+    ];
+    server
+        .without_key()
+        .raw_request("POST", path, &headers, b"M")
+}
+
+#[tokio::test]
+async fn strangers_who_never_finish_keep_no_receipt_out() {
+    let twilio = FakeTwilio::start().await;
+    let server = Server::builder()
+        .twilio(&twilio)
+        .callbacks()
+        .env("COUNTERSIGN_HTTP_CALLBACKS_MAX", "1")
+        .start()
+        .await;
+    let id = send(&server, &phone(1)).await;
+    let message = twilio.next_message().await;
+    story_until(&server, &id, "sent").await;
+    // More than there is room for bodies that are coming in.
+    let mut slow = Vec::new();
+    for n in 0..320 {
+        let path = if n < 300 { WEBHOOK } else { "/webhooks/other" };
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
+        stream.write_all(&unfinished(&server, path)).await.unwrap();
+        slow.push(stream);
+    }
+    let taken = Receipt::of(&message, "delivered").post(&server).await;
+    assert_eq!(taken.status, 204);
+    assert_eq!(story(&server, &id).await["status"], "delivered");
+}
+
+#[tokio::test]
+async fn refused_callbacks_are_told_in_one_line_for_each_reason() {
+    let (twilio, server) = start().await;
+    send(&server, &phone(1)).await;
+    let message = twilio.next_message().await;
+    let forged = Receipt::of(&message, "delivered")
+        .with("Note", "canary")
+        .forged();
+    let garbled = Receipt::of(&message, "on holiday").with("Note", "canary");
+    for _ in 0..20 {
+        forged.post(&server).await.expect_problem(403);
+        garbled.post(&server).await.expect_problem(400);
+        let client = server.without_key();
+        let unknown = client.post_bytes("/webhooks/canary", "canary").await;
+        unknown.expect_problem(404);
+        let large = client.post_bytes(WEBHOOK, vec![b'x'; 64 * 1024 + 1]).await;
+        large.expect_problem(413);
+    }
+    const LINE: &str = "a callback was refused";
+    let all_told = |text: &str| (text.matches(LINE).count() >= 4).then(|| text.to_owned());
+    let log = server.stderr().find("four lines", all_told).await.unwrap();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(LINE)).collect();
+    assert_eq!(lines.len(), 4, "{log}");
+    for (provider, reason) in [
+        ("twilio", "no signature that holds"),
+        ("twilio", "cannot be understood"),
+        ("twilio", "http.callback-bytes-max"),
+        ("none", "no callbacks are taken"),
+    ] {
+        let told = |line: &&&str| line.contains(provider) && line.contains(reason);
+        assert_eq!(lines.iter().filter(told).count(), 1, "{reason}: {lines:?}");
+    }
+    assert!(!log.contains("canary"), "{log}");
 }
 
 #[tokio::test]

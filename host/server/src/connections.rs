@@ -234,6 +234,7 @@ mod tests {
             body_bytes_max: 1024,
             request_time: 5 * second,
             callbacks_max: 1,
+            callback_bytes_max: 1024,
             idle_time,
             stop_time: 5 * second,
         };

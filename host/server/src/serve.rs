@@ -564,6 +564,7 @@ fn limits(given: config::Limits) -> Limits {
     };
     span(&mut limits.service_time, given.service_time_ms);
     span(&mut limits.provider_time, given.provider_time_ms);
+    span(&mut limits.callback_time, given.callback_time_ms);
     span(&mut limits.service_wall, given.service_wall_ms);
     span(&mut limits.provider_wall, given.provider_wall_ms);
     span(&mut limits.epoch, given.epoch_ms);

@@ -78,7 +78,7 @@ impl From<CallbackError> for Problem {
             CallbackError::Malformed => {
                 Problem::new(Kind::BadRequest, "It is signed and cannot be understood.")
             }
-            // The runtime has logged it.
+            // `webhooks` tells the operator, once in a while.
             CallbackError::Failed { .. } => Problem::internal(),
         }
     }

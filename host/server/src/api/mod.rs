@@ -1,13 +1,14 @@
 //! The HTTP API: routes, who may use them, and what they answer.
 //!
 //! `gate` decides who may ask, `idempotency` whether it was asked before, `body` and `fields` read what is sent. `otp`
-//! is the seed's routes, `messages` those of other messages, `webhooks` what providers call, `queue` what
-//! administrators see, `health` is for load balancers. `answer` and `problem` alone know statuses, and `causes`
+//! is the seed's routes, `messages` those of other messages, `webhooks` what providers call and `callbacks` the
+//! room for it, `queue` what administrators see, `health` is for load balancers. `answer` and `problem` alone know statuses, and `causes`
 //! which error has which.
 
 mod admitted;
 mod answer;
 mod body;
+mod callbacks;
 mod causes;
 mod client_address;
 mod fields;
@@ -16,6 +17,7 @@ mod health;
 mod idempotency;
 mod messages;
 mod otp;
+mod path;
 mod problem;
 mod queue;
 mod webhooks;
@@ -31,7 +33,7 @@ use axum::http::{HeaderValue, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tower_http::catch_panic::CatchPanicLayer;
 
 // The runtime's door for this folder.
@@ -47,6 +49,7 @@ pub(crate) use idempotency::Idempotency;
 
 use crate::config::{Http, Template};
 use answer::Answer;
+use callbacks::Callbacks;
 use idempotency::Claim;
 use problem::{Kind, Problem};
 
@@ -57,9 +60,8 @@ pub(crate) struct Api {
     pub(crate) health: Health,
     idempotency: Arc<Idempotency>,
     templates: Vec<Template>,
-    /// Places of callbacks.
-    callbacks: Arc<Semaphore>,
-    /// Empty while the components are compiled.
+    /// Empty while the components are compiled, as is the runtime.
+    callbacks: OnceLock<Arc<Callbacks>>,
     runtime: OnceLock<Runtime>,
     /// A clone is held by every call that is still running.
     running: mpsc::Sender<()>,
@@ -92,7 +94,7 @@ impl Api {
             health,
             idempotency,
             templates,
-            callbacks: Arc::new(Semaphore::new(http.callbacks_max)),
+            callbacks: OnceLock::new(),
             runtime: OnceLock::new(),
             running,
         };
@@ -101,7 +103,11 @@ impl Api {
 
     /// From now on calls are served.
     pub(crate) fn start(&self, runtime: Runtime) {
+        let providers = runtime.callback_providers();
+        let clock = runtime.clock();
+        let callbacks = Callbacks::new(&providers, self.http.callbacks_max, clock);
         // Only the first counts; there is one start.
+        let _ = self.callbacks.set(Arc::new(callbacks));
         let _ = self.runtime.set(runtime);
     }
 

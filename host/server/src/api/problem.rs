@@ -118,7 +118,7 @@ impl Kind {
     fn title(self) -> &'static str {
         match self {
             Kind::BadRequest => "The request is malformed",
-            Kind::Unauthorized => "An API key is needed",
+            Kind::Unauthorized => "A key or token is needed",
             Kind::WrongToken => "The key or token is not accepted",
             Kind::AdminOff => "Administration over HTTP is switched off",
             Kind::HostNotLoopback => "The host is not a loopback name",
@@ -261,7 +261,7 @@ impl Problem {
         }
     }
 
-    #[cfg(test)]
+    /// What it is.
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }

@@ -4,54 +4,114 @@
 //! Neither bodies nor addresses are logged: they hold numbers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::problem::Problem;
-use super::{Api, CallbackRequest, body};
-
-/// As the WIT bounds a callback's body.
-const BODY_BYTES_MAX: usize = 1024 * 1024;
+use super::callbacks::Callbacks;
+use super::path::Named;
+use super::problem::{Kind, Problem, SOON};
+use super::{Api, CallbackError, CallbackRequest, Runtime, body};
 
 pub(super) async fn receive(
     State(api): State<Arc<Api>>,
-    Path(provider): Path<String>,
+    Named(provider): Named,
     request: Request,
 ) -> Response {
     let (parts, unread) = request.into_parts();
-    // Places of its own, so that a flood of callbacks takes none of the requests', nor they of it.
-    let Ok(place) = api.callbacks.clone().try_acquire_owned() else {
-        let problem = Problem::too_many_callbacks(Duration::from_secs(1));
-        return problem.into_response();
+    let (Some(runtime), Some(callbacks)) = (api.runtime(), api.callbacks.get()) else {
+        return body::refuse(&parts, unread, Problem::starting()).await;
     };
-    let Some(runtime) = api.runtime() else {
-        return Problem::starting().into_response();
-    };
-    let read = body::read(&parts.headers, unread, BODY_BYTES_MAX, api.http.body_time).await;
-    let request = match read {
-        Ok(body) => callback(&parts, body.to_vec()),
-        Err(problem) => return problem.into_response(),
-    };
-    let told = api.run_to_its_end(async move {
-        let updates = runtime.parse_callback(&provider, request).await?;
-        let received = runtime.queue().receive(&provider, &updates, runtime.now());
-        let received = received.await.map_err(Problem::from)?;
-        tracing::debug!(
-            provider,
-            changed = received.changed,
-            early = received.early,
-            "a callback was taken"
+    // Known by name before anything is read or taken for it.
+    if !callbacks.knows(&provider) {
+        let problem = refuse(
+            callbacks,
+            &provider,
+            CallbackError::NoProvider(provider.clone()),
         );
-        drop(place);
-        Ok::<_, Problem>(())
-    });
-    match told.await.and_then(|outcome| outcome) {
+        return body::refuse(&parts, unread, problem).await;
+    }
+    let http = &api.http;
+    let read = body::read(
+        &parts.headers,
+        unread,
+        http.callback_bytes_max,
+        http.body_time,
+    );
+    let body = match callbacks.bodies.take(read).await {
+        Some(Ok(body)) => body,
+        Some(Err(problem)) => {
+            callbacks.tell_refused(&provider, why_unread(problem.kind()), None);
+            return problem.into_response();
+        }
+        None => {
+            let reason = "too many others were coming in, and it was the slowest";
+            return no_room(callbacks, &provider, reason).into_response();
+        }
+    };
+    let Some(place) = callbacks.place(&provider) else {
+        let reason = "as many of this provider are being worked on as may (http.callbacks-max)";
+        return no_room(callbacks, &provider, reason).into_response();
+    };
+    let request = callback(&parts, body.to_vec());
+    let work = work(callbacks.clone(), runtime, provider, request, place);
+    match api.run_to_its_end(work).await.and_then(|outcome| outcome) {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(problem) => problem.into_response(),
+    }
+}
+
+/// Has a callback read and its news stored.
+async fn work(
+    callbacks: Arc<Callbacks>,
+    runtime: Runtime,
+    provider: String,
+    request: CallbackRequest,
+    _place: OwnedSemaphorePermit,
+) -> Result<(), Problem> {
+    let parsed = runtime.parse_callback(&provider, request).await;
+    let updates = parsed.map_err(|error| refuse(&callbacks, &provider, error))?;
+    let received = runtime.queue().receive(&provider, &updates, runtime.now());
+    let received = received.await.map_err(Problem::from)?;
+    tracing::debug!(
+        provider,
+        changed = received.changed,
+        early = received.early,
+        "a callback was taken"
+    );
+    Ok(())
+}
+
+fn refuse(callbacks: &Callbacks, provider: &str, error: CallbackError) -> Problem {
+    let (reason, cause) = match &error {
+        CallbackError::NoProvider(_) | CallbackError::NoPublicUrl => {
+            ("no callbacks are taken under this name", None)
+        }
+        CallbackError::Unsigned => (
+            "it has no signature that holds; is public-url the address that was called, and the credential \
+             the provider's?",
+            None,
+        ),
+        CallbackError::Malformed => ("it is signed and cannot be understood", None),
+        CallbackError::Failed { reason } => ("the component failed", Some(&**reason)),
+    };
+    callbacks.tell_refused(provider, reason, cause);
+    error.into()
+}
+
+fn no_room(callbacks: &Callbacks, provider: &str, reason: &'static str) -> Problem {
+    callbacks.tell_refused(provider, reason, None);
+    Problem::too_many_callbacks(SOON)
+}
+
+fn why_unread(kind: Kind) -> &'static str {
+    match kind {
+        Kind::TooLarge => "it is larger than http.callback-bytes-max",
+        Kind::RequestTimeout => "it took longer than http.body-seconds to arrive",
+        _ => "it broke off before its end",
     }
 }
 

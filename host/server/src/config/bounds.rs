@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use countersign_types::is_control;
+
 use super::{
     ConfigError, Delivery, Http, IdempotencyLimits, Limits, Merged, QueueRoom, as_size,
     code_message,
@@ -81,12 +83,17 @@ fn check_purposes(purposes: &[String]) -> Result<(), (&'static str, Option<Strin
 
 fn check_text(text: &str) -> Result<(), &'static str> {
     let rest = text.replace("{code}", "").replace("{minutes}", "");
+    let steers = |c: char| is_control(c) && c != '\n';
     if !(1..=1_600).contains(&text.len()) {
         Err("must have 1 to 1600 bytes")
     } else if !text.contains("{code}") {
         Err("must contain `{code}`")
     } else if rest.contains(['{', '}']) {
         Err("must contain no braces but `{code}` and `{minutes}`")
+    } else if text.contains(steers) {
+        Err(
+            "must have no control characters but line ends, and none that turns the direction of text",
+        )
     } else {
         Ok(())
     }
@@ -120,6 +127,7 @@ pub(super) fn limits(merged: &Merged) -> Result<Limits, ConfigError> {
     let numbers = [
         ("service-time-ms", limits.service_time_ms, 1..=60_000),
         ("provider-time-ms", limits.provider_time_ms, 1..=60_000),
+        ("callback-time-ms", limits.callback_time_ms, 1..=60_000),
         ("service-wall-ms", limits.service_wall_ms, 10..=600_000),
         ("provider-wall-ms", limits.provider_wall_ms, 10..=600_000),
         ("epoch-ms", limits.epoch_ms, 1..=1_000),
@@ -182,8 +190,13 @@ pub(super) fn http(merged: &Merged) -> Result<Http, ConfigError> {
             1_024..=16_777_216,
         )?,
         request_time: seconds("http.request-seconds", http.request_seconds)?,
-        // Each may hold a body of 1 MiB.
         callbacks_max: size("http.callbacks-max", http.callbacks_max, 1..=10_000)?,
+        // At most what the WIT allows.
+        callback_bytes_max: size(
+            "http.callback-bytes-max",
+            http.callback_bytes_max,
+            1_024..=1_048_576,
+        )?,
         idle_time: seconds("http.idle-seconds", http.idle_seconds)?,
         stop_time: seconds("http.stop-seconds", http.stop_seconds)?,
     })

@@ -275,6 +275,7 @@ pub(crate) struct Http {
     pub(crate) body_bytes_max: usize,
     pub(crate) request_time: Duration,
     pub(crate) callbacks_max: usize,
+    pub(crate) callback_bytes_max: usize,
     pub(crate) idle_time: Duration,
     pub(crate) stop_time: Duration,
 }

@@ -166,8 +166,11 @@ pub(crate) struct Http {
     pub(crate) body_bytes_max: u64,
     /// How long a request may take altogether.
     pub(crate) request_seconds: u64,
-    /// Callbacks of providers that are worked on at once; further ones are told to come again.
+    /// Callbacks that are worked on at once, shared equally by all providers; further ones are told to
+    /// come again.
     pub(crate) callbacks_max: u64,
+    /// How large the body of a callback may be.
+    pub(crate) callback_bytes_max: u64,
     /// How long a connection may be without a request.
     pub(crate) idle_seconds: u64,
     /// How long a stop waits for requests that have begun.
@@ -184,6 +187,7 @@ impl Default for Http {
             body_bytes_max: 64 * 1024,
             request_seconds: 30,
             callbacks_max: 64,
+            callback_bytes_max: 64 * 1024,
             idle_seconds: 60,
             stop_seconds: 30,
         }
@@ -217,6 +221,8 @@ pub(crate) struct Limits {
     pub(crate) service_time_ms: Option<u64>,
     /// A provider's own time in one call, in milliseconds.
     pub(crate) provider_time_ms: Option<u64>,
+    /// A provider's own time in reading a callback, in milliseconds.
+    pub(crate) callback_time_ms: Option<u64>,
     /// From the start to the end of a service call, in milliseconds.
     pub(crate) service_wall_ms: Option<u64>,
     /// From the start to the end of a provider call, in milliseconds.
@@ -441,12 +447,14 @@ pub(crate) const VALUES: &[(&str, Kind)] = &[
     ("http.body-bytes-max", Kind::Whole),
     ("http.request-seconds", Kind::Whole),
     ("http.callbacks-max", Kind::Whole),
+    ("http.callback-bytes-max", Kind::Whole),
     ("http.idle-seconds", Kind::Whole),
     ("http.stop-seconds", Kind::Whole),
     ("idempotency.keys-per-day", Kind::Whole),
     ("idempotency.in-flight", Kind::Whole),
     ("limits.service-time-ms", Kind::Whole),
     ("limits.provider-time-ms", Kind::Whole),
+    ("limits.callback-time-ms", Kind::Whole),
     ("limits.service-wall-ms", Kind::Whole),
     ("limits.provider-wall-ms", Kind::Whole),
     ("limits.epoch-ms", Kind::Whole),
