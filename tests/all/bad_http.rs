@@ -153,6 +153,45 @@ async fn an_unknown_path_is_a_problem_too() {
 }
 
 #[tokio::test]
+async fn a_path_that_cannot_be_decoded_is_a_problem_too() {
+    let (twilio, server) = start().await;
+    for path in ["/api/messages/%ff", "/webhooks/%ff", "/webhooks/%c0%80"] {
+        server.get(path).await.expect_problem(400);
+    }
+    server.get("/%ff").await.expect_problem(404);
+    nothing_happened(&twilio, &server).await;
+}
+
+#[tokio::test]
+async fn head_and_options_are_answered_as_every_other_wrong_method() {
+    let (twilio, server) = start().await;
+    for (path, method, status, allow) in [
+        (SEND, Method::HEAD, 405, "POST"),
+        (SEND, Method::OPTIONS, 405, "POST"),
+        ("/healthz", Method::OPTIONS, 405, "GET"),
+        ("/healthz", Method::HEAD, 200, ""),
+        ("/nothing", Method::HEAD, 404, ""),
+    ] {
+        let answer = server.request(method.clone(), path, &[], "").await.unwrap();
+        assert_eq!(answer.status, status, "{method} {path}");
+        let kind = answer.header("content-type").unwrap_or_default();
+        let want = if status < 400 {
+            "application/json"
+        } else {
+            "application/problem+json"
+        };
+        assert_eq!(kind, want, "{method} {path}");
+        assert!(answer.header("allow").unwrap_or_default().contains(allow));
+        assert_eq!(
+            answer.body.is_empty(),
+            method == Method::HEAD,
+            "{method} {path}"
+        );
+    }
+    nothing_happened(&twilio, &server).await;
+}
+
+#[tokio::test]
 async fn huge_headers_are_refused() {
     let (twilio, server) = start().await;
     let huge = "x".repeat(1024 * 1024);

@@ -190,6 +190,25 @@ async fn a_template_that_cannot_be_used_stops_the_start() {
 }
 
 #[tokio::test]
+async fn what_turns_text_around_or_breaks_lines_is_refused_with_its_name() {
+    let (_twilio, server) = start().await;
+    for c in ["\u{202e}", "\u{2066}", "\u{2028}"] {
+        let mut value = order(&phone(1));
+        value["variables"]["number"] = json!(format!("1{c}2"));
+        let mut name = order(&phone(1));
+        name["template"] = json!(format!("order{c}"));
+        for (body, field) in [(value, "variables"), (name, "template")] {
+            let refused = server.post(MESSAGES, &body).await.expect_problem(400);
+            let refused = refused.json();
+            assert_eq!(refused["field"], field);
+            let code = format!("U+{:04X}", u32::from(c.chars().next().unwrap()));
+            let detail = refused["detail"].as_str().unwrap();
+            assert!(detail.contains(&code), "{detail}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_full_queue_is_503_and_the_same_key_is_good_later() {
     let mut twilio = FakeTwilio::start_refusing();
     let config = format!("[queue]\ncapacity = 1\n{TEMPLATES}");
@@ -200,6 +219,17 @@ async fn a_full_queue_is_503_and_the_same_key_is_good_later() {
     let full = full.expect_problem(503);
     assert_eq!(full.json()["type"], "urn:countersign:error:queue-full");
     assert!(full.retry_after().as_secs() > 0);
+    for _ in 0..20 {
+        server.send(&phone(3)).await.expect_problem(503);
+    }
+    // The operator reads it once, with who it is that takes nothing.
+    const LINE: &str = "a message was turned away";
+    let told = |text: &str| text.contains(LINE).then(|| text.to_owned());
+    let log = server.stderr().find("a line", told).await.unwrap();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(LINE)).collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    let says = |words: &str| lines[0].contains(words);
+    assert!(says("twilio") && says("1 messages are waiting"), "{log}");
     twilio.accept_connections();
     twilio.message_to(&phone(1)).await;
     let again = loop {

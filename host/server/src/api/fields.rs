@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use countersign_types::is_control;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
@@ -50,7 +51,8 @@ impl Fields {
         }
     }
 
-    /// The text of a field that must be there: 1 to `bytes_max` bytes, no control characters.
+    /// The text of a field that must be there: 1 to `bytes_max` bytes, no control characters (those of
+    /// Unicode's category Cc: a number that was copied from a list of contacts has others around it).
     ///
     /// # Errors
     ///
@@ -87,6 +89,18 @@ impl Fields {
         Ok(Some(text))
     }
 
+    /// As [`text`](Fields::text), where it is to be shown or looked up as it stands: no character that
+    /// [`is_control`] names either.
+    ///
+    /// # Errors
+    ///
+    /// Names the field and what it must be.
+    pub(crate) fn plain_text(&mut self, name: &str, bytes_max: usize) -> Result<String, Refused> {
+        let text = self.text(name, bytes_max)?;
+        check_plain(&text).map_err(|must| Refused::field(name, format!("`{name}` {must}")))?;
+        Ok(text)
+    }
+
     /// A whole number of `range`, for a field that may be left out or `null`.
     ///
     /// # Errors
@@ -110,7 +124,7 @@ impl Fields {
     }
 
     /// The texts of a field that is an object of at most `count_max` of them, each of at most
-    /// `bytes_max` bytes without control characters; none where the field is left out or `null`.
+    /// `bytes_max` bytes without what [`is_control`] names; none where the field is left out or `null`.
     ///
     /// # Errors
     ///
@@ -134,16 +148,15 @@ impl Fields {
         }
         let mut texts = Vec::new();
         for (key, value) in found {
-            if key.len() > NAME_BYTES_MAX || key.contains(char::is_control) {
-                return refused(format!(
-                    "a name in `{name}` must have at most {NAME_BYTES_MAX} bytes and no control characters"
-                ));
+            let name_must = check_value(&key, NAME_BYTES_MAX).and_then(|()| check_plain(&key));
+            if let Err(must) = name_must {
+                return refused(format!("a name in `{name}` {must}"));
             }
             let Value::String(text) = value else {
                 let kind = kind(&value);
                 return refused(format!("`{name}.{key}` must be a string, not {kind}"));
             };
-            if let Err(must) = check_value(&text, bytes_max) {
+            if let Err(must) = check_value(&text, bytes_max).and_then(|()| check_plain(&text)) {
                 return refused(format!("`{name}.{key}` {must}"));
             }
             texts.push((key, text));
@@ -159,6 +172,16 @@ fn check_value(text: &str, bytes_max: usize) -> Result<(), String> {
         Err("must not contain control characters".to_owned())
     } else {
         Ok(())
+    }
+}
+
+fn check_plain(text: &str) -> Result<(), String> {
+    match text.chars().find(|c| is_control(*c)) {
+        None => Ok(()),
+        Some(c) => Err(format!(
+            "must not contain U+{:04X}, which breaks lines or turns the direction of text",
+            u32::from(c)
+        )),
     }
 }
 
@@ -357,8 +380,38 @@ mod tests {
         check_texts("[]", Err("`variables` must be an object, not an array"));
         let name = |bytes: usize| format!("{{\"{}\": \"\"}}", "n".repeat(bytes));
         check_texts(&name(32), Ok(1));
-        let long = "a name in `variables` must have at most 32 bytes and no control characters";
+        let long = "a name in `variables` must have at most 32 bytes";
         check_texts(&name(33), Err(long));
+        let control = "a name in `variables` must not contain control characters";
+        check_texts(r#"{"\n": ""}"#, Err(control));
+    }
+
+    #[test]
+    fn what_is_shown_must_not_break_lines_or_turn_text_around() {
+        for (c, code) in [
+            ('\u{2028}', "2028"),
+            ('\u{2029}', "2029"),
+            ('\u{202a}', "202A"),
+            ('\u{202e}', "202E"),
+            ('\u{2066}', "2066"),
+            ('\u{2069}', "2069"),
+        ] {
+            let must = format!(
+                "must not contain U+{code}, which breaks lines or turns the direction of text"
+            );
+            let value = format!("`variables.a` {must}");
+            check_texts(&format!("{{\"a\": \"{c}\"}}"), Err(&value));
+            let name = format!("a name in `variables` {must}");
+            check_texts(&format!("{{\"a{c}\": \"\"}}"), Err(&name));
+            let body = format!("{{\"template\": \"a{c}b\", \"to\": \"{c}+12025550123\"}}");
+            let mut fields = Fields::parse(body.as_bytes()).expect("an object");
+            let template = fields.plain_text("template", 64);
+            let want = Refused::field("template", format!("`template` {must}"));
+            assert_eq!(template, Err(want));
+            assert!(fields.text("to", 64).is_ok(), "as it is copied");
+        }
+        // Writing from right to left needs none of them.
+        check_texts("{\"a\": \"של\u{200f}!\"}", Ok(1));
     }
 
     #[test]

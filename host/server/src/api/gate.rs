@@ -131,8 +131,9 @@ impl Gate {
                 ));
             }
             // What a page in a browser can send across origins by itself is never this type. A GET
-            // changes nothing, and its answer is not shown to other origins.
-            if !method.is_safe() {
+            // changes nothing, and its answer is not shown to other origins; for any other method the
+            // browser asks first, and is told no (Fetch standard, "CORS-safelisted method").
+            if method == Method::POST {
                 body::check_json(headers, Strictness::Exact)?;
             }
             return Ok(Caller::Anonymous);
@@ -166,11 +167,16 @@ impl Gate {
             let detail = "Set COUNTERSIGN_ADMIN_TOKEN and restart to switch it on.";
             return Err(Problem::new(Kind::AdminOff, detail));
         };
-        let detail = "Send the token: `Authorization: Bearer TOKEN`.";
         match bearer(headers) {
-            None => Err(Problem::new(Kind::Unauthorized, detail)),
+            None => Err(Problem::new(
+                Kind::Unauthorized,
+                "Send the administrator's token, the text of COUNTERSIGN_ADMIN_TOKEN: `Authorization: Bearer TOKEN`.",
+            )),
             Some(presented) if token.is(&Hash::of(presented)) => Ok(()),
-            Some(_) => Err(Problem::new(Kind::WrongToken, detail)),
+            Some(_) => Err(Problem::new(
+                Kind::WrongToken,
+                "This is not the administrator's token, the text of COUNTERSIGN_ADMIN_TOKEN; an API key does not open /admin.",
+            )),
         }
     }
 

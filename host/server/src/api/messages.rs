@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use countersign_delivery::Template as Text;
 use countersign_types::{MessageId, UnixMillis};
@@ -13,6 +13,7 @@ use serde_json::json;
 use super::admitted::Admitted;
 use super::answer::Answer;
 use super::fields::{Fields, PHONE_BYTES_MAX, locale};
+use super::path::Named;
 use super::problem::{Problem, Refused};
 use super::{Api, MessageRequest, NO_ROUTE, PhoneError, Runtime};
 use crate::config::{MessageKind, Template};
@@ -56,7 +57,7 @@ fn accepted(id: &MessageId, _: UnixMillis) -> Answer {
 }
 
 /// Any key may ask for any message: keys are those of one operator's applications.
-pub(super) async fn story(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
+pub(super) async fn story(State(api): State<Arc<Api>>, Named(id): Named) -> Response {
     let Some(runtime) = api.runtime() else {
         return Problem::starting().into_response();
     };
@@ -84,7 +85,7 @@ fn read(
     if !runtime.has_route(&to) {
         return Err(Refused::field("to", NO_ROUTE));
     }
-    let name = fields.text("template", TEMPLATE_BYTES_MAX)?;
+    let name = fields.plain_text("template", TEMPLATE_BYTES_MAX)?;
     let template = templates.iter().find(|template| template.name == name);
     let template =
         template.ok_or_else(|| Refused::field("template", "No such template is configured"))?;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use countersign_types::MessageId;
 use url::form_urlencoded;
 
 use super::answer::Answer;
+use super::path::Named;
 use super::problem::{Kind, Problem};
 use super::{Api, Runtime};
 use crate::queue::{self, Page, Status};
@@ -53,7 +54,7 @@ fn asked(query: &str) -> Result<(Option<MessageId>, usize), Problem> {
     Ok((after, limit))
 }
 
-pub(super) async fn letter(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
+pub(super) async fn letter(State(api): State<Arc<Api>>, Named(id): Named) -> Response {
     with(&api, async |runtime| {
         let id = named(&id)?;
         let found = runtime.queue().dead_letter(id, runtime.now()).await?;
@@ -63,7 +64,7 @@ pub(super) async fn letter(State(api): State<Arc<Api>>, Path(id): Path<String>) 
     .await
 }
 
-pub(super) async fn replay(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
+pub(super) async fn replay(State(api): State<Arc<Api>>, Named(id): Named) -> Response {
     with(&api, async |runtime| {
         let id = named(&id)?;
         let replaying = runtime.clone();

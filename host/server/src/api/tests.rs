@@ -10,6 +10,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 const KEY: &str = "an-api-key-of-thirty-two-characters";
+const ADMIN_TOKEN: &str = "swordfish";
 
 fn config() -> crate::config::Config {
     let environment = crate::config::Environment::from([]);
@@ -34,10 +35,15 @@ struct Server {
 
 impl Server {
     fn new(mode: Mode) -> Server {
+        Server::administered(mode, None)
+    }
+
+    fn administered(mode: Mode, token: Option<&str>) -> Server {
         let (folder, store) = store();
         let key = Secret::new(KEY.to_owned());
         let key = (mode == Mode::Keyed).then_some(&key);
-        let gate = Gate::new(store.clone(), mode, key, None);
+        let token = token.map(|token| Secret::new(token.to_owned()));
+        let gate = Gate::new(store.clone(), mode, key, token.as_ref());
         let (api, calls) = api(&folder, store, gate);
         Server {
             router: router(api),
@@ -201,6 +207,11 @@ async fn open_mode_answers_to_loopback_and_exact_json_only() {
             &server.ask(request("localhost", media_type), "{}").await,
             415,
         );
+        // A page cannot send these without asking first, so the method is what is wrong.
+        for method in [Method::PUT, Method::DELETE, Method::PATCH] {
+            let request = request("localhost", media_type).method(method);
+            check_problem(&server.ask(request, "{}").await, 405);
+        }
     }
 }
 
@@ -209,6 +220,121 @@ async fn administration_without_a_token_is_403() {
     let server = Server::new(Mode::Keyed);
     for path in ["/admin", "/admin/components", "/admin/"] {
         check_problem(&server.ask(Request::get(path), "").await, 403);
+    }
+}
+
+#[tokio::test]
+async fn who_has_no_token_for_administration_is_told_which() {
+    let server = Server::administered(Mode::Keyed, Some(ADMIN_TOKEN));
+    let ask = async |bearer: Option<&str>| {
+        let mut request = Request::get("/admin/queue");
+        if let Some(token) = bearer {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        server.ask(request, "").await
+    };
+    for bearer in [None, Some(KEY)] {
+        let response = ask(bearer).await;
+        check_problem(&response, 401);
+        let detail = json_of(response).await["detail"].to_string();
+        assert!(detail.contains("COUNTERSIGN_ADMIN_TOKEN"), "{detail}");
+    }
+    // Calls are not served yet.
+    check_problem(&ask(Some(ADMIN_TOKEN)).await, 503);
+}
+
+/// Every route, and what lies beside them.
+const PATHS: [&str; 21] = [
+    "/",
+    "/healthz",
+    "/readyz",
+    "/api/otp/send",
+    "/api/otp/verify",
+    "/api/messages",
+    "/api/messages/x",
+    "/api/messages/%ff",
+    "/webhooks/twilio",
+    "/webhooks/%ff",
+    "/admin/queue",
+    "/admin/queue/dead",
+    "/admin/queue/dead/x",
+    "/admin/queue/dead/%ff",
+    "/admin/queue/dead/x/replay",
+    "/admin/queue/dead/%ff/replay",
+    "/nothing/%ff",
+    "/api/nothing",
+    "/admin/nothing",
+    "*",
+    "example.com:443",
+];
+
+const METHODS: [&str; 10] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW",
+];
+
+/// Which problem an answer is, by its status; 0 where it is none.
+async fn problem_of(response: Response) -> u16 {
+    let is_problem = response.headers()["content-type"] == "application/problem+json";
+    let status = response.status().as_u16();
+    let bytes = axum::body::to_bytes(response.into_body(), 10_000).await;
+    let body: Value = serde_json::from_slice(&bytes.expect("read")).unwrap_or_default();
+    // What answers a HEAD has no body.
+    let told = body.get("status").is_none_or(|told| *told == status);
+    if is_problem && told { status } else { 0 }
+}
+
+#[tokio::test]
+async fn every_error_of_every_route_is_a_problem_or_has_its_routes_own_form() {
+    let server = Server::administered(Mode::Keyed, Some(ADMIN_TOKEN));
+    for (path, method) in PATHS
+        .iter()
+        .flat_map(|path| METHODS.map(|method| (path, method)))
+    {
+        for (token, media_type) in [
+            (Some(KEY), "application/json"),
+            (Some(ADMIN_TOKEN), "text/plain"),
+            (None, "text/plain"),
+        ] {
+            let mut request = Request::builder()
+                .method(method)
+                .uri(*path)
+                .header("content-type", media_type);
+            if let Some(token) = token {
+                request = request.header("authorization", format!("Bearer {token}"));
+            }
+            let response = server.ask(request, "{}").await;
+            let status = response.status().as_u16();
+            let own = match *path {
+                "/readyz" => status == 503,
+                "/api/otp/send" | "/api/otp/verify" => status == 400,
+                _ => false,
+            };
+            if status < 400 || own {
+                assert_eq!(response.headers()["content-type"], "application/json");
+            } else {
+                assert_eq!(
+                    problem_of(response).await,
+                    status,
+                    "{method} {path} {token:?}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_cannot_be_decoded_is_a_problem() {
+    let server = Server::administered(Mode::Keyed, Some(ADMIN_TOKEN));
+    for (path, token) in [
+        ("/api/messages/%ff", KEY),
+        ("/webhooks/%ff", KEY),
+        ("/admin/queue/dead/%ff", ADMIN_TOKEN),
+    ] {
+        let request = Request::get(path).header("authorization", format!("Bearer {token}"));
+        let response = server.ask(request, "").await;
+        check_problem(&response, 400);
+        let detail = json_of(response).await["detail"].to_string();
+        assert!(detail.contains("percent-encoding"), "{detail}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use countersign_delivery::Template as Text;
-use countersign_types::Priority;
+use countersign_types::{Priority, is_control};
 
 use super::{ConfigError, settings};
 
@@ -120,8 +120,11 @@ fn check_text(text: &str) -> Result<(), String> {
     if !(1..=TEXT_BYTES_MAX).contains(&text.len()) {
         return Err(format!("must have a text of 1 to {TEXT_BYTES_MAX} bytes"));
     }
-    if text.contains(|c: char| c.is_control() && c != '\n') {
-        return Err("must have no control characters but line ends in its text".to_owned());
+    if text.contains(|c: char| is_control(c) && c != '\n') {
+        return Err(
+            "must have no control characters but line ends in its text, and none that turns its direction"
+                .to_owned(),
+        );
     }
     let template = Text::parse(text).map_err(|error| format!("cannot be read: {error}"))?;
     let places: BTreeSet<&str> = template.places().collect();
@@ -185,6 +188,8 @@ mod tests {
         check("a", &"x".repeat(1_601), None, Err("1600 bytes"));
         check("a", "", None, Err("1600 bytes"));
         check("a", "bell \u{7}", None, Err("control"));
+        check("a", "a\u{202e}b", None, Err("direction"));
+        check("a", "a\u{2028}b", None, Err("control"));
         check("a", "x", Some("urgent"), Err("`urgent`"));
         let twice = read(&[entry("a", "x", None), entry("a", "y", None)]);
         assert!(twice.expect_err("twice").to_string().contains("twice"));
