@@ -61,6 +61,22 @@ async fn an_early_receipt_that_says_nothing_new_costs_no_row() {
     assert!(version().await > before);
 }
 
+#[tokio::test]
+async fn an_early_receipt_that_ends_while_its_message_is_recorded_keeps_it_from_nothing() {
+    let bench = Bench::new().await;
+    bench.receive(&[update("SM1", Status::Delivered)]).await;
+    let id = bench.add(job()).await;
+    let claim = bench.claim().await;
+    let end = NOW + EARLY_KEPT;
+    // Somebody's commit is of a later time than what the provider has answered at.
+    let noted = bench.queue.note_follower(&[], end).await;
+    noted.expect("noted");
+    let just_before = UnixMillis(end.0 - 1);
+    let finished = bench.queue.finish(claim, sent(&["SM1"]), just_before).await;
+    assert!(finished.expect("stored"));
+    assert_eq!(bench.status(id).await, Status::Sent);
+}
+
 /// A store on which one more receipt comes each time before a message is recorded as sent.
 struct Overtaken {
     inner: Arc<dyn Store>,
