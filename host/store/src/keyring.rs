@@ -73,6 +73,9 @@ pub enum BindError {
 /// Where a store remembers which keys it was written with.
 const FINGERPRINTS_KEY: &[u8] = b"h/keys";
 
+/// The bytes of the key's id at the beginning of what is sealed.
+const SEALED_ID_LEN: usize = 4;
+
 /// What was sealed cannot be opened: its key is gone, or it is not what was sealed in this place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a sealed row cannot be opened: its key is not in the key folder, or the row is damaged")]
@@ -321,15 +324,21 @@ impl Keyring {
         let hash = keyed_hash(&key.nonce, &[row_key, plain]);
         let mut nonce = [0; NONCE_LEN];
         nonce.copy_from_slice(&hash[..NONCE_LEN]);
-        let mut sealed = plain.to_vec();
-        key.cipher
-            .seal_in_place_append_tag(
+        let head = SEALED_ID_LEN + NONCE_LEN;
+        let mut sealed = Vec::with_capacity(head + plain.len() + AES_256_GCM_SIV.tag_len());
+        sealed.extend_from_slice(&id.to_be_bytes());
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(plain);
+        let tag = key
+            .cipher
+            .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
                 Aad::from(row_key),
-                &mut sealed,
+                &mut sealed[head..],
             )
             .map_err(|_| Unsealable)?;
-        Ok([&id.to_be_bytes(), nonce.as_slice(), &sealed].concat())
+        sealed.extend_from_slice(tag.as_ref());
+        Ok(sealed)
     }
 
     /// What was sealed for the row `row_key`.
@@ -460,6 +469,16 @@ impl Keyring {
     /// without the index key nobody can tell which number it is.
     pub fn phone_index(&self, e164: &str) -> String {
         hex(&keyed_hash(&self.index, &[b"phone", e164.as_bytes()])[..16])
+    }
+
+    /// As [`phone_index`](Keyring::phone_index), of the id that an application has for a user.
+    pub fn user_index(&self, id: &str) -> String {
+        hex(&keyed_hash(&self.index, &[b"user", id.as_bytes()])[..16])
+    }
+
+    /// As [`phone_index`](Keyring::phone_index), of an end user's address in canonical text.
+    pub fn address_index(&self, address: &str) -> String {
+        hex(&keyed_hash(&self.index, &[b"address", address.as_bytes()])[..16])
     }
 
     /// A keyed hash of what a client has sent with an idempotency key, each field with its length

@@ -4,7 +4,7 @@
 //!   written. It knows nothing of disks.
 //! - [`Store`] is what a transaction reads from and is committed to. [`SledStore`] is the embedded
 //!   one; every implementation passes [`conformance`].
-//! - [`Keyring`] holds the host's secret keys.
+//! - [`Keyring`] holds the host's secret keys, and [`Sealing`] is a store whose rows rest sealed.
 //!
 //! What never lives here: what rows mean. Challenges, messages and API keys belong to the crates
 //! above.
@@ -18,6 +18,7 @@ mod event;
 mod keyring;
 mod limit;
 mod row;
+mod sealing;
 mod transaction;
 
 pub use backup::{BackupFileError, BackupSummary};
@@ -27,6 +28,7 @@ pub use event::{StoredEvent, read_events};
 pub use keyring::{BindError, KeyIds, Keyring, KeyringError, RotateError, Rotated, Unsealable};
 pub use limit::SUB_WINDOWS;
 pub use row::{Body, KEY_BYTES_MAX, ROW_BYTES_MAX, Row, Section, Sections};
+pub use sealing::Sealing;
 pub use transaction::{
     Counted, Ending, Recount, Rulings, Savepoint, Transaction, TransactionError, settle_counts,
 };
