@@ -257,7 +257,9 @@ impl Bench {
             default_region: None,
             cache: None,
             otp: otp.to_vec(),
-            otp_settings: Vec::new(),
+            two_factor: countersign_embedded::TWO_FACTOR.to_vec(),
+            settings: Vec::new(),
+            audit_kept: Duration::from_secs(400 * 24 * 3600),
             providers: Vec::new(),
             public_url: None,
         })

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use countersign_delivery::scrub;
-use countersign_queue::{Queue, Reservation};
+use countersign_queue::{ANONYMOUS, Queue, Reservation};
 use countersign_store::{
     CommitError, Ending, Keyring, Need, Rulings, Savepoint, Store, StoreError, Transaction,
     TransactionError, settle_counts,
@@ -17,15 +17,18 @@ use countersign_store::{
 use countersign_types::{Clock, Entropy, MessageId, UnixMillis};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
 
 use crate::Limits;
 use crate::bindings::service::countersign::service::types;
 use crate::component::reason;
+use crate::hashing::{Hashed, Hashing};
 use crate::instant::Instants;
 use crate::meter::{Meter, TimeOver};
 use crate::once::Once;
 use crate::phone::Parsed;
 use crate::places::Places;
+use crate::secrets::Secrets;
 use crate::service::{OtpComponent, Service};
 use crate::subject::Subjects;
 
@@ -41,12 +44,16 @@ pub struct CallContext {
 }
 
 /// Who calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Caller {
     /// Open mode.
     Anonymous,
     /// An API key, by its public id.
     Key(String),
+    /// Who holds a user token, by the token's id.
+    Token(String),
+    /// A command of the operator.
+    Operator,
 }
 
 /// Why a call gave no verdict. Nothing was written, except counted tries.
@@ -107,6 +114,9 @@ pub(crate) struct Host {
     pub(crate) instants: Instants,
     pub(crate) subjects: Subjects,
     pub(crate) places: Places,
+    pub(crate) hashing: Hashing,
+    /// How long records of the audit trail are kept.
+    pub(crate) audit_kept: Duration,
 }
 
 /// The components of one call: chosen once, re-runs and nested calls included.
@@ -120,6 +130,7 @@ pub(crate) struct Versions {
 pub(crate) struct Kept {
     pub(crate) seed: [u8; 32],
     pub(crate) phones: Parsed,
+    pub(crate) hashed: Hashed,
 }
 
 /// A message that the run has added to its transaction.
@@ -141,6 +152,8 @@ pub(crate) struct Line {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Used {
     pub(crate) checks: u32,
+    pub(crate) app_checks: u32,
+    pub(crate) backup_checks: u32,
     pub(crate) messages: u32,
     pub(crate) events: u32,
     pub(crate) takes: u32,
@@ -156,6 +169,8 @@ pub(crate) struct Run {
     /// The host's own draws: ids of challenges and messages.
     pub(crate) random: StdRng,
     pub(crate) enqueued: Vec<Enqueued>,
+    /// What was handed in with the call, and what it has made.
+    pub(crate) secrets: Secrets,
     pub(crate) log: Vec<Line>,
     pub(crate) dropped_lines: usize,
     pub(crate) used: Used,
@@ -182,6 +197,20 @@ pub(crate) type Rescue = Arc<Mutex<Option<Box<Run>>>>;
 pub(crate) struct RunSavepoint {
     transaction: Savepoint,
     enqueued: usize,
+    secrets: usize,
+}
+
+impl Caller {
+    /// Who takes turns with others in the queue: each key, all holders of tokens together, and everybody
+    /// else.
+    pub(crate) fn in_queue(&self) -> &str {
+        match self {
+            Caller::Anonymous => ANONYMOUS,
+            Caller::Key(id) => id,
+            Caller::Token(_) => "tokens",
+            Caller::Operator => "operator",
+        }
+    }
 }
 
 impl Run {
@@ -189,12 +218,14 @@ impl Run {
         RunSavepoint {
             transaction: self.transaction.savepoint(),
             enqueued: self.enqueued.len(),
+            secrets: self.secrets.len(),
         }
     }
 
     pub(crate) fn roll_back(&mut self, savepoint: RunSavepoint) {
         self.transaction.roll_back(savepoint.transaction);
         self.enqueued.truncate(savepoint.enqueued);
+        self.secrets.truncate(savepoint.secrets);
     }
 
     /// The physical key of `key` in the component's own key space.
@@ -215,12 +246,18 @@ impl Run {
             None => match &self.context.caller {
                 Caller::Anonymous => types::Caller::Anonymous,
                 Caller::Key(id) => types::Caller::Key(id.clone()),
+                Caller::Token(id) => types::Caller::Token(id.clone()),
+                Caller::Operator => types::Caller::Operator,
             },
         };
         types::Context {
             service: self.context.service.clone(),
             caller,
-            client_address: self.context.client_address.clone(),
+            client_index: self
+                .context
+                .client_address
+                .as_deref()
+                .map(|address| self.host.keyring.address_index(address)),
         }
     }
 
@@ -289,6 +326,8 @@ pub(crate) struct CallRequest<'a, R> {
     pub(crate) versions: Versions,
     /// Numbers that have been parsed already.
     pub(crate) phones: Parsed,
+    /// Secrets that the component may name.
+    pub(crate) secrets: Secrets,
     /// Where the same request may come again and must not happen again.
     pub(crate) once: Option<Once<'a, R>>,
 }
@@ -358,6 +397,7 @@ where
             random: StdRng::from_seed(kept.seed),
             kept: std::mem::take(&mut kept),
             enqueued: Vec::new(),
+            secrets: request.secrets.clone(),
             log: Vec::new(),
             dropped_lines: 0,
             used: Used::default(),

@@ -1,6 +1,6 @@
 //! What can be wrong with a server's configuration, data, keys and machine. Nothing is changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -33,7 +33,9 @@ const KEY_AGE_MAX: Duration = Duration::from_secs(2 * 365 * 24 * 3_600);
 /// How many rows are looked at in one step.
 const ROWS_AT_ONCE: usize = 1_000;
 /// Where rows rest sealed ("Rows" in `ARCHITECTURE.md`).
-const SEALED: [(&[u8], &[u8]); 7] = [
+const SEALED: [(&[u8], &[u8]); 9] = [
+    (b"a/", b"a0"),
+    (b"c/", b"c0"),
     (b"d/", b"d0"),
     (b"f/", b"f0"),
     (b"follower", b"follower\0"),
@@ -389,7 +391,7 @@ async fn look_at_rows(
         .keys()
         .filter(|id| !ids.rows.contains(id))
         .map(|id| {
-            let text = format!("messages are sealed under rows-{id}.key, which is not there: they cannot be sent or shown");
+            let text = format!("rows are sealed under rows-{id}.key, which is not there: such users cannot log in, such messages cannot be sent or shown");
             found(Error, "key-needed", text, "put it back from your copy of the keys")
         })
         .collect();
@@ -417,7 +419,7 @@ fn look_at_old_keys(ids: &KeyIds, used: &BTreeMap<u32, usize>) -> Vec<Finding> {
     let rows = older(&ids.rows).into_iter().map(|id| match used.get(&id) {
         Some(rows) => {
             let text = format!("{rows} rows are still sealed under rows-{id}.key");
-            let help = "keep it: rows are kept for 30 days after their message has ended";
+            let help = "keep it: rows of messages go 30 days after their end, those of users when they are written anew";
             found(Note, "key-still-needed", text, help)
         }
         None => {
@@ -481,11 +483,15 @@ async fn row_keys_used(
             let page = store.scan(&cursor, to, ROWS_AT_ONCE).await?;
             for (key, row) in &page {
                 cursor = [key.as_slice(), &[0]].concat();
-                if let Body::Sections(sections) = &row.body
-                    && !row.body.expired(now)
-                    && let Some(host) = &sections.host
-                    && let Some((id, _)) = keyring.sealed_under(&host.value)
-                {
+                let Body::Sections(sections) = &row.body else {
+                    continue;
+                };
+                let sides = [&sections.service, &sections.host].into_iter().flatten();
+                let ids: BTreeSet<u32> = sides
+                    .filter(|section| section.live(now))
+                    .filter_map(|section| Some(keyring.sealed_under(&section.value)?.0))
+                    .collect();
+                for id in ids {
                     *used.entry(id).or_default() += 1;
                 }
             }

@@ -397,7 +397,9 @@ async fn start_runtime(
         default_region: config.default_region,
         cache: Some(data.cache.clone()),
         otp: countersign_embedded::OTP.to_vec(),
-        otp_settings: config.otp,
+        two_factor: countersign_embedded::TWO_FACTOR.to_vec(),
+        settings: config.otp,
+        audit_kept: Duration::from_secs(400 * 24 * 3600),
         providers: providers.collect::<Result<_, _>>()?,
         public_url: config.public_url.map(|url| url.to_string()),
     };

@@ -129,6 +129,8 @@ pub(crate) fn run(
             "context" => answers.push(match &context.caller {
                 Caller::Anonymous => "anonymous".to_owned(),
                 Caller::Key(id) => format!("key {id}"),
+                Caller::Token(id) => format!("token {id}"),
+                Caller::Operator => "operator".to_owned(),
                 Caller::Component(name) => format!("component {name}"),
             }),
             "env" => answers.push(format!(

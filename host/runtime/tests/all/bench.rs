@@ -12,8 +12,8 @@ use countersign_runtime::{
     CallContext, CallError, Caller, Limits, ProviderConfig, Runtime, RuntimeConfig,
 };
 use countersign_store::{
-    Commit, CommitError, Committed, Ending, Hold, Keyring, Row, Rulings, Section, SledStore, Store,
-    StoreError, Transaction,
+    Commit, CommitError, Committed, Ending, Hold, Keyring, Row, Rulings, Sealing, Section,
+    SledStore, Store, StoreError, Transaction,
 };
 use countersign_types::{ManualClock, SystemEntropy, UnixMillis};
 use wasmtime::component::{InstancePre, Linker};
@@ -172,7 +172,7 @@ impl Store for Meddled {
 }
 
 /// Writes `value` under the probe's key, as another caller would.
-pub(crate) async fn write(store: &Arc<SledStore>, key: &str, value: &str) {
+pub(crate) async fn write(store: &Arc<dyn Store>, key: &str, value: &str) {
     let mut run = Transaction::new(store.clone(), store.newest_instant(), Rulings::default());
     let key = [b"c/probe/", key.as_bytes()].concat();
     let section = Section {
@@ -187,6 +187,8 @@ pub(crate) async fn write(store: &Arc<SledStore>, key: &str, value: &str) {
 pub(crate) struct Bench {
     _folder: tempfile::TempDir,
     pub(crate) store: Arc<Meddled>,
+    /// The same rows as the runtime sees them, for others to change.
+    pub(crate) beside: Arc<dyn Store>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) queue: Queue,
     pub(crate) keyring: Arc<Keyring>,
@@ -240,7 +242,9 @@ impl Bench {
             default_region: None,
             cache: None,
             otp: otp.to_vec(),
-            otp_settings: Vec::new(),
+            two_factor: countersign_embedded::TWO_FACTOR.to_vec(),
+            settings: Vec::new(),
+            audit_kept: Duration::from_secs(400 * 24 * 3600),
             providers,
             public_url: Some(PUBLIC_URL.to_owned()),
         })
@@ -252,6 +256,7 @@ impl Bench {
             .unwrap();
         Bench {
             _folder: folder,
+            beside: Arc::new(Sealing::new(store.inner.clone(), keyring.clone(), b"c/")),
             store,
             clock,
             queue,

@@ -301,6 +301,8 @@ fn caller_fields(caller: &Caller) -> (&'static [u8], &[u8]) {
     match caller {
         Caller::Anonymous => (b"anonymous", b""),
         Caller::Key(id) => (b"key", id.as_bytes()),
+        Caller::Token(id) => (b"token", id.as_bytes()),
+        Caller::Operator => (b"operator", b""),
     }
 }
 

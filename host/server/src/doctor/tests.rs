@@ -207,7 +207,7 @@ async fn a_store_is_looked_at_with_its_keys_and_its_clock() {
 note     key-old: codes-1.key is left from before a rotation
          codes need it for 10 minutes after that; then it may be removed
 note     key-still-needed: 2 rows are still sealed under rows-1.key
-         keep it: rows are kept for 30 days after their message has ended
+         keep it: rows of messages go 30 days after their end, those of users when they are written anew
 note     no-api-key: no API key was ever made in this data folder
          make one with `countersign keys create`, or give one by COUNTERSIGN_API_KEY
 ";
@@ -218,7 +218,7 @@ note     no-api-key: no API key was ever made in this data folder
     fs::rename(keys.path().join("rows-1.key"), keys.path().join("kept")).expect("moved");
     assert_eq!(later.rows, 2);
     let gone = "\
-error    key-needed: messages are sealed under rows-1.key, which is not there: they cannot be sent or shown
+error    key-needed: rows are sealed under rows-1.key, which is not there: such users cannot log in, such messages cannot be sent or shown
          put it back from your copy of the keys
 note     key-removed: codes-1.key was used once and is not there any more
          right where it was removed on purpose, long enough after a rotation

@@ -51,4 +51,8 @@ impl otp::Guest for Probe {
     fn verify(_: Context, _: otp::VerifyRequest) -> Result<otp::VerifyVerdict, String> {
         Err("this one only sends".to_owned())
     }
+
+    fn forgive(_: Context, _: otp::ForgiveRequest) -> Result<(), String> {
+        Err("this one only sends".to_owned())
+    }
 }
