@@ -150,9 +150,17 @@ pub(crate) struct RotatedShown {
 
 impl RotatedShown {
     pub(crate) fn new(rotated: Rotated, folder: &Path, in_use: bool) -> RotatedShown {
-        let Rotated { codes, rows } = rotated;
+        let Rotated {
+            codes,
+            rows,
+            signing,
+        } = rotated;
         RotatedShown {
-            made: vec![format!("codes-{codes}.key"), format!("rows-{rows}.key")],
+            made: vec![
+                format!("codes-{codes}.key"),
+                format!("rows-{rows}.key"),
+                format!("signing-{signing}.key"),
+            ],
             folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()),
             in_use,
         }
@@ -241,6 +249,7 @@ impl Office {
                 tracing::info!(
                     codes = rotated.codes,
                     rows = rotated.rows,
+                    signing = rotated.signing,
                     "new secret keys are in use"
                 );
                 Answer::KeyringRotated(RotatedShown::new(rotated, folder, true))

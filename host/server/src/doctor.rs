@@ -416,6 +416,11 @@ fn look_at_old_keys(ids: &KeyIds, used: &BTreeMap<u32, usize>) -> Vec<Finding> {
         let help = "codes need it for 10 minutes after that; then it may be removed";
         found(Note, "key-old", text, help)
     });
+    let signing = older(&ids.signing).into_iter().map(|id| {
+        let text = format!("signing-{id}.key is left from before a rotation");
+        let help = "proofs need it for a day and 5 minutes after that; then it may be removed";
+        found(Note, "key-old", text, help)
+    });
     let rows = older(&ids.rows).into_iter().map(|id| match used.get(&id) {
         Some(rows) => {
             let text = format!("{rows} rows are still sealed under rows-{id}.key");
@@ -428,12 +433,16 @@ fn look_at_old_keys(ids: &KeyIds, used: &BTreeMap<u32, usize>) -> Vec<Finding> {
             found(Note, "key-spare", text, help)
         }
     });
-    codes.chain(rows).collect()
+    codes.chain(signing).chain(rows).collect()
 }
 
 /// The keys that are used for what is new, by the time of their files.
 fn look_at_key_age(folder: &Path, ids: &KeyIds, now: UnixMillis) -> Vec<Finding> {
-    let newest = [("codes", ids.codes.last()), ("rows", ids.rows.last())];
+    let newest = [
+        ("codes", ids.codes.last()),
+        ("rows", ids.rows.last()),
+        ("signing", ids.signing.last()),
+    ];
     let newest = newest
         .into_iter()
         .filter_map(|(kind, id)| Some((kind, id?)));
@@ -460,7 +469,8 @@ pub(crate) fn look_at_use(in_use: &Keyring, there: &Keyring) -> Vec<Finding> {
     };
     let codes = unused("codes", &there.codes, &in_use.codes);
     let rows = unused("rows", &there.rows, &in_use.rows);
-    let names = codes.into_iter().chain(rows);
+    let signing = unused("signing", &there.signing, &in_use.signing);
+    let names = codes.into_iter().chain(rows).chain(signing);
     names
         .map(|name| {
             let text = format!("{name} is there, and the running server does not use it");

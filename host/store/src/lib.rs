@@ -25,7 +25,10 @@ pub use backup::{BackupFileError, BackupSummary};
 pub use commit::{Commit, CommitError, Committed, Need, Read, ScanRead, SumAdd, Take, Write};
 pub use embedded::{BackupError, OpenError, RestoreError, SledStore};
 pub use event::{StoredEvent, read_events};
-pub use keyring::{BindError, KeyIds, Keyring, KeyringError, RotateError, Rotated, Unsealable};
+pub use keyring::{
+    BindError, KeyIds, Keyring, KeyringError, RotateError, Rotated, SIGNED_TIME_MAX, SigningKey,
+    Unsealable,
+};
 pub use limit::SUB_WINDOWS;
 pub use row::{Body, KEY_BYTES_MAX, ROW_BYTES_MAX, Row, Section, Sections};
 pub use sealing::Sealing;
