@@ -1,29 +1,40 @@
 //! The routes as a client sees them, without a runtime: everything up to a call.
 
 use super::*;
-use crate::config::Flags;
-use crate::testing::{keyring, store};
+use crate::testing::{config, keyring, store, users};
 use axum::http::Method;
 use countersign_store::Store;
-use countersign_types::{Secret, SystemClock};
+use countersign_types::{Secret, SystemClock, SystemEntropy};
 use serde_json::Value;
 use tower::ServiceExt;
 
 const KEY: &str = "an-api-key-of-thirty-two-characters";
 
-fn config() -> crate::config::Config {
-    let environment = crate::config::Environment::from([]);
-    let merged = crate::config::Merged::load(&Flags::default(), &environment).expect("merged");
-    crate::config::Config::new(&merged, &environment).expect("configured")
-}
-
 /// An API without a runtime.
-fn api(folder: &tempfile::TempDir, store: Arc<dyn Store>, gate: Gate) -> (Arc<Api>, Calls) {
+fn api(
+    folder: &tempfile::TempDir,
+    store: Arc<dyn Store>,
+    mode: Mode,
+    key: Option<&Secret<String>>,
+) -> (Arc<Api>, Calls) {
     let config = config();
+    let clock = Arc::new(SystemClock);
+    let users = users(folder.path());
+    let gate = Gate::new(store.clone(), clock.clone(), users.clone(), mode, key, None);
     let keyring = keyring(folder.path());
-    let idempotency = Idempotency::new(store, keyring, Arc::new(SystemClock), config.idempotency);
+    let idempotency = Idempotency::new(store, keyring, clock, config.idempotency);
     let templates = config.templates;
-    Api::new(config.http, gate, Health::default(), idempotency, templates)
+    let health = Health::default();
+    let entropy = Arc::new(SystemEntropy);
+    Api::new(
+        config.http,
+        gate,
+        health,
+        idempotency,
+        users,
+        entropy,
+        templates,
+    )
 }
 
 struct Server {
@@ -37,8 +48,7 @@ impl Server {
         let (folder, store) = store();
         let key = Secret::new(KEY.to_owned());
         let key = (mode == Mode::Keyed).then_some(&key);
-        let gate = Gate::new(store.clone(), mode, key, None);
-        let (api, calls) = api(&folder, store, gate);
+        let (api, calls) = api(&folder, store, mode, key);
         Server {
             router: router(api),
             _folder: folder,
@@ -245,8 +255,7 @@ async fn a_call_runs_to_its_end_when_its_client_has_gone() {
     use std::task::{Context, Waker};
 
     let (folder, store) = store();
-    let gate = Gate::new(store.clone(), Mode::Keyed, None, None);
-    let (api, _calls) = api(&folder, store, gate);
+    let (api, _calls) = api(&folder, store, Mode::Keyed, None);
     let (go, gone) = tokio::sync::oneshot::channel::<()>();
     let (done, ended) = tokio::sync::oneshot::channel();
     let call = async move {

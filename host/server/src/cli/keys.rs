@@ -127,6 +127,7 @@ mod tests {
                 keys: root.join("data/keys"),
             },
             queue_capacity: 10,
+            services: crate::testing::config().services,
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{ConfigError, Delivery, Http, IdempotencyLimits, Limits, Merged, as_size};
+use super::{
+    ConfigError, Delivery, Http, IdempotencyLimits, Limits, Merged, PublicUrl, TwoFactor, as_size,
+};
+use crate::users::{ProofSettings, TokenSettings};
 
 /// The bounds are those of the component, told at the start instead of at the first call.
 pub(super) fn otp(merged: &Merged) -> Result<Vec<(String, String)>, ConfigError> {
@@ -86,6 +89,65 @@ fn check_text(text: &str) -> Result<(), &'static str> {
     } else {
         Ok(())
     }
+}
+
+pub(super) fn two_factor(
+    merged: &Merged,
+    public_url: Option<&PublicUrl>,
+) -> Result<TwoFactor, ConfigError> {
+    let given = &merged.settings.two_factor;
+    let seconds = |key, value, range| {
+        let value = merged.whole(key, value, range)?;
+        Ok::<_, ConfigError>(Duration::from_secs(value))
+    };
+    let issuer = match &given.issuer {
+        Some(issuer) => text(merged, "two-factor.issuer", issuer, 255)?,
+        None => public_url.map_or_else(|| "countersign".to_owned(), PublicUrl::to_string),
+    };
+    let audience = given.audience.as_ref();
+    let audience = audience.map(|audience| text(merged, "two-factor.audience", audience, 255));
+    Ok(TwoFactor {
+        proofs: ProofSettings {
+            audience: audience.transpose()?.unwrap_or_else(|| issuer.clone()),
+            issuer,
+            time: seconds("two-factor.proof-seconds", given.proof_seconds, 10..=300)?,
+        },
+        tokens: TokenSettings {
+            login: seconds(
+                "two-factor.login-token-seconds",
+                given.login_token_seconds,
+                10..=3_600,
+            )?,
+            enroll: seconds(
+                "two-factor.enrolment-token-seconds",
+                given.enrolment_token_seconds,
+                10..=86_400,
+            )?,
+        },
+    })
+}
+
+/// What authenticator apps call this service.
+pub(super) fn two_factor_name(merged: &Merged) -> Result<String, ConfigError> {
+    let name = text(
+        merged,
+        "two-factor.name",
+        &merged.settings.two_factor.name,
+        64,
+    )?;
+    if name.contains(':') {
+        let must = "must have no colon: authenticator apps take it for the end of the name";
+        return Err(merged.wrong("two-factor.name", must, Some(name)));
+    }
+    Ok(name)
+}
+
+fn text(merged: &Merged, key: &str, text: &str, bytes_max: usize) -> Result<String, ConfigError> {
+    if (1..=bytes_max).contains(&text.len()) && !text.contains(char::is_control) {
+        return Ok(text.to_owned());
+    }
+    let must = format!("must have 1 to {bytes_max} bytes and no control characters");
+    Err(merged.wrong(key, must, Some(text.escape_debug().to_string())))
 }
 
 pub(super) fn delivery(merged: &Merged) -> Result<Delivery, ConfigError> {

@@ -29,12 +29,15 @@ pub(crate) use settings::Limits;
 pub(crate) use template::{MessageKind, Template};
 
 use crate::telemetry;
+use crate::users::{ProofSettings, TokenSettings};
 use settings::{Kind, Settings, VALUES, variable};
 
 const CONFIG: &str = "COUNTERSIGN_CONFIG";
 const API_KEY: &str = "COUNTERSIGN_API_KEY";
 const ADMIN_TOKEN: &str = "COUNTERSIGN_ADMIN_TOKEN";
 const API_KEY_CHARACTERS_MIN: usize = 32;
+/// As events are.
+const AUDIT_KEPT: Duration = Duration::from_secs(400 * 24 * 3_600);
 /// Far above any real file, so that a wrong path does not fill the memory.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -205,6 +208,27 @@ impl Merged {
         Ok(Offline {
             folders: self.folders(),
             queue_capacity: self.queue_capacity()?,
+            services: self.services()?,
+        })
+    }
+
+    /// What the services are configured with.
+    fn services(&self) -> Result<Services, ConfigError> {
+        let default_region = self.settings.default_region.clone();
+        if let Some(region) = &default_region
+            && !is_region(region)
+        {
+            let must = "must be a country's two capital letters (ISO 3166-1 alpha-2), such as US";
+            return Err(self.wrong("default-region", must, Some(region.clone())));
+        }
+        let mut settings = bounds::otp(self)?;
+        let name = bounds::two_factor_name(self)?;
+        settings.push(("issuer".to_owned(), name));
+        Ok(Services {
+            default_region,
+            settings,
+            limits: bounds::limits(self)?,
+            audit_kept: AUDIT_KEPT,
         })
     }
 
@@ -258,10 +282,22 @@ pub(crate) struct Folders {
 }
 
 /// What commands need that work on the data where no server runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Offline {
     pub(crate) folders: Folders,
     pub(crate) queue_capacity: usize,
+    pub(crate) services: Services,
+}
+
+/// What the services are configured with.
+#[derive(Clone, Debug)]
+pub(crate) struct Services {
+    pub(crate) default_region: Option<String>,
+    /// For the components, as text; the name that authenticator apps show is `issuer`.
+    pub(crate) settings: Vec<(String, String)>,
+    pub(crate) limits: Limits,
+    /// How long records of the audit trail are kept.
+    pub(crate) audit_kept: Duration,
 }
 
 /// Limits of connections and requests.
@@ -285,6 +321,13 @@ pub(crate) struct IdempotencyLimits {
     pub(crate) in_flight: usize,
 }
 
+/// What is told of users, and to whom.
+#[derive(Clone, Debug)]
+pub(crate) struct TwoFactor {
+    pub(crate) proofs: ProofSettings,
+    pub(crate) tokens: TokenSettings,
+}
+
 /// How messages are handed to providers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delivery {
@@ -299,16 +342,14 @@ pub(crate) struct Config {
     pub(crate) folders: Folders,
     pub(crate) log: EnvFilter,
     pub(crate) open: bool,
-    pub(crate) default_region: Option<String>,
     pub(crate) public_url: Option<PublicUrl>,
     pub(crate) api_key: Option<Secret<String>>,
     pub(crate) admin_token: Option<Secret<String>>,
-    /// For the component `otp`, as text.
-    pub(crate) otp: Vec<(String, String)>,
+    pub(crate) services: Services,
+    pub(crate) two_factor: TwoFactor,
     pub(crate) reserve_bytes: u64,
     pub(crate) queue_capacity: usize,
     pub(crate) delivery: Delivery,
-    pub(crate) limits: Limits,
     pub(crate) http: Http,
     pub(crate) idempotency: IdempotencyLimits,
     pub(crate) providers: Vec<Provider>,
@@ -335,16 +376,11 @@ impl Config {
                 format!("must be a filter such as `info` or `warn,countersign=debug` ({error})");
             merged.wrong("log", must, Some(settings.log.clone()))
         })?;
-        if let Some(region) = &settings.default_region
-            && !is_region(region)
-        {
-            let must = "must be a country's two capital letters (ISO 3166-1 alpha-2), such as US";
-            return Err(merged.wrong("default-region", must, Some(region.clone())));
-        }
         let public_url = settings.public_url.as_deref().map(|text| {
             let wrong = |must| merged.wrong("public-url", must, Some(text.to_owned()));
             PublicUrl::parse(text).map_err(wrong)
         });
+        let public_url = public_url.transpose()?;
         let mut warnings = Vec::new();
         let concurrency = settings.delivery.concurrency;
         let concurrency = merged.whole("delivery.concurrency", concurrency, 1..=10_000)?;
@@ -363,14 +399,14 @@ impl Config {
             folders: merged.folders(),
             log,
             open: settings.open,
-            default_region: settings.default_region.clone(),
-            public_url: public_url.transpose()?,
+            two_factor: bounds::two_factor(merged, public_url.as_ref())?,
+            public_url,
             api_key: api_key(environment)?,
             admin_token: environment
                 .get(ADMIN_TOKEN)?
                 .map(|token| Secret::new(token.trim().to_owned()))
                 .filter(|token| !token.expose().is_empty()),
-            otp: bounds::otp(merged)?,
+            services: merged.services()?,
             reserve_bytes: merged.whole(
                 "store.reserve-bytes",
                 settings.store.reserve_bytes,
@@ -378,7 +414,6 @@ impl Config {
             )?,
             queue_capacity: merged.queue_capacity()?,
             delivery: bounds::delivery(merged)?,
-            limits: bounds::limits(merged)?,
             http: bounds::http(merged)?,
             idempotency: bounds::idempotency(merged)?,
             providers,

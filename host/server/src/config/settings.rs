@@ -30,6 +30,7 @@ pub(crate) struct Settings {
     /// Serve without any key, whatever the address and the provider.
     pub(crate) open: bool,
     pub(crate) otp: Otp,
+    pub(crate) two_factor: TwoFactor,
     pub(crate) store: Store,
     pub(crate) queue: Queue,
     pub(crate) delivery: Delivery,
@@ -52,6 +53,7 @@ impl Default for Settings {
             log: "info".to_owned(),
             open: false,
             otp: Otp::default(),
+            two_factor: TwoFactor::default(),
             store: Store::default(),
             queue: Queue::default(),
             delivery: Delivery::default(),
@@ -82,6 +84,37 @@ pub(crate) struct Otp {
     pub(crate) sends_per_hour_per_address: Option<u64>,
     pub(crate) purposes: Option<Vec<String>>,
     pub(crate) text: Option<String>,
+}
+
+/// Settings of two-factor authentication.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct TwoFactor {
+    /// Who signs proofs; the public URL where it is not set, or else `countersign`.
+    pub(crate) issuer: Option<String>,
+    /// Whom proofs are made out to; the issuer where it is not set.
+    pub(crate) audience: Option<String>,
+    /// How long a proof is good for.
+    pub(crate) proof_seconds: u64,
+    /// How long a token for a login is good for.
+    pub(crate) login_token_seconds: u64,
+    /// How long a token for an enrolment is good for.
+    pub(crate) enrolment_token_seconds: u64,
+    /// What authenticator apps call this service.
+    pub(crate) name: String,
+}
+
+impl Default for TwoFactor {
+    fn default() -> TwoFactor {
+        TwoFactor {
+            issuer: None,
+            audience: None,
+            proof_seconds: 300,
+            login_token_seconds: 600,
+            enrolment_token_seconds: 1_800,
+            name: "countersign".to_owned(),
+        }
+    }
 }
 
 /// Settings of the store.
@@ -414,6 +447,12 @@ pub(crate) const VALUES: &[(&str, Kind)] = &[
     ("otp.sends-per-hour-per-address", Kind::Whole),
     ("otp.purposes", Kind::Words),
     ("otp.text", Kind::Text),
+    ("two-factor.issuer", Kind::Text),
+    ("two-factor.audience", Kind::Text),
+    ("two-factor.proof-seconds", Kind::Whole),
+    ("two-factor.login-token-seconds", Kind::Whole),
+    ("two-factor.enrolment-token-seconds", Kind::Whole),
+    ("two-factor.name", Kind::Text),
     ("store.reserve-bytes", Kind::Whole),
     ("queue.capacity", Kind::Whole),
     ("delivery.concurrency", Kind::Whole),

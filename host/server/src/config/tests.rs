@@ -49,7 +49,15 @@ fn nothing_set_means_the_documented_defaults() {
     assert_eq!(config.queue_capacity, 100_000);
     assert_eq!(config.providers[0].concurrency, 64);
     assert_eq!(config.http.body_bytes_max, 65_536);
-    assert!(config.otp.is_empty() && config.warnings.is_empty() && !config.open);
+    assert!(config.warnings.is_empty() && !config.open);
+    let name = ("issuer".to_owned(), "countersign".to_owned());
+    assert_eq!(config.services.settings, [name]);
+    let TwoFactor { proofs, tokens } = config.two_factor;
+    assert_eq!(proofs.issuer, "countersign");
+    assert_eq!(proofs.audience, proofs.issuer);
+    assert_eq!(proofs.time, Duration::from_secs(300));
+    assert_eq!(tokens.login, Duration::from_secs(600));
+    assert_eq!(tokens.enroll, Duration::from_secs(1_800));
     assert!(config.providers.len() == 1 && config.providers[0].is_console());
     assert_eq!(config.routes[0].providers, ["console"]);
 }
@@ -75,6 +83,52 @@ fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
     assert_eq!(listen(&flag, &variable), 3);
     let empty = Environment::from([("COUNTERSIGN_LISTEN", "")]);
     assert_eq!(listen(&from_file, &empty), 1);
+}
+
+#[test]
+fn proofs_are_signed_in_the_name_of_the_public_address() {
+    let proofs = |text: &str| load_file(text).expect("good").two_factor.proofs;
+    let of = |text: &str| {
+        let proofs = proofs(text);
+        (proofs.issuer, proofs.audience)
+    };
+    let both = |text: &str| (text.to_owned(), text.to_owned());
+    let public = "public-url = 'https://2fa.example/'\n";
+    assert_eq!(of(public), both("https://2fa.example"));
+    let named = format!("{public}[two-factor]\nissuer = 'me'");
+    assert_eq!(of(&named), both("me"));
+    let audience = format!("{public}[two-factor]\naudience = 'shop'");
+    let want = ("https://2fa.example".to_owned(), "shop".to_owned());
+    assert_eq!(of(&audience), want);
+}
+
+#[test]
+fn settings_of_two_factor_are_taken_at_their_bounds_and_refused_one_past_them() {
+    let load = |line: &str| load_file(&format!("[two-factor]\n{line}"));
+    for (key, from, to) in [
+        ("proof-seconds", 10, 300),
+        ("login-token-seconds", 10, 3_600),
+        ("enrolment-token-seconds", 10, 86_400),
+    ] {
+        for good in [from, to] {
+            assert!(load(&format!("{key} = {good}")).is_ok(), "{key} = {good}");
+        }
+        let must = format!("from {from} to {to}");
+        for wrong in [from - 1, to + 1] {
+            let refused = load(&format!("{key} = {wrong}"));
+            check_error(refused, &[&format!("two-factor.{key}"), &must]);
+        }
+    }
+    for (key, bytes_max) in [("issuer", 255), ("audience", 255), ("name", 64)] {
+        let of = |text: String| load(&format!("{key} = '{text}'"));
+        assert!(of("x".repeat(bytes_max)).is_ok(), "{key}");
+        let must = format!("1 to {bytes_max} bytes");
+        for wrong in [String::new(), "x".repeat(bytes_max + 1)] {
+            check_error(of(wrong), &[&format!("two-factor.{key}"), &must]);
+        }
+        check_error(load(&format!("{key} = \"a\\u0007\"")), &["control"]);
+    }
+    check_error(load("name = 'a: b'"), &["two-factor.name", "colon"]);
 }
 
 #[test]
@@ -131,9 +185,14 @@ fn every_value_has_a_variable_of_its_name() {
 #[test]
 fn settings_of_the_service_are_judged_at_the_start_and_handed_on_as_text() {
     let config = load_file("[otp]\ndigits = 8\npurposes = ['a', 'b']\ntext = '{code}'");
-    let want = [("digits", "8"), ("purposes", "a,b"), ("text", "{code}")];
+    let want = [
+        ("digits", "8"),
+        ("purposes", "a,b"),
+        ("text", "{code}"),
+        ("issuer", "countersign"),
+    ];
     let want = want.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    assert_eq!(config.expect("good").otp, want);
+    assert_eq!(config.expect("good").services.settings, want);
     let digits = |digits: &str| {
         let environment = Environment::from([("COUNTERSIGN_OTP_DIGITS", digits)]);
         load(&flags(), &environment)
@@ -343,13 +402,17 @@ fn hosts_are_handed_on_as_the_operator_grants_them() {
 #[test]
 fn limits_are_handed_on_only_where_they_are_set() {
     let config = load_file("[limits]\nservice-time-ms = 500").expect("good");
-    assert_eq!(config.limits.service_time_ms, Some(500));
-    assert_eq!(config.limits.runs, None);
+    assert_eq!(config.services.limits.service_time_ms, Some(500));
+    assert_eq!(config.services.limits.runs, None);
     check_error(load_file("[limits]\nruns = 0"), &["limits.runs", "from 1"]);
     check_error(load_file("[limits]\nhttp-requests = 9"), &["from 1 to 8"]);
     let variable = Environment::from([("COUNTERSIGN_LIMITS_RUNS", "3")]);
     assert_eq!(
-        load(&flags(), &variable).expect("good").limits.runs,
+        load(&flags(), &variable)
+            .expect("good")
+            .services
+            .limits
+            .runs,
         Some(3)
     );
 }
