@@ -216,7 +216,7 @@ pub fn verify_app<H: Host>(
     request: &VerifyRequest<'_>,
 ) -> Result<Result<Enabled, No>, Undecided> {
     let mut session = Session::begin(host, context, index)?;
-    let proven = session.user.app_proven;
+    let proven = session.user.app_proven && session.app.pending.is_some();
     let right = match session.may_change(request.authority, request.proof, proven)? {
         Ok(right) => right,
         Err(denial) => return Ok(Err(No::Denied(denial))),

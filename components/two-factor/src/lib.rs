@@ -13,6 +13,13 @@ pub mod settings;
 pub mod support;
 pub mod user;
 
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
 /// Why a call could not be decided. The host writes nothing, tells the operator and answers 500.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Undecided {
