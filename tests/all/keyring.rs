@@ -77,7 +77,7 @@ async fn a_running_server_uses_the_new_keys_without_a_restart() {
     let (new_rows, away) = (keys.join("rows-2.key"), keys.join("away"));
     std::fs::rename(&new_rows, &away).unwrap();
     let missed = server.run(&["doctor"]).await;
-    let want = "messages are sealed under rows-2.key, which is not there";
+    let want = "rows are sealed under rows-2.key, which is not there";
     assert!(missed.stdout.contains(want), "{missed:?}");
     std::fs::rename(&away, &new_rows).unwrap();
     std::fs::remove_file(keys.join("codes-1.key")).unwrap();

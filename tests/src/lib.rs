@@ -38,7 +38,7 @@ pub use receipts::{PUBLIC_URL, Receipt};
 pub use scan::{Find, Needle, Scan};
 pub use server::{Builder, Server, TEST_KEY, binary, program};
 pub use twilio::{FakeTwilio, Reply};
-pub use users::{Enrolled, User, totp};
+pub use users::{Enrolled, User, base32, totp};
 
 /// How long anything may take before a test gives up on it.
 ///

@@ -195,8 +195,11 @@ fn totp_at(key: &[u8], step: u64) -> String {
     format!("{:06}", number % 1_000_000)
 }
 
-/// RFC 4648, 6, without padding.
-fn base32(text: &str) -> Vec<u8> {
+/// The bytes of a secret (RFC 4648, 6, without padding).
+///
+/// # Panics
+/// When it is no Base32.
+pub fn base32(text: &str) -> Vec<u8> {
     let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::new());
     for letter in text.bytes() {
         let value = match letter {

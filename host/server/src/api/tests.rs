@@ -93,7 +93,23 @@ async fn json_of(response: Response) -> Value {
 #[tokio::test]
 async fn every_path_of_the_api_needs_a_key() {
     let server = Server::new(Mode::Keyed);
-    for path in ["/api/otp/send", "/api/otp/verify", "/api/nothing", "/api"] {
+    for path in [
+        "/api/otp/send",
+        "/api/otp/verify",
+        "/api/2fa",
+        "/api/2fa/enable",
+        "/api/2fa/verify-enable",
+        "/api/2fa/disable",
+        "/api/2fa/backup-codes",
+        "/api/2fa/totp",
+        "/api/2fa/totp/verify",
+        "/api/login/2fa/send",
+        "/api/login/2fa",
+        "/api/users/u/tokens",
+        "/api/audit",
+        "/api/nothing",
+        "/api",
+    ] {
         let response = server.ask(Request::post(path), "{}").await;
         check_problem(&response, 401);
         assert_eq!(response.headers()["www-authenticate"], "Bearer", "{path}");
@@ -101,6 +117,56 @@ async fn every_path_of_the_api_needs_a_key() {
     }
     let wrong = Request::post("/api/otp/send").header("authorization", "Bearer x");
     check_problem(&server.ask(wrong, "{}").await, 401);
+}
+
+#[tokio::test]
+async fn the_keys_that_proofs_are_checked_with_are_everybodys_and_may_be_kept() {
+    let server = Server::new(Mode::Keyed);
+    let response = server.ask(Request::get("/.well-known/jwks.json"), "").await;
+    assert_eq!(response.status(), 200);
+    let headers = response.headers();
+    assert_eq!(headers["content-type"], "application/jwk-set+json");
+    assert_eq!(headers["cache-control"], "public, max-age=300");
+    assert_eq!(json_of(response).await["keys"][0]["kty"], "OKP");
+}
+
+#[tokio::test]
+async fn a_request_about_a_user_needs_the_user_and_only_then_a_good_body() {
+    let server = Server::new(Mode::Keyed);
+    let post = |path: &str| post_send().uri(path.to_owned());
+    // In the seed's form, and as a problem where the route is not the seed's.
+    for path in ["/api/2fa/enable", "/api/login/2fa"] {
+        let response = server.ask(post(path), "{}").await;
+        assert_eq!(response.status(), 400);
+        let error = json_of(response).await["error"].clone();
+        assert_eq!(error, "Name the user in the header X-Countersign-User");
+    }
+    for path in ["/api/2fa/disable", "/api/2fa/totp/verify"] {
+        check_problem(&server.ask(post(path), "{}").await, 400);
+    }
+    let named = |path: &str| post(path).header("x-countersign-user", "u1");
+    let missing = server.ask(named("/api/2fa/enable"), "{}").await;
+    assert_eq!(json_of(missing).await["field"], "phoneNumber");
+    let missing = server.ask(named("/api/2fa/totp/verify"), "{}").await;
+    check_problem(&missing, 400);
+    assert_eq!(json_of(missing).await["field"], "code");
+    // Where no field is needed, no body is.
+    for path in [
+        "/api/2fa/disable",
+        "/api/2fa/backup-codes",
+        "/api/2fa/totp",
+        "/api/login/2fa/send",
+    ] {
+        check_problem(&server.ask(named(path), "").await, 503);
+    }
+    for path in [
+        "/api/2fa/enable",
+        "/api/2fa/verify-enable",
+        "/api/login/2fa",
+    ] {
+        let response = server.ask(named(path), "").await;
+        assert_eq!(response.status(), 400, "{path}");
+    }
 }
 
 #[tokio::test]

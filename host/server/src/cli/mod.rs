@@ -290,6 +290,26 @@ mod tests {
     }
 
     #[test]
+    fn users_and_imports_take_their_flags_after_the_command() {
+        for line in [
+            "countersign users show user-1 --json --data d",
+            "countersign users unlock user-1 --config c.toml",
+            "countersign users --json reset user-1",
+            "countersign users delete user-1",
+            "countersign import users.jsonl --json --data d",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+        for line in [
+            "countersign users show",
+            "countersign import",
+            "countersign users",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
     fn keys_take_their_flags_after_the_command() {
         for line in [
             "countersign keys create --name shop --json --data d",
