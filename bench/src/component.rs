@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use countersign_queue::{Queue, QueueConfig};
 use countersign_runtime::world::{
-    Call, Service, World, link_otp, otp_import, service as service_wit,
+    Call, Service, World, link_otp, link_two_factor, otp_import, service as service_wit, two_factor,
 };
 use countersign_runtime::{
     CallContext, Caller, Limits, Runtime, RuntimeConfig, SendRequest, SendVerdict,
@@ -43,6 +43,9 @@ mod probe_wit {
             "countersign:service/types": super::service_wit::countersign::service::types,
             "countersign:service/otp-types": super::service_wit::countersign::service::otp_types,
             "countersign:service/otp": super::otp_import::countersign::service::otp,
+            "countersign:service/totp": super::two_factor::countersign::service::totp,
+            "countersign:service/backup": super::two_factor::countersign::service::backup,
+            "countersign:service/audit": super::two_factor::countersign::service::audit,
         },
         require_store_data_send: true,
     });
@@ -56,7 +59,8 @@ impl World for Probe {
     const NAME: &'static str = "countersign:probe/probe-service";
 
     fn link(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
-        link_otp(linker)
+        link_otp(linker)?;
+        link_two_factor(linker)
     }
 
     fn pre(pre: InstancePre<Call>) -> wasmtime::Result<Self::Pre> {

@@ -213,9 +213,8 @@ impl Model {
         let base = if who == 0 { alice() } else { bob() };
         // A name goes with one end, and after it another name.
         let period = self.host.now / (5 * MINUTE);
-        let name = |kind: &str, id: &u8| {
-            once(&format!("{kind}-{who}-{id}-{period}"), period * 5 * MINUTE)
-        };
+        let name =
+            |kind: &str, id: &u8| once(&format!("{kind}-{who}-{id}-{period}"), period * 5 * MINUTE);
         match right {
             Right::Application => base,
             Right::Proof(id) => base.with_proof(&name("proof", id)),

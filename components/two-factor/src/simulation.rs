@@ -435,11 +435,7 @@ impl Host for Simulation {
         if let Some(until) = locked(&backup.misses, caps, now) {
             return BackupChecked::Locked(until);
         }
-        let set = backup
-            .set
-            .as_mut()
-            .map(Vec::as_mut_slice)
-            .unwrap_or_default();
+        let set = backup.set.as_deref_mut().unwrap_or_default();
         let found = set.iter_mut().find(|(known, _)| known == code);
         match found {
             Some((_, used)) if !*used => {

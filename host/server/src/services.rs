@@ -85,6 +85,8 @@ pub(crate) fn limits(given: config::Limits) -> Limits {
     size(&mut limits.service_waiting, given.service_waiting);
     span(&mut limits.service_wait, given.service_wait_ms);
     size(&mut limits.subject_waiting, given.subject_waiting);
+    size(&mut limits.hashes, given.hashes);
+    size(&mut limits.hashes_waiting, given.hashes_waiting);
     count(&mut limits.instance_calls, given.instance_calls);
     count(&mut limits.runs, given.runs);
     span(&mut limits.hold, given.hold_ms);

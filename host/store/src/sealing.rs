@@ -212,9 +212,30 @@ mod tests {
     }
 
     fn sealing(folder: &tempfile::TempDir, sled: Arc<SledStore>) -> Arc<dyn Store> {
+        sealing_all(folder, sled, b"c/")
+    }
+
+    /// Seals the rows whose keys begin with `prefix`.
+    fn sealing_all(
+        folder: &tempfile::TempDir,
+        sled: Arc<SledStore>,
+        prefix: &'static [u8],
+    ) -> Arc<dyn Store> {
         let keys = folder.path().join("keys");
         let keyring = Keyring::load_or_create(&keys, true, &SystemEntropy).expect("keys");
-        Arc::new(Sealing::new(sled, Arc::new(keyring), b"c/"))
+        Arc::new(Sealing::new(sled, Arc::new(keyring), prefix))
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn it_conforms_with_every_row_sealed() {
+        let mut folders = Vec::new();
+        crate::conformance::all(|| {
+            let bench = Bench::new();
+            let store = sealing_all(&bench.folder, bench.sled.clone(), b"");
+            folders.push(bench);
+            std::future::ready(store)
+        })
+        .await;
     }
 
     fn texts(row: &Row) -> (String, String) {

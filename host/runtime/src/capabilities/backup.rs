@@ -17,7 +17,7 @@ use crate::backup_codes;
 use crate::bindings::service::countersign::service::types::MissLimit;
 use crate::bindings::two_factor::countersign::service::backup::{self, Host, SetStatus, Verdict};
 use crate::call::{Run, misuse};
-use crate::hashing::{Cost, MEMORY_KIB, Outcome, PASSES, Place, SALT_BYTES, Task};
+use crate::hashing::{Cost, Hashed, MEMORY_KIB, Outcome, PASSES, Place, SALT_BYTES, Task};
 use crate::secrets::SecretValue;
 
 const CHECKS_MAX: u32 = 4;
@@ -165,22 +165,18 @@ impl Plan {
     }
 
     /// The place of the code that was typed.
-    fn found(&self, run: &Run) -> Option<usize> {
-        let hashed = &run.kept.hashed;
+    fn found(&self, hashed: &Hashed) -> Option<usize> {
         let candidate = self.candidate.filter(|_| hashed.same(&self.compare));
         let moved = self.moved.iter().find(|(_, task)| hashed.same(task));
         candidate.or(moved.map(|(at, _)| *at))
     }
 
     /// The used code that stays in the place of `code`.
-    fn used(&self, run: &Run, code: &Code) -> Code {
+    fn used(&self, hashed: &Hashed, code: &Code) -> Code {
         let Task::Compare { phc, text } = &self.compare else {
             return code.clone();
         };
-        let renewed = self
-            .renew
-            .as_ref()
-            .and_then(|task| run.kept.hashed.outcome(task));
+        let renewed = self.renew.as_ref().and_then(|task| hashed.outcome(task));
         let hash = match (renewed, code) {
             (Some(Outcome::Made(hash)), _) => hash.clone(),
             (_, Code::Hashed { hash, .. }) => hash.clone(),
@@ -353,7 +349,7 @@ impl Host for Access<'_> {
         }
         view.hash(place, plan.tasks()).await?;
         let left = backups.misses.left(&caps, now);
-        let Some(at) = plan.found(view.run) else {
+        let Some(at) = plan.found(&view.run.kept.hashed) else {
             return Ok(Verdict::Wrong(left));
         };
         let Some(found) = backups.set.as_mut().and_then(|set| set.get_mut(at)) else {
@@ -362,7 +358,7 @@ impl Host for Access<'_> {
         if found.used() {
             return Ok(Verdict::Used(left));
         }
-        *found = plan.used(view.run, found);
+        *found = plan.used(&view.run.kept.hashed, found);
         backups.misses.clear();
         view.keep_backups(&key, &backups).await?;
         Ok(Verdict::Accepted(backups.left()))
@@ -475,6 +471,40 @@ mod tests {
             };
             assert_eq!(text.as_str(), typed.trim(), "as it was typed there");
         }
+    }
+
+    #[tokio::test]
+    async fn a_used_code_stays_with_a_hash_of_todays_cost() {
+        let now = Cost {
+            memory_kib: 2_048,
+            passes: 1,
+        };
+        let bcrypt = "$2b$04$abcdefghijklmnopqrstuu4dIiD04wpJwpE4x/3HmD00YYMYa3462";
+        let set = [Code::Moved {
+            hash: bcrypt.to_owned(),
+        }];
+        let plan = Plan::new(&set, " A1B2C3D4", now, [9; SALT_BYTES]);
+        let (hashing, mut hashed) = (crate::hashing::Hashing::new(1, 0), Hashed::default());
+        let place = hashing.place(&hashed, &plan.tasks()).await.expect("free");
+        let worked = hashing.work(place, &mut hashed, plan.tasks()).await;
+        worked.expect("worked out");
+        assert_eq!(plan.found(&hashed), Some(0));
+        let used = plan.used(&hashed, &set[0]);
+        let Code::Hashed {
+            hash, used: true, ..
+        } = &used
+        else {
+            panic!("{used:?}");
+        };
+        assert_eq!(Cost::of(hash), Some(now));
+        // It is known again, and not as one that is good.
+        let again = [used];
+        let plan = Plan::new(&again, "a1b2-c3d4", now, [1; SALT_BYTES]);
+        let place = hashing.place(&hashed, &plan.tasks()).await.expect("free");
+        let worked = hashing.work(place, &mut hashed, plan.tasks()).await;
+        worked.expect("worked out");
+        assert_eq!(plan.found(&hashed), Some(0));
+        assert!(again[0].used());
     }
 
     #[test]

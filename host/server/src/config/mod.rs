@@ -36,8 +36,6 @@ const CONFIG: &str = "COUNTERSIGN_CONFIG";
 const API_KEY: &str = "COUNTERSIGN_API_KEY";
 const ADMIN_TOKEN: &str = "COUNTERSIGN_ADMIN_TOKEN";
 const API_KEY_CHARACTERS_MIN: usize = 32;
-/// As events are.
-const AUDIT_KEPT: Duration = Duration::from_secs(400 * 24 * 3_600);
 /// Far above any real file, so that a wrong path does not fill the memory.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -224,11 +222,12 @@ impl Merged {
         let mut settings = bounds::otp(self)?;
         let name = bounds::two_factor_name(self)?;
         settings.push(("issuer".to_owned(), name));
+        settings.extend(bounds::two_factor_component(self)?);
         Ok(Services {
             default_region,
             settings,
             limits: bounds::limits(self)?,
-            audit_kept: AUDIT_KEPT,
+            audit_kept: bounds::audit_kept(self)?,
         })
     }
 

@@ -109,6 +109,16 @@ fn settings_of_two_factor_are_taken_at_their_bounds_and_refused_one_past_them() 
         ("proof-seconds", 10, 300),
         ("login-token-seconds", 10, 3_600),
         ("enrolment-token-seconds", 10, 86_400),
+        ("enrolment-seconds", 60, 3_600),
+        ("enrolments-per-number-per-day", 1, 1_000),
+        ("totp-misses-per-quarter-hour", 1, 100),
+        ("totp-misses-per-day", 1, 100),
+        ("backup-misses-per-quarter-hour", 1, 100),
+        ("backup-misses-per-day", 1, 100),
+        ("backup-codes", 1, 20),
+        ("backup-memory-kib", 1_024, 262_144),
+        ("backup-passes", 1, 16),
+        ("misses-before-notice", 1, 100),
     ] {
         for good in [from, to] {
             assert!(load(&format!("{key} = {good}")).is_ok(), "{key} = {good}");
@@ -129,6 +139,26 @@ fn settings_of_two_factor_are_taken_at_their_bounds_and_refused_one_past_them() 
         check_error(load(&format!("{key} = \"a\\u0007\"")), &["control"]);
     }
     check_error(load("name = 'a: b'"), &["two-factor.name", "colon"]);
+    for (key, wrong) in [
+        ("notice-backup-code", "{left} {code}"),
+        ("notice-number", "{left}"),
+        ("notice-disabled", "}"),
+        ("notice-failures", &"x".repeat(1_601)),
+    ] {
+        let refused = load(&format!("{key} = '{wrong}'"));
+        check_error(refused, &[&format!("two-factor.{key}")]);
+        assert!(load(&format!("{key} = ''")).is_ok(), "none is sent");
+    }
+    let config = load("backup-codes = 8\nnotice-backup-code = 'noch {left}'").expect("fine");
+    let settings = &config.services.settings;
+    for pair in [("backup-codes", "8"), ("notice-backup-code", "noch {left}")] {
+        let pair = (pair.0.to_owned(), pair.1.to_owned());
+        assert!(settings.contains(&pair), "{settings:?}");
+    }
+    for days in [0, 3_651] {
+        let refused = load_file(&format!("[audit]\ndays = {days}"));
+        check_error(refused, &["audit.days", "from 1 to 3650"]);
+    }
 }
 
 #[test]
