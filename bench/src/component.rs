@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use countersign_queue::{Queue, QueueConfig};
 use countersign_runtime::world::{
-    Call, Service, World, link_otp, otp_import, service as service_wit,
+    Call, Service, World, link_otp, link_two_factor, otp_import, service as service_wit, two_factor,
 };
 use countersign_runtime::{
     CallContext, Caller, Limits, Runtime, RuntimeConfig, SendRequest, SendVerdict,
@@ -45,6 +45,9 @@ mod probe_wit {
             "countersign:service/types": super::service_wit::countersign::service::types,
             "countersign:service/otp-types": super::service_wit::countersign::service::otp_types,
             "countersign:service/otp": super::otp_import::countersign::service::otp,
+            "countersign:service/totp": super::two_factor::countersign::service::totp,
+            "countersign:service/backup": super::two_factor::countersign::service::backup,
+            "countersign:service/audit": super::two_factor::countersign::service::audit,
         },
         require_store_data_send: true,
     });
@@ -58,7 +61,8 @@ impl World for Probe {
     const NAME: &'static str = "countersign:probe/probe-service";
 
     fn link(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
-        link_otp(linker)
+        link_otp(linker)?;
+        link_two_factor(linker)
     }
 
     fn pre(pre: InstancePre<Call>) -> wasmtime::Result<Self::Pre> {
@@ -260,7 +264,9 @@ impl Bench {
             default_region: None,
             cache: None,
             otp: otp.to_vec(),
-            otp_settings: Vec::new(),
+            two_factor: countersign_embedded::TWO_FACTOR.to_vec(),
+            settings: Vec::new(),
+            audit_kept: Duration::from_secs(400 * 24 * 3600),
             providers: Vec::new(),
             public_url: None,
         })

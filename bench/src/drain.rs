@@ -55,7 +55,9 @@ pub(crate) async fn measure(folder: &Path, jobs: usize) -> Result<f64, Failure> 
         default_region: None,
         cache: None,
         otp: countersign_embedded::OTP.to_vec(),
-        otp_settings: Vec::new(),
+        two_factor: countersign_embedded::TWO_FACTOR.to_vec(),
+        settings: Vec::new(),
+        audit_kept: Duration::from_secs(400 * 24 * 3600),
         providers: vec![ProviderConfig {
             name: NAME.to_owned(),
             component: countersign_hostile::PROBE_PROVIDER.to_vec(),

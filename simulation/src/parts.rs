@@ -46,7 +46,7 @@ impl Parts {
             runs: 3,
             ..Limits::default()
         };
-        let otp_settings = [
+        let settings = [
             // So many that no two codes are the same by chance, and no guess is right.
             ("digits", DIGITS.to_string()),
             ("purposes", PURPOSES.join(",")),
@@ -80,7 +80,9 @@ impl Parts {
                 default_region: None,
                 cache: None,
                 otp: countersign_embedded::OTP.to_vec(),
-                otp_settings,
+                two_factor: countersign_embedded::TWO_FACTOR.to_vec(),
+                settings,
+                audit_kept: Duration::from_secs(400 * 24 * 3600),
                 providers: Vec::new(),
                 public_url: None,
             };

@@ -1,7 +1,9 @@
 //! The scripted service, for calls that fail after they have called otp.
 
 use async_trait::async_trait;
-use countersign_runtime::world::{Call, World, link_otp, otp_import, service};
+use countersign_runtime::world::{
+    Call, World, link_otp, link_two_factor, otp_import, service, two_factor,
+};
 use wasmtime::component::{InstancePre, Linker};
 
 mod bindings {
@@ -21,6 +23,9 @@ mod bindings {
             "countersign:service/types": super::service::countersign::service::types,
             "countersign:service/otp-types": super::service::countersign::service::otp_types,
             "countersign:service/otp": super::otp_import::countersign::service::otp,
+            "countersign:service/totp": super::two_factor::countersign::service::totp,
+            "countersign:service/backup": super::two_factor::countersign::service::backup,
+            "countersign:service/audit": super::two_factor::countersign::service::audit,
         },
         require_store_data_send: true,
     });
@@ -34,7 +39,8 @@ impl World for Probe {
     const NAME: &'static str = "countersign:probe/probe-service";
 
     fn link(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
-        link_otp(linker)
+        link_otp(linker)?;
+        link_two_factor(linker)
     }
 
     fn pre(pre: InstancePre<Call>) -> wasmtime::Result<Self::Pre> {

@@ -27,7 +27,8 @@ async fn a_rotation_keeps_live_codes_waiting_messages_limits_and_locks() {
 
     let rotated = server.run(&["keyring", "rotate", "--json"]).await;
     let rotated = rotated.expect_success().json();
-    assert_eq!(rotated["made"], json!(["codes-2.key", "rows-2.key"]));
+    let made = json!(["codes-2.key", "rows-2.key", "signing-2.key"]);
+    assert_eq!(rotated["made"], made);
     assert_eq!(rotated["inUse"], true);
     // The running server uses them without a restart: what is new needs the old ones no more.
     server.send(&phone(5)).await.expect_success();
@@ -58,7 +59,7 @@ async fn a_running_server_uses_the_new_keys_without_a_restart() {
     server.send(&phone(1)).await.expect_success();
     let old = twilio.message_to(&phone(1)).await.code();
     let told = server.run(&["keyring", "rotate"]).await.expect_success();
-    let said = "Made codes-2.key and rows-2.key in ";
+    let said = "Made codes-2.key, rows-2.key, signing-2.key in ";
     assert!(told.stdout.starts_with(said), "{told:?}");
     assert!(
         told.stdout
@@ -76,7 +77,7 @@ async fn a_running_server_uses_the_new_keys_without_a_restart() {
     let (new_rows, away) = (keys.join("rows-2.key"), keys.join("away"));
     std::fs::rename(&new_rows, &away).unwrap();
     let missed = server.run(&["doctor"]).await;
-    let want = "messages are sealed under rows-2.key, which is not there";
+    let want = "rows are sealed under rows-2.key, which is not there";
     assert!(missed.stdout.contains(want), "{missed:?}");
     std::fs::rename(&away, &new_rows).unwrap();
     std::fs::remove_file(keys.join("codes-1.key")).unwrap();

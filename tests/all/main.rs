@@ -29,3 +29,4 @@ mod receipts;
 mod rounds;
 mod secrets;
 mod serving;
+mod two_factor;

@@ -1,6 +1,8 @@
 //! The README's own lines, as a newcomer types them.
 
-use countersign_tests::{Answer, FakeTwilio, Finished, Reply, Server, phone};
+use std::collections::BTreeMap;
+
+use countersign_tests::{Answer, FakeTwilio, Finished, Reply, Server, phone, totp};
 use hyper::Method;
 use serde_json::Value;
 
@@ -71,12 +73,179 @@ async fn type_in(server: &Server, line: &str, body: Option<&Value>, written: &Va
     };
     assert_eq!(keys(&answer.json()), keys(written), "{line}");
     for (name, value) in written.as_object().unwrap() {
-        // Times and names of messages are each run's own.
-        if !matches!(name.as_str(), "expiresAt" | "messageId" | "id") {
+        // Times, names of messages and secrets are each run's own.
+        if name == "backupCodes" {
+            let count = |codes: &Value| codes.as_array().unwrap().len();
+            assert_eq!(count(&answer.json()[name]), count(value), "{line}");
+        } else if !OWN.contains(&name.as_str()) {
             assert_eq!(answer.json()[name], *value, "{line}");
         }
     }
     answer
+}
+
+/// What is different in each run.
+const OWN: [&str; 8] = [
+    "expiresAt",
+    "messageId",
+    "id",
+    "proof",
+    "secret",
+    "otpauthUri",
+    "qrSvg",
+    "token",
+];
+
+/// A reader who types the lines of a section one after the other, with what the answers before have
+/// brought in place of what is written.
+struct Reader {
+    server: Server,
+    /// What stands for what.
+    known: BTreeMap<String, String>,
+    codes: usize,
+}
+
+impl Reader {
+    fn new(server: Server) -> Reader {
+        Reader {
+            server,
+            known: BTreeMap::new(),
+            codes: 0,
+        }
+    }
+
+    async fn type_all(&mut self, text: &str) -> usize {
+        let lines = curls(text);
+        for (line, written) in &lines {
+            self.type_one(line, written).await;
+        }
+        lines.len()
+    }
+
+    async fn type_one(&mut self, line: &str, written: &Value) {
+        let asked = line.contains(" -d '").then(|| body(line));
+        let code = asked.as_ref().and_then(|asked| asked["code"].as_str());
+        if let Some(code) = code
+            && !self.known.contains_key(code)
+        {
+            let shown = match self.known.get("the app's secret") {
+                Some(secret) if line.starts_with("/api/2fa/totp/") => totp(secret, 0),
+                _ => self.server.console_code(self.codes).await,
+            };
+            self.known.insert(code.to_owned(), shown);
+        }
+        let mut filled = line.to_owned();
+        for (written, actual) in &self.known {
+            filled = filled.replace(written, actual);
+        }
+        let asked = filled.contains(" -d '").then(|| body(&filled));
+        let answer = type_in(&self.server, &filled, asked.as_ref(), written).await;
+        let path = line.split(' ').next().unwrap();
+        if ["/api/2fa/enable", "/api/login/2fa/send"].contains(&path) {
+            self.codes += 1;
+        }
+        let answer = answer.json();
+        for name in ["proof", "token"] {
+            if let (Some(written), Some(actual)) = (written[name].as_str(), answer[name].as_str()) {
+                self.known.insert(written.to_owned(), actual.to_owned());
+            }
+        }
+        if let Some(secret) = answer["secret"].as_str() {
+            self.known
+                .insert("the app's secret".to_owned(), secret.to_owned());
+        }
+        let codes = (
+            written["backupCodes"].as_array(),
+            answer["backupCodes"].as_array(),
+        );
+        if let (Some(written), Some(actual)) = codes {
+            let text = |code: &Value| code.as_str().unwrap().to_owned();
+            self.known
+                .extend(written.iter().map(text).zip(actual.iter().map(text)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_lines_about_two_factor_answer_as_written() {
+    let server = Server::builder().console().no_key().start().await;
+    let mut reader = Reader::new(server);
+    let typed = reader.type_all(&section("Two-factor")).await;
+    assert!(typed >= 11, "the README has its lines: {typed}");
+}
+
+#[tokio::test]
+async fn the_lines_about_tokens_answer_as_written() {
+    let server = Server::builder().console().no_key().start().await;
+    let mut reader = Reader::new(server);
+    assert_eq!(reader.type_all(&section("Tokens and proofs")).await, 2);
+    // What is said of the proof is what it says.
+    let text = section("Tokens and proofs");
+    for word in ["`sub`", "`jti`", "`amr`", "countersign-proof+jwt", "EdDSA"] {
+        assert!(text.contains(word), "{word} is not there");
+    }
+}
+
+#[tokio::test]
+async fn the_lines_about_users_do_what_they_say_with_a_server_and_without_one() {
+    let text = section("Users");
+    let lines = commands(&text);
+    let names: Vec<_> = lines.iter().map(|(words, _)| words.join(" ")).collect();
+    let want = [
+        "users show ID",
+        "users unlock ID",
+        "users reset ID",
+        "users delete ID",
+    ];
+    assert_eq!(names, want);
+    let twilio = FakeTwilio::start().await;
+    let mut server = Server::start(&twilio).await;
+    for (n, id) in ["user-1", "user-2"].into_iter().enumerate() {
+        server.user(id).enrol(&twilio, &phone(n)).await;
+    }
+    for (running, id) in [(true, "user-1"), (false, "user-2")] {
+        if !running {
+            assert!(server.terminate().await.success());
+        }
+        for (words, _) in &lines[..3] {
+            let [people, program] = type_command(&server, words, &[("ID", id)]).await;
+            people.expect_success();
+            program.expect_success().json();
+        }
+        // The second time there is nothing left to delete but the trail.
+        let [people, _] = type_command(&server, &lines[3].0, &[("ID", id)]).await;
+        people.expect_success();
+        let [people, _] = type_command(&server, &lines[0].0, &[("ID", id)]).await;
+        let shown = people.expect_success().stdout;
+        assert!(shown.starts_with("factors       none\n"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn the_lines_about_moving_in_move_users_in() {
+    let text = section("Moving in");
+    let lines = commands(&text);
+    let [(import, _)] = lines.as_slice() else {
+        panic!("one line, not {}", lines.len());
+    };
+    let twilio = FakeTwilio::start().await;
+    let server = Server::start(&twilio).await;
+    // Hashes are cut short there.
+    let hash = "$2b$04$vX2W21OI69Alv1KLW8Nc0e6gLxASH9V2V6D14yqstD2NBxFgOBa5u";
+    let users: Vec<String> = text
+        .lines()
+        .filter(|line| line.starts_with("{\"user\""))
+        .map(|line| line.replace("$2b$10$…", hash) + "\n")
+        .collect();
+    assert_eq!(users.len(), 2);
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("users");
+    std::fs::write(&file, users.concat()).unwrap();
+    let fill = [("FILE", file.to_str().unwrap())];
+    let [people, program] = type_command(&server, import, &fill).await;
+    let said = people.expect_success().stdout;
+    assert!(said.starts_with("2 users were moved in,"), "{said}");
+    assert_eq!(program.expect_success().json()["present"], 2);
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use countersign_tests::{
-    ACCOUNT_SID, AUTH_TOKEN, FakeTwilio, Find, Needle, Reply, Scan, Server, TEST_KEY, nearly, phone,
+    ACCOUNT_SID, AUTH_TOKEN, FakeTwilio, Find, Needle, Reply, Scan, Server, TEST_KEY, base32,
+    nearly, phone, totp,
 };
 use hyper::Method;
 use serde_json::json;
@@ -19,16 +20,27 @@ const ADDRESSES: [&str; 2] = ["198.51.100.77", "2001:db8:c0de:77::1"];
 const NETWORK: &str = "2001:db8:c0de:77::/64";
 const ADMIN_TOKEN: &str = "admin-token-9f2c51d0a7b84e36";
 
-/// Every secret that the run has used. Phones count: their place is the provider.
-fn needles(twilio: &FakeTwilio, keys: &[String]) -> Vec<Needle> {
+/// What the run has made: its name, and what it is.
+type Made = (&'static str, String);
+
+/// Every secret that the run has used. Phones count: their place is the provider; and ids of users.
+fn needles(twilio: &FakeTwilio, made: &[Made]) -> Vec<Needle> {
     let mut all = Vec::new();
     all.extend(Needle::secret("Twilio's auth token", AUTH_TOKEN));
     let basic = STANDARD.encode(format!("{ACCOUNT_SID}:{AUTH_TOKEN}"));
     all.extend(Needle::secret("the Basic header", &basic));
     all.extend(Needle::secret("the API key of the environment", TEST_KEY));
     all.extend(Needle::secret("the admin token", ADMIN_TOKEN));
-    for key in keys {
-        all.extend(Needle::secret("a created API key", key));
+    for (name, text) in made {
+        all.extend(Needle::secret(name, text));
+        if *name == APP_SECRET {
+            all.extend(Needle::bytes(name, &base32(text)));
+        }
+        if *name == BACKUP_CODE {
+            let plain = text.replace('-', "");
+            all.extend(Needle::secret(name, &plain.to_lowercase()));
+            all.extend(Needle::secret(name, &plain));
+        }
     }
     all.extend(Needle::secret("an idempotency key", IDEMPOTENCY_KEY));
     for address in ADDRESSES.iter().chain([&NETWORK]) {
@@ -50,6 +62,93 @@ fn needles(twilio: &FakeTwilio, keys: &[String]) -> Vec<Needle> {
     all
 }
 
+const APP_SECRET: &str = "the secret of an authenticator app";
+const BACKUP_CODE: &str = "a backup code";
+
+/// Uses everything of two-factor, rightly and wrongly, and returns what must not be found.
+async fn use_second_factors(twilio: &FakeTwilio, server: &Server, n: usize) -> Vec<Made> {
+    let id = format!("canary-user-{n}-8d41f7");
+    let number = phone(n);
+    let user = server.user(&id);
+    let enrolled = user.enrol(twilio, &number).await;
+    let mut made = vec![("a user", id.clone()), ("a proof", enrolled.proof.clone())];
+    let codes = &enrolled.backup_codes;
+    // Whatever leaks one of a set leaks the first.
+    made.extend(codes[..2].iter().map(|code| (BACKUP_CODE, code.clone())));
+
+    // A login, right and wrong, with a device of the user's own.
+    let token = server.token(&id, "login").await;
+    let device = server.device(&token);
+    device.login_send().await.expect_success();
+    let code = twilio.nth_code(&number, 2).await;
+    device.login(&nearly(&code, 1)).await.expect_status(400);
+    device.login(&code).await.expect_success();
+    device.login(&codes[0]).await.expect_status(401);
+    let enrolment = server.token(&id, "enroll").await;
+    let refused = server.device(&enrolment).enable(&number).await;
+    assert_ne!(refused.status, 200);
+    server
+        .device(&token[1..])
+        .login_send()
+        .await
+        .expect_status(401);
+    made.extend([("a token", token), ("a token", enrolment)]);
+
+    // Backup codes: right, used, of another's making, and where something else is wrong.
+    let proof = user.prove(&codes[0]).await;
+    user.login(&codes[0]).await.expect_status(400);
+    user.login(&format!("{}X", codes[1]))
+        .await
+        .expect_status(400);
+    let broken = format!("{{\"code\":\"{}\",}}", codes[1]);
+    server
+        .post_bytes("/api/login/2fa", broken)
+        .await
+        .expect_status(400);
+    let other_field = json!({ "code": [codes[1]] });
+    user.post("/api/login/2fa", &other_field)
+        .await
+        .expect_status(400);
+
+    // An app beside the phone; its proof, twice.
+    let proving = user.proving(&proof);
+    let pending = proving.totp().await.expect_success().json();
+    let secret = pending["secret"].as_str().unwrap().to_owned();
+    let uri = pending["otpauthUri"].as_str().unwrap().to_owned();
+    proving.totp().await.expect_status(403);
+    user.totp_verify("000000").await;
+    user.totp_verify(&totp(&secret, 0)).await.expect_success();
+    user.login(&totp(&secret, 1)).await.expect_success();
+    made.extend([
+        ("a proof", proof),
+        (APP_SECRET, secret),
+        ("an app's address", uri),
+    ]);
+
+    // A new set, answered twice.
+    let proof = user.prove(&codes[1]).await;
+    let once = user.proving(&proof).header("idempotency-key", "renewed");
+    for _ in 0..2 {
+        let renewed = once.new_backup_codes().await.expect_success().json();
+        let code = renewed["backupCodes"][0].as_str().unwrap().to_owned();
+        made.push((BACKUP_CODE, code));
+    }
+    made.push(("a proof", proof));
+
+    // Paths and commands that name the user.
+    server
+        .get(&format!("/api/audit?user={id}"))
+        .await
+        .expect_status(200);
+    server
+        .get(&format!("/api/users/{id}"))
+        .await
+        .expect_status(404);
+    server.run(&["users", "show", &id]).await.expect_success();
+    server.run(&["users", "unlock", &id]).await.expect_success();
+    made
+}
+
 /// What was found, without chance: six digits that stand alone are now and then a number of
 /// something else, so one code alone proves nothing. The run sends at least two codes down every
 /// path, so a path that leaks shows two.
@@ -66,8 +165,8 @@ fn proven(finds: &[Find]) -> Vec<&Find> {
 }
 
 #[track_caller]
-fn search(twilio: &FakeTwilio, server: &Server, keys: &[String], least_files: usize) {
-    let mut scan = Scan::new(needles(twilio, keys));
+fn search(twilio: &FakeTwilio, server: &Server, made: &[Made], least_files: usize) {
+    let mut scan = Scan::new(needles(twilio, made));
     let files = scan.folder(server.data());
     assert!(
         files >= least_files,
@@ -230,6 +329,12 @@ async fn no_file_and_no_log_has_a_code_a_number_or_a_credential() {
         }
     }
 
+    // Second factors: everything that can be done with them, and done wrongly.
+    let mut made = vec![("a created API key", key.clone())];
+    for n in [50, 51] {
+        made.extend(use_second_factors(&twilio, &server, n).await);
+    }
+
     // Killed with messages waiting, so that their rows rest on disk.
     twilio.always(Reply::Hang);
     for n in [40, 41] {
@@ -237,22 +342,25 @@ async fn no_file_and_no_log_has_a_code_a_number_or_a_credential() {
         twilio.wait_for_requests_to(&phone(n), 1).await;
     }
     server.kill().await;
-    let keys = [key];
-    search(&twilio, &server, &keys, 1);
+    search(&twilio, &server, &made, 1);
 
     // The search itself: what is planted is found, in the data folder and in a log.
     let planted = server.data().join("store").join("planted");
     fs::write(&planted, format!("a note about {}", phone(1))).unwrap();
-    let mut scan = Scan::new(needles(&twilio, &keys));
+    let mut scan = Scan::new(needles(&twilio, &made));
     scan.folder(server.data());
-    scan.bytes("a log", format!("the key is {}", keys[0]).as_bytes());
+    scan.bytes("a log", format!("the key is {key}").as_bytes());
+    let app = made.iter().find(|(name, _)| *name == APP_SECRET).unwrap();
+    scan.bytes("a row", &base32(&app.1));
     let found: BTreeSet<&str> = scan
         .finds()
         .iter()
         .map(|find| find.needle.name.as_str())
         .collect();
     assert!(
-        found.contains("a phone") && found.contains("a created API key"),
+        found.contains("a phone")
+            && found.contains("a created API key")
+            && found.contains(APP_SECRET),
         "{found:?}"
     );
     fs::remove_file(planted).unwrap();
@@ -274,8 +382,8 @@ async fn no_file_and_no_log_has_a_code_a_number_or_a_credential() {
     let id = created["id"].as_str().unwrap();
     server.run(&["keys", "revoke", id]).await.expect_success();
     assert!(server.terminate().await.success());
-    // conf, db, the marker, five keys and the backup.
-    search(&twilio, &server, &keys, 9);
+    // conf, db, the marker, seven keys and the backup.
+    search(&twilio, &server, &made, 11);
 }
 
 #[track_caller]

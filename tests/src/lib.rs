@@ -20,10 +20,12 @@ mod disk;
 mod messages_api;
 mod output;
 mod process;
+mod python;
 mod receipts;
 mod scan;
 mod server;
 mod twilio;
+mod users;
 
 pub use client::{Answer, Client, Header};
 pub use disk::{Disk, DiskCall, DiskCounts, PowerMode};
@@ -31,10 +33,12 @@ pub use futures_util::future::join_all;
 pub use messages_api::{ACCOUNT_SID, AUTH_TOKEN, Message, PHONE_NUMBER, Request};
 pub use output::Output;
 pub use process::Finished;
+pub use python::check_proof;
 pub use receipts::{PUBLIC_URL, Receipt};
 pub use scan::{Find, Needle, Scan};
 pub use server::{Builder, Server, TEST_KEY, binary, program};
 pub use twilio::{FakeTwilio, Reply};
+pub use users::{Enrolled, User, base32, totp};
 
 /// How long anything may take before a test gives up on it.
 ///

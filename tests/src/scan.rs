@@ -49,6 +49,23 @@ impl Needle {
             .collect()
     }
 
+    /// A secret that is no text: as it is, in hexadecimal, and in base64 where it stands at the beginning.
+    pub fn bytes(name: &str, secret: &[u8]) -> Vec<Self> {
+        let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let base64 = STANDARD.encode(secret);
+        // The end depends on what follows.
+        let whole = secret.len() / 3 * 4;
+        let texts = [hex.to_uppercase(), hex, base64[..whole].to_owned()];
+        let all = texts.into_iter().map(String::into_bytes);
+        all.chain([secret.to_vec()])
+            .map(|bytes| Self {
+                name: name.to_owned(),
+                bytes,
+                digits: false,
+            })
+            .collect()
+    }
+
     /// A one-time code or the digits of a telephone number.
     pub fn digits(name: &str, digits: &str) -> Self {
         assert!(digits.len() >= 6 && digits.bytes().all(|byte| byte.is_ascii_digit()));
@@ -60,8 +77,7 @@ impl Needle {
     }
 
     fn matches_at(&self, text: &[u8], at: usize) -> bool {
-        // The first byte alone tells in nearly every place, and logs are long.
-        if text[at] != self.bytes[0] || !text[at..].starts_with(&self.bytes) {
+        if !text[at..].starts_with(&self.bytes) {
             return false;
         }
         let before = at.checked_sub(1).map(|index| text[index]);
@@ -102,17 +118,26 @@ impl Scan {
     /// Searches `text`, which the report calls `place`.
     pub fn bytes(&mut self, place: &str, text: &[u8]) {
         self.bytes += text.len();
+        // The first byte alone tells in nearly every place, and logs are long.
+        let mut by_first: Vec<Vec<&Needle>> = vec![Vec::new(); 256];
         for needle in &self.needles {
+            by_first[usize::from(needle.bytes[0])].push(needle);
+        }
+        for (at, byte) in text.iter().enumerate() {
+            let candidates = &mut by_first[usize::from(*byte)];
             // Once a place is enough: the report is read by people.
-            let found = (0..text.len()).find(|&at| needle.matches_at(text, at));
-            if let Some(at) = found {
-                let around = &text[at.saturating_sub(80)..text.len().min(at + 120)];
-                self.finds.push(Find {
-                    needle: needle.clone(),
-                    place: place.to_owned(),
-                    context: String::from_utf8_lossy(around).into_owned(),
-                });
-            }
+            candidates.retain(|needle| {
+                let found = needle.matches_at(text, at);
+                if found {
+                    let around = &text[at.saturating_sub(80)..text.len().min(at + 120)];
+                    self.finds.push(Find {
+                        needle: (*needle).clone(),
+                        place: place.to_owned(),
+                        context: String::from_utf8_lossy(around).into_owned(),
+                    });
+                }
+                !found
+            });
         }
     }
 
@@ -181,6 +206,20 @@ mod tests {
             }
         }
         check(needles(), "612d746f6b656e2d6f662d7468652d74657374", true);
+    }
+
+    #[test]
+    fn bytes_are_found_as_they_are_and_in_their_usual_dresses() {
+        let secret = [0xff, 0x00, 0x01, 0x02, 0x80, 0x90, 0xa0];
+        let find = |text: &[u8]| {
+            let mut scan = Scan::new(Needle::bytes("secret", &secret));
+            scan.bytes("text", text);
+            !scan.finds().is_empty()
+        };
+        assert!(find(&[b"a".as_slice(), &secret, b"b"].concat()));
+        assert!(find(b"key=ff0001028090a0;") && find(b"FF0001028090A0"));
+        assert!(find(format!("{}==", STANDARD.encode(secret)).as_bytes()));
+        assert!(!find(&secret[1..]));
     }
 
     #[test]

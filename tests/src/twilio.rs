@@ -218,6 +218,28 @@ impl FakeTwilio {
         .await
     }
 
+    /// Waits for the `n`th message (from 1) to `phone` that has a code, and returns the code.
+    pub async fn nth_code(&self, phone: &str, n: usize) -> String {
+        self.until(&format!("code {n} for {phone}"), |state| {
+            let messages = state.messages.iter();
+            let mut codes = messages
+                .filter(|message| message.to == phone && message.body.contains("code is: "));
+            codes.nth(n - 1).map(Message::code)
+        })
+        .await
+    }
+
+    /// Waits for a message to `phone` without a code, and returns its text.
+    pub async fn notice_to(&self, phone: &str) -> String {
+        self.until(&format!("notice to {phone}"), |state| {
+            let mut messages = state.messages.iter();
+            let notice =
+                messages.find(|message| message.to == phone && !message.body.contains("code is: "));
+            notice.map(|message| message.body.clone())
+        })
+        .await
+    }
+
     /// Waits until at least `n` messages were accepted, and returns all.
     pub async fn wait_for_count(&self, n: usize) -> Vec<Message> {
         let what = format!("{n} messages");

@@ -33,9 +33,15 @@ Commands:
                 the release build, then N kills (200) and N power cuts (100) at random moments
   simulate [ARGS]
                 the release build and the simulation: `--seeds N` for more of them, `--seed N` to replay one
+  python        the Python that a test checks proofs with, in the target folder; `test` makes it too
   tidy          the rules that a machine can check: documented WIT, no machine paths, nothing unfinished
   --help        this text
 ";
+
+/// Where the Python of the tests lies in the target folder.
+const PYTHON: &str = "test-python";
+/// What it needs.
+const REQUIREMENTS: &str = "tests/python/requirements.txt";
 
 /// What the components are compiled for.
 const WASM_TARGET: &str = "wasm32-wasip2";
@@ -60,6 +66,7 @@ fn main() -> ExitCode {
         Some("bench") => bench(&rest),
         Some("crash") => crash(&rest),
         Some("simulate") => simulate(&rest),
+        Some("python") if rest.is_empty() => python(),
         Some("tidy") if rest.is_empty() => tidy(),
         Some("--help" | "-h" | "help") => {
             print!("{HELP}");
@@ -86,6 +93,7 @@ fn main() -> ExitCode {
 fn test(args: &[OsString]) -> Result<(), Failure> {
     tidy()?;
     wasm_target()?;
+    python()?;
     // The end-to-end tests start this binary, and do not build it themselves.
     run("cargo", BUILD)?;
     let words = ["test", "--release", "--workspace"].map(OsString::from);
@@ -113,9 +121,13 @@ fn simulate(args: &[OsString]) -> Result<(), Failure> {
 
 /// Runs a program of the workspace that was built before.
 fn run_built(program: &str, args: &[OsString]) -> Result<(), Failure> {
-    let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let program = Path::new(&target).join("release").join(program);
+    let program = target().join("release").join(program);
     run(&program.to_string_lossy(), args)
+}
+
+/// The target folder, from the workspace's root.
+fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from)
 }
 
 /// `cargo xtask crash`: the tests of kills and power cuts with more of both.
@@ -202,6 +214,39 @@ fn wasm_target() -> Result<(), Failure> {
              type: rustup target add {WASM_TARGET}"
         ))
     })
+}
+
+/// Makes sure that proofs can be checked by a library that is not ours.
+fn python() -> Result<(), Failure> {
+    let folder = target().join(PYTHON);
+    let installed = root().join(&folder).join("requirements.txt");
+    let wanted = std::fs::read(root().join(REQUIREMENTS));
+    let wanted = wanted.map_err(|error| Failure(format!("cannot read {REQUIREMENTS}: {error}")))?;
+    if std::fs::read(&installed).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    let needed = |failure| {
+        Failure(format!(
+            "a test checks proofs with Python, and that could not be set up ({failure}); \
+             install Python 3.9 or newer with its module venv"
+        ))
+    };
+    let shown = folder.to_string_lossy();
+    run("python3", ["-m", "venv", "--clear", &shown]).map_err(needed)?;
+    let python = folder.join("bin/python");
+    let install = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-r",
+        REQUIREMENTS,
+    ];
+    run(&python.to_string_lossy(), install).map_err(needed)?;
+    // Last, so that what was broken off is done again.
+    std::fs::write(&installed, wanted)
+        .map_err(|error| Failure(format!("cannot write {}: {error}", installed.display())))
 }
 
 /// Runs a program in the workspace's root, and says so.

@@ -109,6 +109,16 @@ mod component {
                 Err(undecided) => Err(undecided.to_string()),
             }
         }
+
+        fn forgive(context: Context, request: otp_types::ForgiveRequest) -> Result<(), String> {
+            let request = rules::ForgiveRequest {
+                phone: request.phone,
+                purpose: request.purpose,
+                user: request.user,
+            };
+            rules::forgive(&mut Imports, &context.into(), &request)
+                .map_err(|undecided| undecided.to_string())
+        }
     }
 
     bindings::export!(Component with_types_in bindings);
@@ -216,7 +226,7 @@ mod component {
             Self {
                 service: context.service,
                 nested: matches!(context.caller, Caller::Component(_)),
-                client_address: context.client_address,
+                client_index: context.client_index,
             }
         }
     }

@@ -33,8 +33,8 @@ pub struct Context {
     pub service: String,
     /// Whether another component asks: only such a call may name a user.
     pub nested: bool,
-    /// The index of the end user's address where it is known.
-    pub client_address: Option<String>,
+    /// A keyed hash of the end user's address where it is known.
+    pub client_index: Option<String>,
 }
 
 /// A wish for a code.
@@ -61,6 +61,17 @@ pub struct VerifyRequest {
     pub purpose: Option<String>,
     /// The user of a login or an enrolment.
     pub user: Option<String>,
+}
+
+/// A guessing budget to be given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForgiveRequest {
+    /// The number that codes were sent to.
+    pub phone: String,
+    /// What they were for.
+    pub purpose: String,
+    /// Whom they were for.
+    pub user: String,
 }
 
 /// Why a request was not granted.
@@ -244,6 +255,34 @@ pub fn verify<H: Host>(
     }
 }
 
+/// Gives the guessing budget of a user's phone and purpose back.
+///
+/// # Errors
+/// [`Undecided`]: the caller must not ask for this.
+pub fn forgive<H: Host>(
+    host: &mut H,
+    context: &Context,
+    request: &ForgiveRequest,
+) -> Result<(), Undecided> {
+    let (purpose, user) = (request.purpose.as_str(), request.user.as_str());
+    let asked = understand(host, context, &request.phone, Some(purpose), Some(user))?;
+    let Ok((settings, number, place)) = asked else {
+        return Err(Undecided::Call("a budget of what is no number"));
+    };
+    let now = host.now();
+    let (mut windows, _) = load(host, &place, now)?;
+    windows.misses.clear();
+    windows.prune(&settings, now);
+    store(host, &place, &windows, now);
+    host.emit(Event {
+        kind: "verification.forgiven",
+        message: None,
+        country: country(&number),
+        attributes: vec![("purpose", place.purpose)],
+    });
+    Ok(())
+}
+
 /// Where a call's state is.
 struct Place {
     /// The row of windows and budget.
@@ -358,10 +397,10 @@ fn take_from_address<H: Host>(
     context: &Context,
     settings: &Settings,
 ) -> Option<(Window, Instant)> {
-    let address = context.client_address.as_ref()?;
+    let index = context.client_index.as_ref()?;
     settings.address_sends.iter().find_map(|limit| {
         let window = limit.window;
-        let key = format!("address/{}/{address}/{}", context.service, window.name());
+        let key = format!("address/{}/{index}/{}", context.service, window.name());
         let taken = host.take(&key, u64::from(limit.max), window.length());
         Some((window, taken.err()?))
     })

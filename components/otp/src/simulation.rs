@@ -9,7 +9,7 @@ use crate::host::{
     Challenge, Duration, Event, Host, Instant, Job, Kind, Number, PhoneError, Status, Verdict,
 };
 use crate::rules::{
-    self, Context, Refusal, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict,
+    self, Context, ForgiveRequest, Refusal, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict,
 };
 
 /// A day in 2026, so that no arithmetic on instants is near zero.
@@ -137,7 +137,7 @@ impl<'a> Call<'a> {
         Context {
             service: "default".into(),
             nested: self.nested,
-            client_address: self.address.map(Into::into),
+            client_index: self.address.map(Into::into),
         }
     }
 
@@ -168,6 +168,15 @@ impl<'a> Call<'a> {
             user: self.user.map(Into::into),
         };
         rules::verify(host, &self.context(), &request)
+    }
+
+    pub(crate) fn forgive(&self, host: &mut Simulation, phone: &str) -> Result<(), Undecided> {
+        let request = ForgiveRequest {
+            phone: phone.into(),
+            purpose: self.purpose.unwrap_or_default().into(),
+            user: self.user.unwrap_or_default().into(),
+        };
+        rules::forgive(host, &self.context(), &request)
     }
 
     /// When the code that is sent ends.

@@ -696,6 +696,29 @@ fn a_users_codes_and_limits_are_apart_from_the_public_ones() {
 }
 
 #[test]
+fn a_forgiven_user_can_be_sent_a_new_code_at_once() {
+    let mut host = Simulation::new(&[]);
+    let login = Call::for_user("alice", "login");
+    for _ in 0..3 {
+        login.expires_of_send(&mut host, PHONE);
+        for _ in 0..5 {
+            assert_eq!(login.answer_to(&mut host, PHONE, WRONG), invalid());
+        }
+        host.now += MINUTE;
+    }
+    login.refusal_of_send(&mut host, PHONE);
+    login.forgive(&mut host, PHONE).expect("done");
+    login.expires_of_send(&mut host, PHONE);
+    let code = host.last_code();
+    assert_eq!(login.answer_to(&mut host, PHONE, &code), Ok(()));
+    let stranger = Call {
+        nested: false,
+        ..login
+    };
+    assert!(stranger.forgive(&mut host, PHONE).is_err());
+}
+
+#[test]
 fn only_a_component_may_name_a_user() {
     let mut host = Simulation::new(&[]);
     let call = Call {
@@ -740,7 +763,7 @@ fn a_service_or_a_key_that_would_not_be_safe_decides_nothing() {
         let context = Context {
             service: service.into(),
             nested: true,
-            client_address: None,
+            client_index: None,
         };
         let request = SendRequest {
             phone: PHONE.into(),

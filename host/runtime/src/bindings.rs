@@ -19,6 +19,30 @@ pub mod service {
     });
 }
 
+/// What two-factor exports, and what it imports beyond the others.
+#[allow(missing_docs, reason = "the documents are in the WIT")]
+pub mod two_factor {
+    wasmtime::component::bindgen!({
+        path: "../../wit/service",
+        world: "countersign:service/two-factor-service",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: {
+            "countersign:service/storage": crate::bindings::service::countersign::service::storage,
+            "countersign:service/codes": crate::bindings::service::countersign::service::codes,
+            "countersign:service/queue": crate::bindings::service::countersign::service::queue,
+            "countersign:service/events": crate::bindings::service::countersign::service::events,
+            "countersign:service/phone": crate::bindings::service::countersign::service::phone,
+            "countersign:service/settings": crate::bindings::service::countersign::service::settings,
+            "countersign:service/log": crate::bindings::service::countersign::service::log,
+            "countersign:service/types": crate::bindings::service::countersign::service::types,
+            "countersign:service/otp-types": crate::bindings::service::countersign::service::otp_types,
+            "countersign:service/otp": crate::bindings::otp_import::countersign::service::otp,
+        },
+        require_store_data_send: true,
+    });
+}
+
 /// The otp interface as other components import it.
 #[allow(missing_docs, reason = "the documents are in the WIT")]
 pub mod otp_import {

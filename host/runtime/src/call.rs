@@ -5,17 +5,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use countersign_delivery::scrub;
-use countersign_queue::{Queue, Reservation, TurnedAway};
+use countersign_queue::{ANONYMOUS, Queue, Reservation, TurnedAway};
 use countersign_store::{Keyring, Savepoint, Store, StoreError, Transaction, TransactionError};
 use countersign_types::{Clock, Entropy, MessageId};
 use rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
 
 use crate::Limits;
 use crate::bindings::service::countersign::service::types;
+use crate::hashing::{Hashed, Hashing};
 use crate::instant::Instants;
 use crate::meter::Meter;
 use crate::phone::Parsed;
 use crate::places::Places;
+use crate::secrets::Secrets;
 use crate::service::{OtpComponent, Service};
 use crate::subject::Subjects;
 
@@ -32,12 +35,16 @@ pub struct CallContext {
 }
 
 /// Who calls.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Caller {
     /// Open mode.
     Anonymous,
     /// An API key, by its public id.
     Key(String),
+    /// Who holds a user token, by the token's id.
+    Token(String),
+    /// A command of the operator.
+    Operator,
 }
 
 /// Why a call gave no verdict. Nothing was written, except counted tries.
@@ -101,6 +108,9 @@ pub(crate) struct Host {
     pub(crate) instants: Instants,
     pub(crate) subjects: Subjects,
     pub(crate) places: Places,
+    pub(crate) hashing: Hashing,
+    /// How long records of the audit trail are kept.
+    pub(crate) audit_kept: Duration,
 }
 
 /// The components of one call: chosen once, re-runs and nested calls included.
@@ -114,6 +124,7 @@ pub(crate) struct Versions {
 pub(crate) struct Kept {
     pub(crate) seed: [u8; 32],
     pub(crate) phones: Parsed,
+    pub(crate) hashed: Hashed,
 }
 
 /// A message that the run has added to its transaction.
@@ -135,6 +146,8 @@ pub(crate) struct Line {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Used {
     pub(crate) checks: u32,
+    pub(crate) app_checks: u32,
+    pub(crate) backup_checks: u32,
     pub(crate) messages: u32,
     pub(crate) events: u32,
     pub(crate) takes: u32,
@@ -150,6 +163,8 @@ pub(crate) struct Run {
     /// The host's own draws: ids of challenges and messages.
     pub(crate) random: StdRng,
     pub(crate) enqueued: Vec<Enqueued>,
+    /// What was handed in with the call, and what it has made.
+    pub(crate) secrets: Secrets,
     pub(crate) log: Vec<Line>,
     pub(crate) dropped_lines: usize,
     pub(crate) used: Used,
@@ -176,6 +191,20 @@ pub(crate) type Rescue = Arc<Mutex<Option<Box<Run>>>>;
 pub(crate) struct RunSavepoint {
     transaction: Savepoint,
     enqueued: usize,
+    secrets: usize,
+}
+
+impl Caller {
+    /// Who takes turns with others in the queue: each key, all holders of tokens together, and everybody
+    /// else.
+    pub(crate) fn in_queue(&self) -> &str {
+        match self {
+            Caller::Anonymous => ANONYMOUS,
+            Caller::Key(id) => id,
+            Caller::Token(_) => "tokens",
+            Caller::Operator => "operator",
+        }
+    }
 }
 
 impl Run {
@@ -183,12 +212,14 @@ impl Run {
         RunSavepoint {
             transaction: self.transaction.savepoint(),
             enqueued: self.enqueued.len(),
+            secrets: self.secrets.len(),
         }
     }
 
     pub(crate) fn roll_back(&mut self, savepoint: RunSavepoint) {
         self.transaction.roll_back(savepoint.transaction);
         self.enqueued.truncate(savepoint.enqueued);
+        self.secrets.truncate(savepoint.secrets);
     }
 
     /// The physical key of `key` in the component's own key space.
@@ -209,13 +240,15 @@ impl Run {
             None => match &self.context.caller {
                 Caller::Anonymous => types::Caller::Anonymous,
                 Caller::Key(id) => types::Caller::Key(id.clone()),
+                Caller::Token(id) => types::Caller::Token(id.clone()),
+                Caller::Operator => types::Caller::Operator,
             },
         };
         let address = self.context.client_address.as_deref();
         types::Context {
             service: self.context.service.clone(),
             caller,
-            client_address: address.map(|address| self.host.keyring.address_index(address)),
+            client_index: address.map(|address| self.host.keyring.address_index(address)),
         }
     }
 

@@ -8,12 +8,15 @@
 //! - `capabilities/` has a file for each interface that a service may import, `provider/` for those
 //!   of a provider. Nothing else of the host can be reached by a component.
 
+mod audit;
+mod backup_codes;
 mod bindings;
 mod cache;
 mod call;
 mod capabilities;
 mod component;
 mod engine;
+mod hashing;
 mod instant;
 mod limits;
 mod message;
@@ -25,10 +28,14 @@ mod places;
 mod provider;
 mod runs;
 mod runtime;
+mod secrets;
 mod service;
 mod subject;
+mod totp;
+mod two_factor;
 mod wasi;
 
+pub use audit::{AuditCursor, AuditCursorError, AuditEntry, AuditPage};
 pub use call::{CallContext, CallError, Caller};
 pub use component::LoadError;
 pub use limits::Limits;
@@ -38,9 +45,18 @@ pub use otp::{NO_ROUTE, Refusal, SendRequest, SendVerdict, VerifyRequest, Verify
 pub use phone::{PhoneError, is_region};
 pub use provider::{CallbackError, CallbackRequest, GrantError, ProviderConfig, is_private};
 pub use runtime::{Runtime, RuntimeConfig, StartError};
+pub use two_factor::{
+    Authority, BackupCodesVerdict, ChangeRequest, Denial, DisableRequest, DisableVerdict,
+    EnableRequest, EnableVerdict, Factor, FactorProof, LoginRequest, LoginSendRequest,
+    LoginSendVerdict, LoginVerdict, Method, MoveInRequest, MoveInVerdict, MovedBackupCodes,
+    MovedError, MovedTotp, SupportVerdict, TotpVerdict, UserId, UserIdError, UserState, UserToken,
+    VerifyFactorRequest, VerifyFactorVerdict,
+};
 
 /// What a further world of services is made of: see [`Runtime::load`].
 pub mod world {
-    pub use crate::bindings::{otp_import, service};
-    pub use crate::service::{Call, Export, OtpComponent, Service, World, link_otp};
+    pub use crate::bindings::{otp_import, service, two_factor};
+    pub use crate::service::{
+        Call, Export, OtpComponent, Service, TwoFactorComponent, World, link_otp, link_two_factor,
+    };
 }

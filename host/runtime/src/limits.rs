@@ -45,6 +45,10 @@ pub struct Limits {
     pub service_wait: Duration,
     /// How many calls about one subject wait for each other; further ones are turned away.
     pub subject_waiting: usize,
+    /// How many password hashes are worked out at once, each with some 19 MiB.
+    pub hashes: usize,
+    /// How many calls wait for one of these; further ones are turned away.
+    pub hashes_waiting: usize,
     /// After how many calls an instance of a service is replaced by a fresh one.
     pub instance_calls: u32,
     /// How often a call runs at most when what it read has changed.
@@ -98,6 +102,8 @@ impl Default for Limits {
             service_waiting: 1_024,
             service_wait: Duration::from_millis(100),
             subject_waiting: 64,
+            hashes: 2,
+            hashes_waiting: 32,
             instance_calls: 1_000,
             runs: 8,
             hold: Duration::from_millis(50),

@@ -1,11 +1,11 @@
 //! Messages that no component decides about: configured texts that an application asks for.
 
-use countersign_queue::{ANONYMOUS, AcceptError, Counts, Job, MessageView};
+use countersign_queue::{AcceptError, Counts, Job, MessageView};
 use countersign_store::{CommitError, Ending, Rulings, StoreError, Transaction};
 use countersign_types::{Event, MessageId, PhoneNumber, Priority, UnixMillis};
 
 use crate::Runtime;
-use crate::call::{CallContext, CallError, Caller, busy, queue_full};
+use crate::call::{CallContext, CallError, busy, queue_full};
 use crate::once::Once;
 use crate::phone::{self, PhoneError};
 
@@ -120,10 +120,7 @@ fn job(context: &CallContext, request: &MessageRequest, now: UnixMillis) -> Job 
         locale: request.locale.clone(),
         service: context.service.clone(),
         purpose: request.purpose.clone(),
-        caller: match &context.caller {
-            Caller::Anonymous => ANONYMOUS.to_owned(),
-            Caller::Key(id) => id.clone(),
-        },
+        caller: context.caller.in_queue().to_owned(),
         challenge: None,
         accepted: now,
         due: request.due.max(now),

@@ -75,7 +75,7 @@ pub enum VerifyVerdict {
     Refused(Refusal),
 }
 
-fn refusal(refusal: &wit::Refusal) -> Refusal {
+pub(crate) fn refusal(refusal: &wit::Refusal) -> Refusal {
     let field = refusal.field.as_deref();
     Refusal {
         text: cut(&refusal.text, 256).to_owned(),
@@ -113,7 +113,11 @@ fn subject(host: &Host, text: &str) -> Subject {
         // It will be refused; it waits for nobody but its like.
         Err(_) => format!("no number: {text}"),
     };
-    Subject { name, phones }
+    Subject {
+        name,
+        phones,
+        ..Subject::default()
+    }
 }
 
 impl Runtime {

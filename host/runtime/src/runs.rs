@@ -25,6 +25,7 @@ use crate::meter::{Meter, TimeOver};
 use crate::once::Once;
 use crate::phone::Parsed;
 use crate::places::Place;
+use crate::secrets::Secrets;
 use crate::subject::Turn;
 
 /// What a call is about.
@@ -37,6 +38,8 @@ pub(crate) struct CallRequest<'a, R> {
     pub(crate) versions: Versions,
     /// Numbers that have been parsed already.
     pub(crate) phones: Parsed,
+    /// Secrets that the component may name.
+    pub(crate) secrets: Secrets,
     /// Where the same request may come again and must not happen again.
     pub(crate) once: Option<Once<'a, R>>,
 }
@@ -173,6 +176,7 @@ impl<'a, R> Runs<'a, R> {
             random: StdRng::from_seed(self.kept.seed),
             kept: std::mem::take(&mut self.kept),
             enqueued: Vec::new(),
+            secrets: request.secrets.clone(),
             log: Vec::new(),
             dropped_lines: 0,
             used: Used::default(),

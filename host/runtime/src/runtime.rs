@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use countersign_delivery::{Sender, StatusSource};
 use countersign_queue::Queue;
-use countersign_store::{Keyring, Store};
+use countersign_store::{Keyring, Sealing, Store};
 use countersign_types::{
     Accepted, Clock, Entropy, ErrorClass, Message, SendError, StatusUpdate, UnixMillis,
 };
@@ -15,6 +16,7 @@ use crate::bindings::service::countersign::service::types;
 use crate::cache::Cache;
 use crate::call::{Host, Versions};
 use crate::component::Compiler;
+use crate::hashing::Hashing;
 use crate::instant::Instants;
 use crate::once::Once;
 use crate::phone::{self, Parsed};
@@ -23,7 +25,8 @@ use crate::provider::{
     CallbackError, CallbackRequest, GrantError, Provider, ProviderConfig, Providers,
 };
 use crate::runs::{self, CallRequest};
-use crate::service::{Call, Export, OtpComponent, Service, World};
+use crate::secrets::Secrets;
+use crate::service::{Call, Export, OtpComponent, Service, TwoFactorComponent, World};
 use crate::subject::Subjects;
 use crate::{CallContext, CallError, Limits, LoadError, engine};
 
@@ -47,8 +50,12 @@ pub struct RuntimeConfig {
     pub cache: Option<PathBuf>,
     /// The otp component.
     pub otp: Vec<u8>,
-    /// Its settings, as far as they differ from its own defaults.
-    pub otp_settings: Vec<(String, String)>,
+    /// The two-factor component.
+    pub two_factor: Vec<u8>,
+    /// Their settings, as far as they differ from the components' own defaults.
+    pub settings: Vec<(String, String)>,
+    /// How long records of the audit trail are kept.
+    pub audit_kept: Duration,
     /// The providers.
     pub providers: Vec<ProviderConfig>,
     /// The address by which providers reach the server, without a slash at its end, as it stands
@@ -70,10 +77,18 @@ pub enum StartError {
     Grant(#[from] GrantError),
 }
 
-/// Whom a call is about, and the numbers that were parsed to find that out.
+/// Whom a call is about, and what comes with it: the numbers that were parsed to find that out, and
+/// secrets that its component may name.
+#[derive(Default)]
 pub(crate) struct Subject {
     pub(crate) name: String,
     pub(crate) phones: Parsed,
+    pub(crate) secrets: Secrets,
+}
+
+/// Rows of components rest sealed.
+fn sealing(store: Arc<dyn Store>, keyring: &Arc<Keyring>) -> Arc<dyn Store> {
+    Arc::new(Sealing::new(store, keyring.clone(), b"c/"))
 }
 
 /// The components of a process, ready to be called.
@@ -82,6 +97,7 @@ pub struct Runtime {
     compiler: Arc<Compiler>,
     host: Arc<Host>,
     otp: Arc<Service<OtpComponent>>,
+    two_factor: Arc<Service<TwoFactorComponent>>,
     providers: Arc<Providers>,
     public_url: Option<Arc<str>>,
 }
@@ -107,22 +123,25 @@ impl Runtime {
         let compiler = Compiler::new(engine, cache);
         let host = Arc::new(Host {
             instants: Instants::new(config.clock.clone(), config.store.clone()),
-            store: config.store,
+            store: sealing(config.store, &config.keyring),
             clock: config.clock.clone(),
             entropy: config.entropy.clone(),
             keyring: config.keyring,
             queue: config.queue,
             default_region: config.default_region,
-            settings: config.otp_settings,
+            settings: config.settings,
             subjects: Subjects::new(limits.subject_waiting),
             places: Places::new(
                 limits.service_calls,
                 limits.service_waiting,
                 limits.service_wait,
             ),
+            hashing: Hashing::new(limits.hashes, limits.hashes_waiting),
+            audit_kept: config.audit_kept,
             limits: limits.clone(),
         });
         let otp = Service::load(&compiler, &host, "otp", &config.otp).await?;
+        let two_factor = Service::load(&compiler, &host, "two-factor", &config.two_factor).await?;
         let mut providers = Providers::default();
         for provider in config.providers {
             let name = provider.name.clone();
@@ -135,6 +154,7 @@ impl Runtime {
             compiler: Arc::new(compiler),
             host,
             otp,
+            two_factor,
             providers: Arc::new(providers),
             public_url: config.public_url.map(Into::into),
         })
@@ -152,7 +172,7 @@ impl Runtime {
     ) -> Runtime {
         let host = Arc::new(Host {
             instants: Instants::new(clock.clone(), store.clone()),
-            store,
+            store: sealing(store, &self.host.keyring),
             clock,
             entropy,
             keyring: self.host.keyring.clone(),
@@ -165,10 +185,13 @@ impl Runtime {
                 self.host.limits.service_waiting,
                 self.host.limits.service_wait,
             ),
+            hashing: Hashing::new(self.host.limits.hashes, self.host.limits.hashes_waiting),
+            audit_kept: self.host.audit_kept,
             limits: self.host.limits.clone(),
         });
         Runtime {
             otp: self.otp.again(&host),
+            two_factor: self.two_factor.again(&host),
             host,
             ..self.clone()
         }
@@ -212,7 +235,7 @@ impl Runtime {
     ) -> Result<R, CallError> {
         let about = Subject {
             name: subject.to_owned(),
-            phones: Parsed::default(),
+            ..Subject::default()
         };
         let verdict = self.call_about(service, about, context, function, None, export);
         verdict.await.map(|(verdict, _)| verdict)
@@ -240,6 +263,7 @@ impl Runtime {
                 otp: self.otp.clone(),
             },
             phones: subject.phones,
+            secrets: subject.secrets,
             once,
         };
         let run = |run, wall| service.run(run, wall, &export);
@@ -290,6 +314,21 @@ impl Runtime {
 
     pub(crate) fn otp(&self) -> &Arc<Service<OtpComponent>> {
         &self.otp
+    }
+
+    pub(crate) fn two_factor(&self) -> &Arc<Service<TwoFactorComponent>> {
+        &self.two_factor
+    }
+
+    /// Who the user has an account with, as an authenticator app shows it: the setting `issuer`.
+    pub(crate) fn issuer(&self) -> String {
+        let set = self.host.settings.iter().find(|(name, _)| name == "issuer");
+        set.map_or("countersign", |(_, value)| value).to_owned()
+    }
+
+    /// How many password hashes have been worked out since the start.
+    pub fn hashes(&self) -> u64 {
+        self.host.hashing.done()
     }
 
     /// The instant that a call would get now: what `Retry-After` counts from.

@@ -17,11 +17,15 @@ use crate::bindings::service::countersign::service::types;
 use crate::call::{Ended, Finished, Host, Rescue, Run, misuse, rescued};
 use crate::component::{Compiler, LoadError, reason};
 use crate::meter::{self, Meter};
+use crate::secrets::Secrets;
 use crate::{capabilities, wasi};
 
 /// The otp component's typed exports.
 pub use crate::bindings::service::OtpService as OtpComponent;
 use crate::bindings::service::OtpServicePre;
+/// The two-factor component's typed exports.
+pub use crate::bindings::two_factor::TwoFactorService as TwoFactorComponent;
+use crate::bindings::two_factor::TwoFactorServicePre;
 
 /// What a component has said of itself.
 pub(crate) struct Identity {
@@ -50,6 +54,14 @@ impl WasiView for Call {
     }
 }
 
+impl Call {
+    /// The secrets of the call that this instance is in.
+    pub(crate) fn secrets(&self) -> Secrets {
+        let run = self.run.as_ref();
+        run.map(|run| run.secrets.clone()).unwrap_or_default()
+    }
+}
+
 impl Drop for Call {
     fn drop(&mut self) {
         // A call that was cut off in a nested call: its tries are still to be counted.
@@ -68,7 +80,7 @@ pub trait World: Send + Sync + Sized + 'static {
     /// The world's name, for messages.
     const NAME: &'static str;
 
-    /// Offers what this world has beyond what every service has: other services ([`link_otp`]).
+    /// Offers what this world has beyond what every service has ([`link_otp`], [`link_two_factor`]).
     ///
     /// # Errors
     ///
@@ -117,6 +129,38 @@ impl World for OtpComponent {
     async fn describe(&self, store: &mut Store<Call>) -> wasmtime::Result<types::Manifest> {
         self.call_describe(store).await
     }
+}
+
+#[async_trait]
+impl World for TwoFactorComponent {
+    type Pre = TwoFactorServicePre<Call>;
+    const NAME: &'static str = "countersign:service/two-factor-service@0.1.0";
+
+    fn link(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
+        link_otp(linker)?;
+        link_two_factor(linker)
+    }
+
+    fn pre(pre: InstancePre<Call>) -> wasmtime::Result<Self::Pre> {
+        TwoFactorServicePre::new(pre)
+    }
+
+    async fn instantiate(pre: &Self::Pre, store: &mut Store<Call>) -> wasmtime::Result<Self> {
+        pre.instantiate_async(store).await
+    }
+
+    async fn describe(&self, store: &mut Store<Call>) -> wasmtime::Result<types::Manifest> {
+        self.call_describe(store).await
+    }
+}
+
+/// Offers authenticator apps, backup codes and the audit trail to the components of a world.
+///
+/// # Errors
+///
+/// When they are offered twice.
+pub fn link_two_factor(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
+    capabilities::link_two_factor(linker)
 }
 
 /// Offers the otp component to the components of a world.

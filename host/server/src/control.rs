@@ -11,24 +11,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_queue::{Queue, QueueConfig};
-use countersign_store::{BackupSummary, Keyring, RotateError, Rotated, SledStore, Store};
+use countersign_runtime::{Runtime, StartError};
+use countersign_store::{
+    BackupSummary, BindError, Keyring, RotateError, Rotated, SledStore, Store, StoreError,
+};
 use countersign_types::{Clock, Entropy};
 use miette::Diagnostic;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
+use crate::config::Services;
 use crate::doctor::{self, Finding};
 use crate::keys;
 use crate::queue::{self, Page, QueueError, QueueRequest, Replayed, Status};
+use crate::services::{self, Parts};
 use crate::story::Story;
+use crate::users::{self, Moved, UserShown, UsersRequest};
 
 const FILE: &str = "control.sock";
 /// The kernel's `sun_path` has 108 bytes, the last of which is zero.
 const PATH_BYTES_MAX: usize = 107;
-const REQUEST_BYTES_MAX: u64 = 4 * 1024;
+/// Room for as many users as are moved in at once.
+const REQUEST_BYTES_MAX: u64 = 1024 * 1024;
 /// Room for the longest list of keys.
 const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 const CONNECTIONS_MAX: usize = 8;
@@ -73,6 +80,7 @@ struct Envelope<T> {
 pub(crate) enum Request {
     Keys(KeysRequest),
     Queue(QueueRequest),
+    Users(UsersRequest),
     /// Write a backup to the file, an absolute path.
     Backup {
         file: PathBuf,
@@ -107,6 +115,9 @@ pub(crate) enum Answer {
     Letter(Box<Story>),
     Replayed(Box<Story>),
     ReplayedSome(Replayed),
+    User(Box<UserShown>),
+    UserChanged,
+    MovedIn(Vec<Moved>),
     BackedUp(BackupShown),
     KeyringRotated(RotatedShown),
     Findings(Vec<Finding>),
@@ -150,9 +161,17 @@ pub(crate) struct RotatedShown {
 
 impl RotatedShown {
     pub(crate) fn new(rotated: Rotated, folder: &Path, in_use: bool) -> RotatedShown {
-        let Rotated { codes, rows } = rotated;
+        let Rotated {
+            codes,
+            rows,
+            signing,
+        } = rotated;
         RotatedShown {
-            made: vec![format!("codes-{codes}.key"), format!("rows-{rows}.key")],
+            made: vec![
+                format!("codes-{codes}.key"),
+                format!("rows-{rows}.key"),
+                format!("signing-{signing}.key"),
+            ],
             folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()),
             in_use,
         }
@@ -188,16 +207,49 @@ pub(crate) struct Office {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
-    pub(crate) queue: QueueDoor,
+    pub(crate) door: Door,
 }
 
-/// How the queue is reached.
+/// How queue and services are reached.
 #[derive(Clone)]
-pub(crate) enum QueueDoor {
-    /// It is the server's.
-    Served(Queue),
-    /// A command opens it with these settings, where it needs it.
-    Closed(QueueConfig),
+pub(crate) enum Door {
+    /// They are the server's.
+    Served(Runtime),
+    /// A command opens them, where it needs them.
+    Closed(Arc<Closed>),
+}
+
+/// What a command opens them with.
+pub(crate) struct Closed {
+    queue: QueueConfig,
+    services: Services,
+    /// For compiled components.
+    cache: PathBuf,
+    /// Once they have been.
+    opened: OnceCell<Runtime>,
+}
+
+impl Closed {
+    /// Nothing is opened yet.
+    pub(crate) fn new(queue: QueueConfig, services: Services, cache: PathBuf) -> Arc<Closed> {
+        Arc::new(Closed {
+            queue,
+            services,
+            cache,
+            opened: OnceCell::new(),
+        })
+    }
+}
+
+/// Why a command could not open the services.
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error(transparent)]
+    Keys(#[from] BindError),
+    #[error("the queue cannot be read")]
+    Queue(#[from] StoreError),
+    #[error("the components cannot be started")]
+    Start(#[from] StartError),
 }
 
 impl Office {
@@ -209,6 +261,7 @@ impl Office {
                 Ok(answer) => answer,
                 Err(error) => failed(&error),
             },
+            Request::Users(request) => self.users(request).await,
             Request::Backup { file } => self.backup(file).await,
             Request::Doctor => Answer::Findings(self.doctor().await),
             Request::RotateKeyring => self.rotate_keyring().await,
@@ -241,6 +294,7 @@ impl Office {
                 tracing::info!(
                     codes = rotated.codes,
                     rows = rotated.rows,
+                    signing = rotated.signing,
                     "new secret keys are in use"
                 );
                 Answer::KeyringRotated(RotatedShown::new(rotated, folder, true))
@@ -277,14 +331,54 @@ impl Office {
 
     async fn queue(&self, request: QueueRequest) -> Result<Answer, QueueError> {
         let now = self.clock.now().max(self.store.newest_instant());
-        let queue = match &self.queue {
-            QueueDoor::Served(queue) => queue.clone(),
-            QueueDoor::Closed(config) => {
-                let (store, keyring) = (self.store.clone(), self.keyring.clone());
-                Queue::open(store, keyring, self.clock.clone(), config.clone()).await?
-            }
+        let queue = match &self.door {
+            Door::Served(runtime) => runtime.queue().clone(),
+            Door::Closed(closed) => self.open_queue(closed).await?,
         };
         queue::perform(&queue, request, now).await
+    }
+
+    async fn open_queue(&self, closed: &Closed) -> Result<Queue, StoreError> {
+        let (store, keyring) = (self.store.clone(), self.keyring.clone());
+        Queue::open(store, keyring, self.clock.clone(), closed.queue.clone()).await
+    }
+
+    async fn users(&self, request: UsersRequest) -> Answer {
+        let runtime = match &self.door {
+            Door::Served(runtime) => runtime,
+            Door::Closed(closed) => {
+                let opened = closed.opened.get_or_try_init(|| self.open_services(closed));
+                match opened.await {
+                    Ok(runtime) => runtime,
+                    Err(error) => {
+                        return Answer::Failed {
+                            reason: with_cause(&error),
+                            help: Some("`countersign doctor` says more".to_owned()),
+                        };
+                    }
+                }
+            }
+        };
+        match users::perform(runtime, request).await {
+            Ok(answer) => answer,
+            Err(error) => failed(&error),
+        }
+    }
+
+    /// Without providers: what there is to be sent goes out with the next start of the server.
+    async fn open_services(&self, closed: &Closed) -> Result<Runtime, OpenError> {
+        let store: Arc<dyn Store> = self.store.clone();
+        self.keyring.bind(&store).await?;
+        let parts = Parts {
+            store,
+            keyring: self.keyring.clone(),
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            queue: self.open_queue(closed).await?,
+            cache: closed.cache.clone(),
+        };
+        let services = closed.services.clone();
+        Ok(services::start(services, parts, Vec::new(), None).await?)
     }
 
     async fn keys(&self, request: KeysRequest) -> Answer {
@@ -473,7 +567,10 @@ fn exchange(mut stream: BlockingStream, request: &Request) -> std::io::Result<Ve
     // These take as long as they take; a server that ends closes its side.
     let is_long = matches!(
         request,
-        Request::Backup { .. } | Request::Doctor | Request::RotateKeyring
+        Request::Backup { .. }
+            | Request::Doctor
+            | Request::RotateKeyring
+            | Request::Users(UsersRequest::MoveIn { .. })
     );
     stream.set_read_timeout((!is_long).then_some(ANSWER_TIME))?;
     let envelope = Envelope {
@@ -511,10 +608,14 @@ mod tests {
             keyring: Arc::new(keyring),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
-            queue: QueueDoor::Closed(QueueConfig {
-                capacity: 7,
-                ..QueueConfig::default()
-            }),
+            door: Door::Closed(Closed::new(
+                QueueConfig {
+                    capacity: 7,
+                    ..QueueConfig::default()
+                },
+                crate::testing::config().services,
+                keys.path().to_owned(),
+            )),
         }
     }
 
@@ -601,7 +702,7 @@ mod tests {
             "\n",
             "nonsense\n",
             r#"{"version":2,"request":{"keys":"list"}}"#,
-            &"x".repeat(10_000),
+            &"x".repeat(2_000_000),
         ] {
             let mut stream = UnixStream::connect(data.join(FILE))
                 .await

@@ -1,6 +1,6 @@
 //! What can be wrong with a server's configuration, data, keys and machine. Nothing is changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use countersign_store::{
-    Body, KeyIds, Keyring, KeyringError, OpenError, SledStore, Store, StoreError,
+    Body, KeyIds, Keyring, KeyringError, OpenError, Sections, SledStore, Store, StoreError,
+    sealed_sections,
 };
 use countersign_types::{Entropy, UnixMillis};
 use serde::{Deserialize, Serialize};
@@ -32,8 +33,12 @@ const FILES_BESIDE_CONNECTIONS: u64 = 512;
 const KEY_AGE_MAX: Duration = Duration::from_secs(2 * 365 * 24 * 3_600);
 /// How many rows are looked at in one step.
 const ROWS_AT_ONCE: usize = 1_000;
+/// Components' rows, which rest sealed section by section.
+const COMPONENTS: &[u8] = b"c/";
 /// Where rows rest sealed ("Rows" in `ARCHITECTURE.md`).
-const SEALED: [(&[u8], &[u8]); 7] = [
+const SEALED: [(&[u8], &[u8]); 9] = [
+    (b"a/", b"a0"),
+    (b"c/", b"c0"),
     (b"d/", b"d0"),
     (b"f/", b"f0"),
     (b"follower", b"follower\0"),
@@ -389,7 +394,7 @@ async fn look_at_rows(
         .keys()
         .filter(|id| !ids.rows.contains(id))
         .map(|id| {
-            let text = format!("messages are sealed under rows-{id}.key, which is not there: they cannot be sent or shown");
+            let text = format!("rows are sealed under rows-{id}.key, which is not there: such users cannot log in, such messages cannot be sent or shown");
             found(Error, "key-needed", text, "put it back from your copy of the keys")
         })
         .collect();
@@ -419,10 +424,15 @@ fn look_at_old_keys(ids: &KeyIds, used: &BTreeMap<u32, usize>) -> Vec<Finding> {
         let help = "codes need it for 10 minutes after that; then it may be removed";
         found(Note, "key-old", text, help)
     });
+    let signing = older(&ids.signing).into_iter().map(|id| {
+        let text = format!("signing-{id}.key is left from before a rotation");
+        let help = "proofs need it for a day and 5 minutes after that; then it may be removed";
+        found(Note, "key-old", text, help)
+    });
     let rows = older(&ids.rows).into_iter().map(|id| match used.get(&id) {
         Some(rows) => {
             let text = format!("{rows} rows are still sealed under rows-{id}.key");
-            let help = "keep it: rows are kept for 30 days after their message has ended";
+            let help = "keep it: rows of messages go 30 days after their end, those of users when they are written anew";
             found(Note, "key-still-needed", text, help)
         }
         None => {
@@ -431,12 +441,16 @@ fn look_at_old_keys(ids: &KeyIds, used: &BTreeMap<u32, usize>) -> Vec<Finding> {
             found(Note, "key-spare", text, help)
         }
     });
-    codes.chain(rows).collect()
+    codes.chain(signing).chain(rows).collect()
 }
 
 /// The keys that are used for what is new, by the time of their files.
 fn look_at_key_age(folder: &Path, ids: &KeyIds, now: UnixMillis) -> Vec<Finding> {
-    let newest = [("codes", ids.codes.last()), ("rows", ids.rows.last())];
+    let newest = [
+        ("codes", ids.codes.last()),
+        ("rows", ids.rows.last()),
+        ("signing", ids.signing.last()),
+    ];
     let newest = newest
         .into_iter()
         .filter_map(|(kind, id)| Some((kind, id?)));
@@ -463,7 +477,8 @@ pub(crate) fn look_at_use(in_use: &Keyring, there: &Keyring) -> Vec<Finding> {
     };
     let codes = unused("codes", &there.codes, &in_use.codes);
     let rows = unused("rows", &there.rows, &in_use.rows);
-    let names = codes.into_iter().chain(rows);
+    let signing = unused("signing", &there.signing, &in_use.signing);
+    let names = codes.into_iter().chain(rows).chain(signing);
     names
         .map(|name| {
             let text = format!("{name} is there, and the running server does not use it");
@@ -480,6 +495,37 @@ struct Sealed {
     used: BTreeMap<u32, usize>,
     /// How many cannot be read, though their key is there.
     unreadable: usize,
+}
+
+impl Sealed {
+    fn look_at(&mut self, keyring: &Keyring, key: &[u8], sections: &Sections, now: UnixMillis) {
+        let parts: Vec<_> = match key.starts_with(COMPONENTS) {
+            true => sealed_sections(key, sections).collect(),
+            false => sections
+                .host
+                .iter()
+                .map(|host| (key.to_vec(), host))
+                .collect(),
+        };
+        let mut ids = BTreeSet::new();
+        let mut is_readable = true;
+        for (place, section) in parts {
+            if !section.live(now) {
+                continue;
+            }
+            match keyring.sealed_under(&section.value) {
+                None => is_readable = false,
+                Some((id, has_key)) => {
+                    ids.insert(id);
+                    is_readable &= !has_key || keyring.unseal(&place, &section.value).is_ok();
+                }
+            }
+        }
+        for id in ids {
+            *self.used.entry(id).or_default() += 1;
+        }
+        self.unreadable += usize::from(!is_readable);
+    }
 }
 
 async fn look_at_sealed(
@@ -501,16 +547,7 @@ async fn look_at_sealed(
                 let Body::Sections(sections) = &row.body else {
                     continue;
                 };
-                let Some(host) = sections.host.as_ref().filter(|host| host.live(now)) else {
-                    continue;
-                };
-                let Some((id, has_key)) = keyring.sealed_under(&host.value) else {
-                    sealed.unreadable += 1;
-                    continue;
-                };
-                *sealed.used.entry(id).or_default() += 1;
-                let is_damaged = has_key && keyring.unseal(key, &host.value).is_err();
-                sealed.unreadable += usize::from(is_damaged);
+                sealed.look_at(keyring, key, sections, now);
             }
             if page.len() < ROWS_AT_ONCE {
                 break;

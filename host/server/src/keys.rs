@@ -231,6 +231,20 @@ pub(crate) async fn find(
     Ok(good.then(|| id.to_owned()))
 }
 
+/// Whether `id` is that of a key that was made and not revoked.
+///
+/// # Errors
+///
+/// When the store fails.
+pub(crate) async fn is_good(store: &Arc<dyn Store>, id: &str) -> Result<bool, StoreError> {
+    if !is_id(id) {
+        return Ok(false);
+    }
+    let row = store.get(&row_key(id)).await?;
+    let key = row.map(|row| of_row(id, row)).transpose()?.flatten();
+    Ok(key.is_some_and(|key| key.revoked.is_none()))
+}
+
 /// Letters and digits only: it is typed on a command line, where a hyphen in front means a flag, and
 /// the first `_` of a key ends it.
 fn is_id(text: &str) -> bool {

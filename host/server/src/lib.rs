@@ -2,9 +2,11 @@
 //!
 //! - [`cli`] is where the program starts.
 //! - `config` is the one home of every setting, and the one door to the environment.
-//! - `serve` wires store, queue, runtime and delivery together and stops them in order.
+//! - `serve` wires store, queue, runtime and delivery together and stops them in order; `services` starts
+//!   the runtime, for commands too.
 //! - `connections` accepts connections; `api` answers requests.
-//! - `keys` are the API keys; `control` is the socket through which the command line reaches a
+//! - `keys` are the API keys; `users` are the end users of applications, their tokens and proofs;
+//!   `control` is the socket through which the command line reaches a
 //!   running server; `data` is the data folder; `doctor` looks for what is wrong with all that;
 //!   `queue` and `story` are what is told of messages.
 //!
@@ -20,8 +22,10 @@ mod doctor;
 mod keys;
 mod queue;
 mod serve;
+mod services;
 mod story;
 mod telemetry;
+mod users;
 
 #[cfg(test)]
 mod testing;

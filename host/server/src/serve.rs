@@ -10,7 +10,7 @@ use countersign_delivery::{
     Delivery, DeliveryConfig, Follower, ProviderTerms, Route, Routes, Sender, StatusSource,
 };
 use countersign_queue::{Queue, QueueConfig};
-use countersign_runtime::{Limits, ProviderConfig, Runtime, RuntimeConfig, StartError};
+use countersign_runtime::{ProviderConfig, Runtime, StartError};
 use countersign_store::{BindError, SledStore, Store, StoreError};
 use countersign_types::{Clock, Entropy, SystemClock, SystemEntropy};
 use miette::Diagnostic;
@@ -26,9 +26,11 @@ use crate::api::{
 use crate::config::{
     BUILT_IN_CONSOLE, BUILT_IN_TWILIO, ComponentSource, Config, Folders, Provider,
 };
-use crate::control::{self, ControlError, Office, QueueDoor};
+use crate::control::{self, ControlError, Door, Office};
 use crate::data::{self, Data, DataError};
-use crate::{config, connections, keys, telemetry};
+use crate::services::{self, Parts};
+use crate::users::Users;
+use crate::{connections, keys, telemetry};
 
 /// Signals this close together are one.
 const SIGNALS_TOGETHER: Duration = Duration::from_secs(1);
@@ -155,8 +157,11 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
     // load balancer sees `/readyz` say why.
     let listener = listen(config.listen).await?;
     let address = listener.local_addr().map_err(ServeError::System)?;
+    let users = Users::new(&data.keyring, config.two_factor.clone());
     let gate = Gate::new(
         store.clone(),
+        clock.clone(),
+        users.clone(),
         mode,
         config.api_key.as_ref(),
         config.admin_token.as_ref(),
@@ -170,7 +175,15 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
     );
     let templates = std::mem::take(&mut config.templates);
     let health = Health::of(store.clone());
-    let (api, calls) = Api::new(config.http, gate, health, idempotency, templates);
+    let (api, calls) = Api::new(
+        config.http,
+        gate,
+        health,
+        idempotency,
+        users,
+        entropy.clone(),
+        templates,
+    );
     let (stop, stopped) = watch::channel(false);
     let front = tokio::spawn(connections::serve(
         listener,
@@ -212,7 +225,7 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
         keyring: data.keyring.clone(),
         clock: clock.clone(),
         entropy,
-        queue: QueueDoor::Served(runtime.queue().clone()),
+        door: Door::Served(runtime.clone()),
     };
     let control = tokio::spawn(control::serve(control::bind(&data_folder)?, office));
     let sweeper = tokio::spawn(sweep(store.clone(), clock));
@@ -381,7 +394,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
         .map_err(|source| ServeError::Listen { address, source })
 }
 
-/// Reads and compiles the components, off the threads that answer.
+/// Reads and compiles the components.
 async fn start_runtime(
     config: Config,
     data: &Data,
@@ -390,24 +403,18 @@ async fn start_runtime(
     entropy: &Arc<dyn Entropy>,
 ) -> Result<Runtime, ServeError> {
     let providers = config.providers.into_iter().map(provider_config);
-    let config = RuntimeConfig {
+    let providers = providers.collect::<Result<_, _>>()?;
+    let public_url = config.public_url.map(|url| url.to_string());
+    let parts = Parts {
         store: data.store.clone(),
+        keyring: data.keyring.clone(),
         clock: clock.clone(),
         entropy: entropy.clone(),
-        keyring: data.keyring.clone(),
         queue: queue.clone(),
-        limits: limits(config.limits),
-        default_region: config.default_region,
-        cache: Some(data.cache.clone()),
-        otp: countersign_embedded::OTP.to_vec(),
-        otp_settings: config.otp,
-        providers: providers.collect::<Result<_, _>>()?,
-        public_url: config.public_url.map(|url| url.to_string()),
+        cache: data.cache.clone(),
     };
-    tokio::spawn(Runtime::start(config))
-        .await
-        .map_err(|error| ServeError::System(std::io::Error::other(error)))?
-        .map_err(ServeError::Runtime)
+    let started = services::start(config.services, parts, providers, public_url);
+    started.await.map_err(ServeError::Runtime)
 }
 
 fn provider_config(provider: Provider) -> Result<ProviderConfig, ServeError> {
@@ -526,7 +533,7 @@ fn status_callback(config: &Config, provider: &Provider) -> Option<String> {
 }
 
 fn queue_config(config: &Config, routes: &Routes, callers: Vec<String>) -> QueueConfig {
-    let call = limits(config.limits).provider_wall;
+    let call = services::limits(config.services.limits).provider_wall;
     QueueConfig {
         callers,
         lease: call + COMMIT_TIME,
@@ -546,49 +553,6 @@ async fn callers(config: &Config, store: &Arc<dyn Store>) -> Vec<String> {
     let environment = config.api_key.as_ref();
     let environment = environment.map(|_| ENVIRONMENT_KEY.to_owned());
     valid.map(|key| key.id).chain(environment).collect()
-}
-
-/// The runtime's limits with what the operator has set.
-fn limits(given: config::Limits) -> Limits {
-    let mut limits = Limits::default();
-    let span = |limit: &mut Duration, ms: Option<u64>| {
-        *limit = ms.map_or(*limit, Duration::from_millis);
-    };
-    let size = |limit: &mut usize, number: Option<u64>| {
-        *limit = number.map_or(*limit, |number| {
-            usize::try_from(number).unwrap_or(usize::MAX)
-        });
-    };
-    let count = |limit: &mut u32, number: Option<u64>| {
-        *limit = number.map_or(*limit, |number| u32::try_from(number).unwrap_or(u32::MAX));
-    };
-    span(&mut limits.service_time, given.service_time_ms);
-    span(&mut limits.provider_time, given.provider_time_ms);
-    span(&mut limits.callback_time, given.callback_time_ms);
-    span(&mut limits.service_wall, given.service_wall_ms);
-    span(&mut limits.provider_wall, given.provider_wall_ms);
-    span(&mut limits.epoch, given.epoch_ms);
-    size(&mut limits.memory_bytes, given.memory_bytes);
-    size(&mut limits.hostcall_bytes, given.hostcall_bytes);
-    size(&mut limits.stack_bytes, given.stack_bytes);
-    size(&mut limits.handles, given.handles);
-    size(&mut limits.idle_instances, given.idle_instances);
-    size(&mut limits.table_elements, given.table_elements);
-    count(&mut limits.instances, given.instances);
-    size(&mut limits.service_calls, given.service_calls);
-    size(&mut limits.service_waiting, given.service_waiting);
-    span(&mut limits.service_wait, given.service_wait_ms);
-    size(&mut limits.subject_waiting, given.subject_waiting);
-    count(&mut limits.instance_calls, given.instance_calls);
-    count(&mut limits.runs, given.runs);
-    span(&mut limits.hold, given.hold_ms);
-    size(&mut limits.log_lines, given.log_lines);
-    size(&mut limits.log_line_bytes, given.log_line_bytes);
-    size(&mut limits.http_requests, given.http_requests);
-    span(&mut limits.http_request, given.http_request_ms);
-    span(&mut limits.http_connect, given.http_connect_ms);
-    size(&mut limits.http_body_bytes, given.http_body_bytes);
-    limits
 }
 
 /// Waits for calls whose clients have gone.

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use countersign_store::{Keyring, SledStore, Store};
 use countersign_types::SystemEntropy;
 
+use crate::config::{Config, Environment, Flags, Merged};
+use crate::users::Users;
+
 /// A store in a folder of its own, which goes when the first value is dropped.
 pub(crate) fn store() -> (tempfile::TempDir, Arc<dyn Store>) {
     let (folder, store) = embedded_store();
@@ -22,4 +25,16 @@ pub(crate) fn embedded_store() -> (tempfile::TempDir, Arc<SledStore>) {
 pub(crate) fn keyring(folder: &std::path::Path) -> Arc<Keyring> {
     let keyring = Keyring::load_or_create(&folder.join("keys"), true, &SystemEntropy);
     Arc::new(keyring.expect("keys"))
+}
+
+/// The configuration where nothing is set.
+pub(crate) fn config() -> Config {
+    let environment = Environment::from([]);
+    let merged = Merged::load(&Flags::default(), &environment).expect("merged");
+    Config::new(&merged, &environment).expect("configured")
+}
+
+/// Tokens and proofs under the keys in `folder`.
+pub(crate) fn users(folder: &std::path::Path) -> Arc<Users> {
+    Users::new(&keyring(folder), config().two_factor)
 }

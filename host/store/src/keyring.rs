@@ -1,10 +1,12 @@
-//! The host's secret keys: those that codes are derived under and rows are sealed under, which can be
-//! rotated, and the one for the index of telephone numbers, which cannot.
+//! The host's secret keys: those that codes are derived under, rows are sealed under and proofs are
+//! signed with, which can be rotated, and the one for the index of telephone numbers, which cannot.
 //!
 //! Each lies in a file of its own, `NAME-ID.key`. The highest id is used for what is new, the others
 //! for what is there. A sealed row is AES-256-GCM-SIV (RFC 8452) with the row's key as associated
 //! data, so that a row cannot be put in another's place; its nonce is a keyed hash of what is sealed,
 //! so that no randomness is needed and equal nonces only ever meet equal rows.
+
+mod signing;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,8 +17,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
-use countersign_types::{Entropy, hex};
+use countersign_types::{Entropy, UnixMillis, hex};
 use zeroize::Zeroizing;
+
+pub use signing::{SIGNED_TIME_MAX, SigningKey};
+use signing::{Signer, counting};
 
 use crate::{
     CommitError, Ending, Rulings, Section, Store, StoreError, Transaction, TransactionError,
@@ -72,6 +77,11 @@ pub enum BindError {
 
 /// Where a store remembers which keys it was written with.
 const FINGERPRINTS_KEY: &[u8] = b"h/keys";
+/// Where a store remembers since when each key signs.
+const SIGNING_KEY: &[u8] = b"h/signing";
+
+/// The bytes of the key's id at the beginning of what is sealed.
+const SEALED_ID_LEN: usize = 4;
 
 /// What was sealed cannot be opened: its key is gone, or it is not what was sealed in this place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,9 +99,30 @@ pub struct Keyring {
 }
 
 /// The keys of which there can be several, by id; the highest is used for what is new.
+#[derive(Default)]
 struct Numbered {
     codes: BTreeMap<u32, hmac::Key>,
     rows: BTreeMap<u32, RowKey>,
+    signing: BTreeMap<u32, Signer>,
+}
+
+impl Numbered {
+    fn insert(&mut self, kind: Kind, id: u32, secret: &[u8; 32]) {
+        match kind {
+            Kind::Codes => {
+                self.codes.insert(id, hmac_key(secret));
+            }
+            Kind::Rows => {
+                let key = RowKey::new(&hmac_key(secret));
+                self.rows.extend(key.map(|key| (id, key)));
+            }
+            Kind::Signing => {
+                let key = SigningKey::new(secret).map(Arc::new);
+                let signer = key.map(|key| Signer { key, since: None });
+                self.signing.extend(signer.map(|signer| (id, signer)));
+            }
+        }
+    }
 }
 
 /// The ids of keys, each kind in ascending order: the last one is used for what is new.
@@ -101,6 +132,8 @@ pub struct KeyIds {
     pub codes: Vec<u32>,
     /// For rows that rest sealed.
     pub rows: Vec<u32>,
+    /// For proofs.
+    pub signing: Vec<u32>,
 }
 
 /// Why a running server goes on with the keys that it has.
@@ -121,6 +154,8 @@ pub struct Rotated {
     pub codes: u32,
     /// For rows that rest sealed.
     pub rows: u32,
+    /// For proofs.
+    pub signing: u32,
 }
 
 /// What one key for rows becomes: one key to encrypt, one to make nonces.
@@ -168,55 +203,39 @@ impl Keyring {
             .mode(0o700)
             .create(path)
             .map_err(io(path))?;
-        let mut codes = BTreeMap::new();
-        let mut rows = BTreeMap::new();
-        for (kind, id, file) in numbered(path)? {
-            let keys = match kind {
-                Kind::Codes => &mut codes,
-                Kind::Rows => &mut rows,
-            };
-            keys.insert(id, read_key(&file)?);
-        }
         let index = path.join("index.key");
-        let first_code = path.join("codes-1.key");
-        let first_row = path.join("rows-1.key");
+        let present = numbered(path)?;
+        let firsts = Kind::ALL
+            .into_iter()
+            .filter(|kind| present.iter().all(|(other, ..)| other != kind))
+            .map(|kind| path.join(kind.file(1)));
+        let missing = (!index.exists()).then(|| index.clone());
         let mut created = false;
-        for (file, missing) in [
-            (&index, !index.exists()),
-            (&first_code, codes.is_empty()),
-            (&first_row, rows.is_empty()),
-        ] {
-            if missing {
-                if !new_data {
-                    return Err(KeyringError::Missing { path: file.clone() });
-                }
-                create_key(file, entropy).map_err(io(file))?;
-                created = true;
+        for file in missing.into_iter().chain(firsts) {
+            if !new_data {
+                return Err(KeyringError::Missing { path: file });
             }
+            create_key(&file, entropy).map_err(io(&file))?;
+            created = true;
         }
-        for (keys, first) in [(&mut codes, &first_code), (&mut rows, &first_row)] {
-            if keys.is_empty() {
-                keys.insert(1, read_key(first)?);
-            }
+        let mut loaded = Numbered::default();
+        for (kind, id, file) in numbered(path)? {
+            loaded.insert(kind, id, &*read_secret(&file)?);
         }
         // A key that is lost in a power cut would take every live code with it.
         fs::File::open(path)
             .and_then(|folder| folder.sync_all())
             .map_err(io(path))?;
-        let rows = rows
-            .into_iter()
-            .filter_map(|(id, key)| Some((id, RowKey::new(&key)?)))
-            .collect();
         Ok(Keyring {
             folder: path.to_owned(),
-            numbered: RwLock::new(Numbered { codes, rows }),
-            index: read_key(&index)?,
+            numbered: RwLock::new(loaded),
+            index: hmac_key(&*read_secret(&index)?),
             created,
             rotating: Mutex::new(()),
         })
     }
 
-    /// Makes new keys for codes and for rows beside those in the folder `path`; the next
+    /// Makes new keys for codes, rows and proofs beside those in the folder `path`; the next
     /// [`load_or_create`](Keyring::load_or_create) uses them for what is new. The index key stays.
     ///
     /// # Errors
@@ -235,9 +254,14 @@ impl Keyring {
         let rotated = Rotated {
             codes: next(Kind::Codes),
             rows: next(Kind::Rows),
+            signing: next(Kind::Signing),
         };
-        for (name, id) in [("codes", rotated.codes), ("rows", rotated.rows)] {
-            let file = path.join(format!("{name}-{id}.key"));
+        for (kind, id) in [
+            (Kind::Codes, rotated.codes),
+            (Kind::Rows, rotated.rows),
+            (Kind::Signing, rotated.signing),
+        ] {
+            let file = path.join(kind.file(id));
             create_key(&file, entropy).map_err(|source| KeyringError::Io { path: file, source })?;
         }
         fs::File::open(path)
@@ -277,6 +301,7 @@ impl Keyring {
         let mut own = own.unwrap_or_else(PoisonError::into_inner);
         own.codes.extend(new.codes);
         own.rows.extend(new.rows);
+        own.signing.extend(new.signing);
         Ok(rotated)
     }
 
@@ -291,6 +316,7 @@ impl Keyring {
         KeyIds {
             codes: numbered.codes.keys().copied().collect(),
             rows: numbered.rows.keys().copied().collect(),
+            signing: numbered.signing.keys().copied().collect(),
         }
     }
 
@@ -309,6 +335,19 @@ impl Keyring {
         newest(&self.numbered().codes).0
     }
 
+    /// The key that signs.
+    pub fn signing_key(&self) -> Option<Arc<SigningKey>> {
+        let numbered = self.numbered();
+        let (_, newest) = newest(&numbered.signing);
+        newest.map(|signer| signer.key.clone())
+    }
+
+    /// The keys whose signatures count at `now`, the oldest first: the one that signs, and those that a
+    /// rotation has replaced for at most a day and five minutes.
+    pub fn signing_keys(&self, now: UnixMillis) -> Vec<Arc<SigningKey>> {
+        counting(&self.numbered().signing, now)
+    }
+
     /// `plain` as it may rest in the row `row_key`: key id, nonce, ciphertext and tag.
     ///
     /// # Errors
@@ -321,15 +360,21 @@ impl Keyring {
         let hash = keyed_hash(&key.nonce, &[row_key, plain]);
         let mut nonce = [0; NONCE_LEN];
         nonce.copy_from_slice(&hash[..NONCE_LEN]);
-        let mut sealed = plain.to_vec();
-        key.cipher
-            .seal_in_place_append_tag(
+        let head = SEALED_ID_LEN + NONCE_LEN;
+        let mut sealed = Vec::with_capacity(head + plain.len() + AES_256_GCM_SIV.tag_len());
+        sealed.extend_from_slice(&id.to_be_bytes());
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(plain);
+        let tag = key
+            .cipher
+            .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
                 Aad::from(row_key),
-                &mut sealed,
+                &mut sealed[head..],
             )
             .map_err(|_| Unsealable)?;
-        Ok([&id.to_be_bytes(), nonce.as_slice(), &sealed].concat())
+        sealed.extend_from_slice(tag.as_ref());
+        Ok(sealed)
     }
 
     /// What was sealed for the row `row_key`.
@@ -396,7 +441,14 @@ impl Keyring {
             let now = store.newest_instant();
             let mut run = Transaction::new(store.clone(), now, Rulings::default());
             let mut known = fingerprints_in(&mut run).await?;
+            let mut since = signing_since(&mut run).await?;
             let mut news = false;
+            for key in self.signing_ids() {
+                since.entry(key).or_insert_with(|| {
+                    news = true;
+                    now
+                });
+            }
             for (name, print) in self.fingerprints() {
                 match known.get(&name) {
                     Some(before) if *before != print => return Err(BindError::Foreign { name }),
@@ -408,23 +460,45 @@ impl Keyring {
                 }
             }
             if !news {
+                self.note_since(&since);
                 return Ok(());
             }
-            let section = Section {
-                state: 1,
-                expires: None,
-                // Serialising plain data into a `Vec` cannot fail.
-                value: postcard::to_allocvec(&known).unwrap_or_default(),
-            };
-            run.set_host(FINGERPRINTS_KEY, Some(section))
-                .await
-                .map_err(broken)?;
+            for (key, value) in [
+                (FINGERPRINTS_KEY, postcard::to_allocvec(&known)),
+                (SIGNING_KEY, postcard::to_allocvec(&since)),
+            ] {
+                let section = Section {
+                    state: 1,
+                    expires: None,
+                    // Writing to a `Vec` cannot fail.
+                    value: value.unwrap_or_default(),
+                };
+                run.set_host(key, Some(section)).await.map_err(broken)?;
+            }
             match store.commit(run.into_commit(Ending::Commit)).await {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    self.note_since(&since);
+                    return Ok(());
+                }
                 Err(CommitError::Store(error)) => return Err(error.into()),
                 // Another process was at it; look again.
                 Err(_) => {}
             }
+        }
+    }
+
+    fn signing_ids(&self) -> Vec<String> {
+        let numbered = self.numbered();
+        let keys = numbered.signing.values();
+        keys.map(|signer| signer.key.id().to_owned()).collect()
+    }
+
+    /// The store's word on since when each key signs.
+    fn note_since(&self, since: &BTreeMap<String, UnixMillis>) {
+        let own = self.numbered.write();
+        let mut own = own.unwrap_or_else(PoisonError::into_inner);
+        for signer in own.signing.values_mut() {
+            signer.since = since.get(signer.key.id()).copied();
         }
     }
 
@@ -444,8 +518,12 @@ impl Keyring {
             .rows
             .iter()
             .map(|(id, key)| (format!("rows-{id}"), print(&key.nonce)));
+        let signing = numbered
+            .signing
+            .iter()
+            .map(|(id, signer)| (format!("signing-{id}"), signer.key.fingerprint()));
         let index = [("index".to_owned(), print(&self.index))];
-        codes.chain(rows).chain(index).collect()
+        codes.chain(rows).chain(signing).chain(index).collect()
     }
 
     /// HMAC-SHA-256 over `fields`, each with its length before it, under the code key `id`. `None`
@@ -462,8 +540,13 @@ impl Keyring {
         hex(&keyed_hash(&self.index, &[b"phone", e164.as_bytes()])[..16])
     }
 
-    /// A keyed hash of the address of an end user in canonical text: 32 hexadecimal digits, and without
-    /// the index key nobody can tell which address it is, though there are few enough to try all.
+    /// As [`phone_index`](Keyring::phone_index), of the id that an application has for a user.
+    pub fn user_index(&self, id: &str) -> String {
+        hex(&keyed_hash(&self.index, &[b"user", id.as_bytes()])[..16])
+    }
+
+    /// As [`phone_index`](Keyring::phone_index), of an end user's address in canonical text: without
+    /// the key nobody can tell which address it is, though there are few enough to try all.
     pub fn address_index(&self, canonical: &str) -> String {
         hex(&keyed_hash(&self.index, &[b"address", canonical.as_bytes()])[..16])
     }
@@ -493,11 +576,44 @@ async fn fingerprints_in(run: &mut Transaction) -> Result<BTreeMap<String, [u8; 
         .unwrap_or_default())
 }
 
+/// Since when each key signs, by the newest commit of the store that first met it.
+async fn signing_since(run: &mut Transaction) -> Result<BTreeMap<String, UnixMillis>, StoreError> {
+    let row = run.host(SIGNING_KEY).await.map_err(broken)?;
+    Ok(row
+        .and_then(|section| postcard::from_bytes(&section.value).ok())
+        .unwrap_or_default())
+}
+
 /// The kinds of keys of which there can be several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Codes,
     Rows,
+    Signing,
+}
+
+impl Kind {
+    const ALL: [Kind; 3] = [Kind::Codes, Kind::Rows, Kind::Signing];
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Codes => "codes",
+            Kind::Rows => "rows",
+            Kind::Signing => "signing",
+        }
+    }
+
+    /// The file of the key `id`.
+    fn file(self, id: u32) -> String {
+        format!("{}-{id}.key", self.name())
+    }
+
+    /// The kind and id of the key that a file of this name holds.
+    fn of(file: &str) -> Option<(Kind, u32)> {
+        let (name, id) = file.strip_suffix(".key")?.split_once('-')?;
+        let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name)?;
+        Some((kind, id.parse().ok()?))
+    }
 }
 
 /// The files of the folder `path` that hold such keys, with their ids.
@@ -509,15 +625,9 @@ fn numbered(path: &Path) -> Result<Vec<(Kind, u32, PathBuf)>, KeyringError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(path).map_err(io)? {
         let file = entry.map_err(io)?.path();
-        let id = |kind: &str| {
-            let name = file.file_name()?.to_str()?;
-            let id = name.strip_prefix(kind)?.strip_suffix(".key")?;
-            id.strip_prefix('-')?.parse().ok()
-        };
-        if let Some(id) = id("codes") {
-            found.push((Kind::Codes, id, file));
-        } else if let Some(id) = id("rows") {
-            found.push((Kind::Rows, id, file));
+        let name = file.file_name().and_then(|name| name.to_str());
+        if let Some((kind, id)) = name.and_then(Kind::of) {
+            found.push((kind, id, file));
         }
     }
     Ok(found)
@@ -563,7 +673,11 @@ fn create_key(path: &Path, entropy: &dyn Entropy) -> io::Result<()> {
     fs::remove_file(&half)
 }
 
-fn read_key(path: &Path) -> Result<hmac::Key, KeyringError> {
+fn hmac_key(secret: &[u8; 32]) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, secret)
+}
+
+fn read_secret(path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyringError> {
     let io = |source| KeyringError::Io {
         path: path.to_owned(),
         source,
@@ -586,11 +700,13 @@ fn read_key(path: &Path) -> Result<hmac::Key, KeyringError> {
     for (byte, at) in key.iter_mut().zip((0..64).step_by(2)) {
         *byte = u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_| malformed())?;
     }
-    Ok(hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()))
+    Ok(key)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use countersign_types::SystemEntropy;
 
@@ -604,7 +720,7 @@ mod tests {
         let keys = folder.path().join("keys");
         let first = load(&keys, true).expect("made");
         assert!(first.created());
-        for name in ["index.key", "codes-1.key", "rows-1.key"] {
+        for name in ["index.key", "codes-1.key", "rows-1.key", "signing-1.key"] {
             let mode = fs::metadata(keys.join(name))
                 .expect("there")
                 .permissions()
@@ -646,7 +762,12 @@ mod tests {
         let sealed = old.seal(b"j/1", b"text").expect("sealed");
         for n in 2..=3 {
             let rotated = Keyring::rotate(folder.path(), &SystemEntropy).expect("rotated");
-            assert_eq!(rotated, Rotated { codes: n, rows: n });
+            let want = Rotated {
+                codes: n,
+                rows: n,
+                signing: n,
+            };
+            assert_eq!(rotated, want);
         }
         let new = load(folder.path(), false).expect("loaded");
         assert_eq!(new.current(), 3);
@@ -679,7 +800,12 @@ mod tests {
         let sealed = keys.seal(b"j/1", b"text").expect("sealed");
         let code = keys.code_hmac(1, &[b"a"]);
         let rotated = keys.rotate_in_use(&store, &SystemEntropy).await;
-        assert_eq!(rotated.expect("rotated"), Rotated { codes: 2, rows: 2 });
+        let want = Rotated {
+            codes: 2,
+            rows: 2,
+            signing: 2,
+        };
+        assert_eq!(rotated.expect("rotated"), want);
         assert_eq!(keys.current(), 2);
         let new = keys.seal(b"j/1", b"text").expect("sealed");
         assert_eq!(keys.sealed_under(&new), Some((2, true)));
@@ -691,9 +817,54 @@ mod tests {
         assert!(next.unseal(b"j/1", &new).is_ok());
         fs::remove_file(path.join("codes-2.key")).expect("removed");
         fs::remove_file(path.join("rows-2.key")).expect("removed");
+        fs::remove_file(path.join("signing-2.key")).expect("removed");
         let without = load(&path, false).expect("loaded");
         let missing = without.missing(&store).await.expect("read");
-        assert_eq!(missing, ["codes-2", "rows-2"]);
+        assert_eq!(missing, ["codes-2", "rows-2", "signing-2"]);
+    }
+
+    #[tokio::test]
+    async fn a_rotation_signs_with_a_new_key_and_the_old_one_counts_for_a_day() {
+        let (_folder, store, path, keys) = in_use();
+        keys.bind(&store).await.expect("bound");
+        let old = keys.signing_key().expect("a key");
+        let later = UnixMillis(100_000_000);
+        advance(&store, later).await;
+        keys.rotate_in_use(&store, &SystemEntropy)
+            .await
+            .expect("rotated");
+        let new = keys.signing_key().expect("a key");
+        assert_ne!(old.id(), new.id());
+        let counting = |keys: &Keyring, now| {
+            let keys = keys.signing_keys(now);
+            let ids = keys.iter().map(|key| key.id().to_owned());
+            ids.collect::<Vec<_>>()
+        };
+        let both = [old.id().to_owned(), new.id().to_owned()];
+        let retired = later + Duration::from_secs(24 * 3_600 + 5 * 60);
+        let just_before = UnixMillis(retired.0 - 1);
+        assert_eq!(counting(&keys, just_before), both);
+        assert_eq!(counting(&keys, retired), both[1..]);
+        // The next start knows it from the store, however late it comes.
+        advance(&store, UnixMillis(u64::MAX / 2)).await;
+        let next = load(&path, false).expect("loaded");
+        assert_eq!(counting(&next, retired), both);
+        next.bind(&store).await.expect("bound");
+        assert_eq!(counting(&next, retired), both[1..]);
+        assert_eq!(counting(&next, just_before), both);
+    }
+
+    /// Makes a commit at `now`.
+    async fn advance(store: &Arc<dyn Store>, now: UnixMillis) {
+        let mut run = Transaction::new(store.clone(), now, Rulings::default());
+        let section = Section {
+            state: 1,
+            expires: None,
+            value: now.0.to_be_bytes().to_vec(),
+        };
+        run.set_host(b"h/test", Some(section)).await.expect("set");
+        let commit = run.into_commit(Ending::Commit);
+        store.commit(commit).await.expect("committed");
     }
 
     #[tokio::test]

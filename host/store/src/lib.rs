@@ -4,7 +4,7 @@
 //!   written. It knows nothing of disks.
 //! - [`Store`] is what a transaction reads from and is committed to. [`SledStore`] is the embedded
 //!   one; every implementation passes [`conformance`].
-//! - [`Keyring`] holds the host's secret keys.
+//! - [`Keyring`] holds the host's secret keys, and [`Sealing`] is a store whose rows rest sealed.
 //!
 //! What never lives here: what rows mean. Challenges, messages and API keys belong to the crates
 //! above.
@@ -18,15 +18,20 @@ mod event;
 mod keyring;
 mod limit;
 mod row;
+mod sealing;
 mod transaction;
 
 pub use backup::{BackupFileError, BackupSummary};
 pub use commit::{Commit, CommitError, Committed, Need, Read, ScanRead, SumAdd, Take, Write};
 pub use embedded::{BackupError, OpenError, RestoreError, SledStore};
 pub use event::{StoredEvent, read_events};
-pub use keyring::{BindError, KeyIds, Keyring, KeyringError, RotateError, Rotated, Unsealable};
+pub use keyring::{
+    BindError, KeyIds, Keyring, KeyringError, RotateError, Rotated, SIGNED_TIME_MAX, SigningKey,
+    Unsealable,
+};
 pub use limit::{SUB_WINDOWS, TAKE_MAX};
 pub use row::{Body, KEY_BYTES_MAX, ROW_BYTES_MAX, Row, Section, Sections};
+pub use sealing::{Sealing, sealed_sections};
 pub use transaction::{
     Counted, Ending, Recount, Rulings, Savepoint, Transaction, TransactionError, settle_counts,
 };

@@ -7,11 +7,12 @@ use crate::bindings::countersign::service::types::{Caller, Context};
 use crate::bindings::countersign::service::{codes, events, log, phone, queue, settings, storage};
 
 /// Runs `script`, one step on each line. `nested` calls the otp component with a script of its own,
-/// whose steps are separated by `|`.
+/// whose steps are separated by `|`; `own` knows the steps that this guest has beside those of all.
 pub(crate) fn run(
     context: &Context,
     script: &str,
     nested: &dyn Fn(&str) -> Result<String, String>,
+    own: &dyn Fn(&str, &[&str]) -> Option<String>,
 ) -> Result<String, String> {
     let mut answers: Vec<String> = Vec::new();
     for line in script.lines() {
@@ -129,6 +130,8 @@ pub(crate) fn run(
             "context" => answers.push(match &context.caller {
                 Caller::Anonymous => "anonymous".to_owned(),
                 Caller::Key(id) => format!("key {id}"),
+                Caller::Token(id) => format!("token {id}"),
+                Caller::Operator => "operator".to_owned(),
                 Caller::Component(name) => format!("component {name}"),
             }),
             "env" => answers.push(format!(
@@ -157,7 +160,10 @@ pub(crate) fn run(
                 let leaked: &'static [u8] = vec![1; 64].leak();
                 answers.push(leaked.len().to_string());
             }
-            other => panic!("the step `{other}` does not exist"),
+            other => match own(other, &words) {
+                Some(answer) => answers.push(answer),
+                None => panic!("the step `{other}` does not exist"),
+            },
         }
     }
     Ok(answers.join("\n"))

@@ -6,8 +6,20 @@ use super::{Access, bounded, count};
 use crate::bindings::service::countersign::service::events;
 use crate::call::misuse;
 
-const EVENTS_MAX: u32 = 16;
+pub(super) const EVENTS_MAX: u32 = 16;
 const ATTRIBUTES_MAX: usize = 16;
+
+/// Traps unless they are within their bounds: those of an event, or of a record of the audit trail.
+pub(super) fn check_attributes(attributes: &[(String, String)]) -> wasmtime::Result<()> {
+    if attributes.len() > ATTRIBUTES_MAX {
+        return misuse(format!("more than {ATTRIBUTES_MAX} attributes in an event"));
+    }
+    for (name, value) in attributes {
+        bounded("an attribute's name", name, 1, 32)?;
+        bounded("an attribute's value", value, 0, 128)?;
+    }
+    Ok(())
+}
 
 impl events::Host for Access<'_> {
     fn emit(&mut self, event: events::Event) -> wasmtime::Result<()> {
@@ -18,13 +30,7 @@ impl events::Host for Access<'_> {
         if let Some(country) = &event.country {
             bounded("a country", country, 2, 3)?;
         }
-        if event.attributes.len() > ATTRIBUTES_MAX {
-            return misuse(format!("more than {ATTRIBUTES_MAX} attributes in an event"));
-        }
-        for (name, value) in &event.attributes {
-            bounded("an attribute's name", name, 1, 32)?;
-            bounded("an attribute's value", value, 0, 128)?;
-        }
+        check_attributes(&event.attributes)?;
         let message: Option<MessageId> = match event.message.map(|id| id.parse()).transpose() {
             Ok(message) => message,
             Err(_) => return misuse("an event about what is no message id"),

@@ -3,14 +3,18 @@
 //! Each is a narrow view of the run: it touches its own part and nothing else. A value out of its
 //! bounds is the component's bug and traps, with the reason.
 
+mod audit;
+mod backup;
 pub(crate) mod codes;
 mod events;
 mod log;
+mod misses;
 mod otp;
 mod phone;
 mod queue;
 mod settings;
 mod storage;
+mod totp;
 
 use wasmtime::component::{HasData, Linker};
 
@@ -70,6 +74,15 @@ pub(crate) fn link_otp(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
     crate::bindings::otp_import::countersign::service::otp::add_to_linker::<_, HasRun>(
         linker, access,
     )
+}
+
+/// Offers what only two-factor uses.
+pub(crate) fn link_two_factor(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
+    use crate::bindings::two_factor::countersign::service as wit;
+
+    wit::totp::add_to_linker::<_, HasRun>(linker, access)?;
+    wit::backup::add_to_linker::<_, HasRun>(linker, access)?;
+    wit::audit::add_to_linker::<_, HasRun>(linker, access)
 }
 
 /// Traps unless `text` has `min` to `max` bytes.

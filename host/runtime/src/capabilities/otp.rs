@@ -7,7 +7,7 @@
 use super::Access;
 use crate::bindings::otp_import::countersign::service::otp::Host;
 use crate::bindings::service::countersign::service::otp_types::{
-    SendRequest, SendVerdict, VerifyRequest, VerifyVerdict,
+    ForgiveRequest, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict,
 };
 use crate::bindings::service::countersign::service::types::Context;
 use crate::call::misuse;
@@ -37,6 +37,19 @@ impl Host for Access<'_> {
         nested(self.0, &otp, async |instance, store, context| {
             let guest = instance.countersign_service_otp();
             guest.call_verify(store, &context, &request).await
+        })
+        .await
+    }
+
+    async fn forgive(
+        &mut self,
+        _context: Context,
+        request: ForgiveRequest,
+    ) -> wasmtime::Result<Result<(), String>> {
+        let otp = otp_of(self.0)?;
+        nested(self.0, &otp, async |instance, store, context| {
+            let guest = instance.countersign_service_otp();
+            guest.call_forgive(store, &context, &request).await
         })
         .await
     }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use countersign_delivery::Template;
-use countersign_queue::{ANONYMOUS, Counts, Job, job_row};
+use countersign_queue::{Counts, Job, job_row};
 use countersign_types::{Entropy, MessageId, Priority, SeededEntropy, UnixMillis};
 use rand::Rng;
 
 use super::{Access, bounded, codes, count};
 use crate::bindings::service::countersign::service::queue;
-use crate::call::{Caller, Enqueued, misuse};
+use crate::call::{Enqueued, misuse};
 
 const MESSAGES_MAX: u32 = 8;
 const VARIABLES_MAX: usize = 16;
@@ -49,10 +49,7 @@ impl queue::Host for Access<'_> {
             locale: job.locale,
             service: view.run.context.service.clone(),
             purpose: job.purpose,
-            caller: match &view.run.context.caller {
-                Caller::Anonymous => ANONYMOUS.to_owned(),
-                Caller::Key(id) => id.clone(),
-            },
+            caller: view.run.context.caller.in_queue().to_owned(),
             deadline: challenge
                 .as_ref()
                 .map_or(deadline, |challenge| deadline.min(challenge.expires)),

@@ -6,13 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use countersign_queue::{Queue, QueueConfig};
 use countersign_runtime::world::{
-    Call, Service, World, link_otp, otp_import, service as service_wit,
+    Call, Service, World, link_otp, link_two_factor, otp_import, service as service_wit, two_factor,
 };
 use countersign_runtime::{
     CallContext, CallError, Caller, Limits, ProviderConfig, Runtime, RuntimeConfig,
 };
 use countersign_store::{
-    Commit, CommitError, Committed, Ending, Hold, Keyring, Row, Rulings, Scanned, Section,
+    Commit, CommitError, Committed, Ending, Hold, Keyring, Row, Rulings, Scanned, Sealing, Section,
     SledStore, Store, StoreError, Transaction,
 };
 use countersign_types::{ManualClock, SystemEntropy, UnixMillis};
@@ -40,6 +40,9 @@ mod probe_wit {
             "countersign:service/types": super::service_wit::countersign::service::types,
             "countersign:service/otp-types": super::service_wit::countersign::service::otp_types,
             "countersign:service/otp": super::otp_import::countersign::service::otp,
+            "countersign:service/totp": super::two_factor::countersign::service::totp,
+            "countersign:service/backup": super::two_factor::countersign::service::backup,
+            "countersign:service/audit": super::two_factor::countersign::service::audit,
         },
         require_store_data_send: true,
     });
@@ -53,7 +56,8 @@ impl World for Probe {
     const NAME: &'static str = "countersign:probe/probe-service";
 
     fn link(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
-        link_otp(linker)
+        link_otp(linker)?;
+        link_two_factor(linker)
     }
 
     fn pre(pre: InstancePre<Call>) -> wasmtime::Result<Self::Pre> {
@@ -167,7 +171,7 @@ impl Store for Meddled {
 }
 
 /// Writes `value` under the probe's key, as another caller would.
-pub(crate) async fn write(store: &Arc<SledStore>, key: &str, value: &str) {
+pub(crate) async fn write(store: &Arc<dyn Store>, key: &str, value: &str) {
     let mut run = Transaction::new(store.clone(), store.newest_instant(), Rulings::default());
     let key = [b"c/probe/", key.as_bytes()].concat();
     let section = Section {
@@ -182,6 +186,8 @@ pub(crate) async fn write(store: &Arc<SledStore>, key: &str, value: &str) {
 pub(crate) struct Bench {
     _folder: tempfile::TempDir,
     pub(crate) store: Arc<Meddled>,
+    /// The same rows as the runtime sees them, for others to change.
+    pub(crate) beside: Arc<dyn Store>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) queue: Queue,
     pub(crate) keyring: Arc<Keyring>,
@@ -203,11 +209,30 @@ impl Bench {
         Bench::with_capacity(limits, otp, providers, 100).await
     }
 
+    /// With the built-in components and these settings.
+    pub(crate) async fn with_settings(limits: Limits, settings: &[(&str, &str)]) -> Bench {
+        let settings = settings
+            .iter()
+            .map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        let settings = settings.collect();
+        Bench::of(limits, countersign_embedded::OTP, Vec::new(), 100, settings).await
+    }
+
     pub(crate) async fn with_capacity(
         limits: Limits,
         otp: &[u8],
         providers: Vec<ProviderConfig>,
         capacity: usize,
+    ) -> Bench {
+        Bench::of(limits, otp, providers, capacity, Vec::new()).await
+    }
+
+    async fn of(
+        limits: Limits,
+        otp: &[u8],
+        providers: Vec<ProviderConfig>,
+        capacity: usize,
+        settings: Vec<(String, String)>,
     ) -> Bench {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Meddled {
@@ -236,7 +261,9 @@ impl Bench {
             default_region: None,
             cache: None,
             otp: otp.to_vec(),
-            otp_settings: Vec::new(),
+            two_factor: countersign_embedded::TWO_FACTOR.to_vec(),
+            settings,
+            audit_kept: Duration::from_secs(400 * 24 * 3600),
             providers,
             public_url: Some(PUBLIC_URL.to_owned()),
         })
@@ -248,6 +275,7 @@ impl Bench {
             .unwrap();
         Bench {
             _folder: folder,
+            beside: Arc::new(Sealing::new(store.inner.clone(), keyring.clone(), b"c/")),
             store,
             clock,
             queue,

@@ -13,3 +13,4 @@ mod once;
 mod providers;
 mod rows;
 mod rules;
+mod two_factor;

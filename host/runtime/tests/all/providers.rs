@@ -386,7 +386,9 @@ pub(crate) async fn start_at(
         default_region: None,
         cache: None,
         otp: countersign_embedded::OTP.to_vec(),
-        otp_settings: Vec::new(),
+        two_factor: countersign_embedded::TWO_FACTOR.to_vec(),
+        settings: Vec::new(),
+        audit_kept: Duration::from_secs(3_600),
         providers: vec![config],
         public_url: public_url.map(str::to_owned),
     });

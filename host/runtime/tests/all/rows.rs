@@ -17,7 +17,7 @@ use crate::bench::{Bench, NOW, context};
 
 /// Takes every message and keeps it.
 #[derive(Default)]
-struct Taken(Mutex<Vec<Message>>);
+pub(crate) struct Taken(pub(crate) Mutex<Vec<Message>>);
 
 #[async_trait]
 impl Sender for Taken {
@@ -40,7 +40,8 @@ impl Bench {
         text.strip_prefix("code ").unwrap().to_owned()
     }
 
-    async fn deliver(&self, taken: &Arc<Taken>) {
+    /// Delivers the next message.
+    pub(crate) async fn deliver(&self, taken: &Arc<Taken>) {
         self.deliver_and_tell(taken, None).await;
     }
 

@@ -13,7 +13,7 @@ use crate::bench::{Bench, Log, NOW, failure, short, write};
 
 /// After the first read of `a`, somebody else writes `new` there.
 fn change_once(bench: &Bench) {
-    let store = bench.store.inner.clone();
+    let store = bench.beside.clone();
     bench.store.after_read("a", move |read| {
         let store = store.clone();
         async move {
@@ -45,7 +45,7 @@ async fn rule_1_an_err_a_trap_and_a_time_out_of_stale_reads_are_run_again() {
 #[tokio::test]
 async fn rule_1_after_eight_runs_the_answer_is_busy() {
     let bench = Bench::new().await;
-    let store = bench.store.inner.clone();
+    let store = bench.beside.clone();
     let runs = Arc::new(AtomicUsize::new(0));
     let counted = runs.clone();
     bench.store.after_read("a", move |_| {
@@ -66,7 +66,7 @@ async fn rule_1_after_eight_runs_the_answer_is_busy() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rule_1_a_function_that_only_reads_keeps_commits_out_the_second_time() {
     let bench = Bench::new().await;
-    let store = bench.store.inner.clone();
+    let store = bench.beside.clone();
     let reads = Arc::new(AtomicUsize::new(0));
     let counted = reads.clone();
     bench.store.after_read("a", move |read| {
@@ -96,7 +96,7 @@ async fn rule_1_a_function_that_only_reads_keeps_nobody_out_for_long() {
     bench.run("put a after").await.unwrap();
 }
 
-async fn write_owned(store: Arc<countersign_store::SledStore>, value: String) {
+async fn write_owned(store: Arc<dyn Store>, value: String) {
     write(&store, "a", &value).await;
 }
 
@@ -122,7 +122,7 @@ async fn rule_1_a_function_that_only_reads_cannot_write() {
 #[tokio::test]
 async fn rule_2_an_insert_into_a_scanned_interval_is_a_conflict() {
     let bench = Bench::new().await;
-    let store = bench.store.inner.clone();
+    let store = bench.beside.clone();
     bench.store.after_read("z", move |read| {
         let store = store.clone();
         async move {
@@ -171,7 +171,7 @@ async fn rule_3_more_than_the_bound_may_not_wait() {
 #[tokio::test]
 async fn rule_4_time_is_one_instant_a_run_and_fresh_on_a_re_run() {
     let bench = Bench::new().await;
-    let store = bench.store.inner.clone();
+    let store = bench.beside.clone();
     let clock = bench.clock.clone();
     bench.store.after_read("a", move |read| {
         let (store, clock) = (store.clone(), clock.clone());
@@ -368,7 +368,7 @@ async fn rule_5_a_bug_that_only_the_committer_finds_leaves_the_try_counted() {
 async fn rule_5_a_try_stays_counted_when_every_run_was_stale() {
     let bench = Bench::new().await;
     bench.run("open k").await.unwrap();
-    let store = bench.store.inner.clone();
+    let store = bench.beside.clone();
     bench.store.after_read("a", move |read| {
         let store = store.clone();
         async move { write(&store, "a", &read.to_string()).await }.boxed()
@@ -560,7 +560,7 @@ async fn rule_8_a_row_of_a_state_version_that_cannot_be_read_ends_the_call() {
     let bench = Bench::new().await;
     // The other probe writes state version 2; put one of its rows where this probe looks.
     bench.run("nested put k x").await.unwrap();
-    let row = bench.store.inner.get(b"c/otp/k").await.unwrap().unwrap();
+    let row = bench.beside.get(b"c/otp/k").await.unwrap().unwrap();
     let commit = countersign_store::Commit {
         instant: NOW,
         writes: vec![countersign_store::Write {
@@ -569,7 +569,7 @@ async fn rule_8_a_row_of_a_state_version_that_cannot_be_read_ends_the_call() {
         }],
         ..Default::default()
     };
-    bench.store.inner.commit(commit).await.unwrap();
+    bench.beside.commit(commit).await.unwrap();
     let (_, reason) = failure(bench.run("get k").await);
     assert!(reason.contains("state version 2"), "{reason}");
 }

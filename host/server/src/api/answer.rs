@@ -1,5 +1,5 @@
 //! Answers to calls: what a verdict becomes for the client, and what is kept of it under an idempotency
-//! key. Problems are no answers: they end a request before or beside a verdict and are never kept.
+//! key. Problems are no answers: they end a request before, beside or by a verdict and are never kept.
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -8,7 +8,10 @@ use axum::response::{IntoResponse, Response};
 use countersign_types::UnixMillis;
 use serde::{Deserialize, Serialize};
 
-use super::problem::whole_seconds;
+use super::problem::{Problem, whole_seconds};
+
+/// What a verdict becomes. A problem leaves an idempotency key free.
+pub(super) type Judged = Result<Answer, Problem>;
 
 /// An answer in JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +38,19 @@ impl Answer {
     /// 200.
     pub(super) fn ok(body: &impl Serialize) -> Answer {
         Answer::new(StatusCode::OK, body)
+    }
+
+    /// 201.
+    pub(super) fn created(body: &impl Serialize) -> Answer {
+        Answer::new(StatusCode::CREATED, body)
+    }
+
+    /// The same, marked as one that holds what nobody may read twice for long.
+    pub(super) fn secret(self) -> Answer {
+        Answer {
+            secret: true,
+            ..self
+        }
     }
 
     /// 202: it will be done.

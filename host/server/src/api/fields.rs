@@ -17,7 +17,7 @@ const LOCALE_BYTES_MAX: usize = 35;
 const NAME_BYTES_MAX: usize = 32;
 
 /// The fields of a JSON object.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -99,6 +99,66 @@ impl Fields {
         let text = self.text(name, bytes_max)?;
         check_plain(&text).map_err(|must| Refused::field(name, format!("`{name}` {must}")))?;
         Ok(text)
+    }
+
+    /// The texts of a field that is a list of at most `count_max` of them, each of 1 to `bytes_max` bytes
+    /// without control characters; `None` where the field is left out or `null`.
+    ///
+    /// # Errors
+    ///
+    /// Names the field and what it must be.
+    pub(crate) fn list(
+        &mut self,
+        name: &str,
+        count_max: usize,
+        bytes_max: usize,
+    ) -> Result<Option<Vec<String>>, Refused> {
+        let refused = |error: String| Err(Refused::field(name, error));
+        let found = match self.0.remove(name) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::Array(found)) => found,
+            Some(other) => {
+                return refused(format!("`{name}` must be a list, not {}", kind(&other)));
+            }
+        };
+        if found.len() > count_max {
+            return refused(format!("`{name}` must have at most {count_max} texts"));
+        }
+        let mut texts = Vec::new();
+        for value in found {
+            match value {
+                Value::String(text) if !text.is_empty() => {
+                    if let Err(must) = check_value(&text, bytes_max) {
+                        return refused(format!("a text in `{name}` {must}"));
+                    }
+                    texts.push(text);
+                }
+                Value::String(_) => {
+                    return refused(format!("a text in `{name}` must not be empty"));
+                }
+                other => {
+                    let kind = kind(&other);
+                    return refused(format!("`{name}` must hold texts, not {kind}"));
+                }
+            }
+        }
+        Ok(Some(texts))
+    }
+
+    /// Makes sure that every field has been read: for what a person wrote once, where a field that is spelt
+    /// wrongly would be lost without a word.
+    ///
+    /// # Errors
+    ///
+    /// Names a field that was not.
+    pub(crate) fn nothing_else(&self) -> Result<(), Refused> {
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(name) if name.len() <= NAME_BYTES_MAX && !name.contains(char::is_control) => {
+                Err(Refused::field(name, format!("`{name}` is not known here")))
+            }
+            Some(_) => Err(Refused::body("a field is not known here")),
+        }
     }
 
     /// A whole number of `range`, for a field that may be left out or `null`.
@@ -412,6 +472,46 @@ mod tests {
         }
         // Writing from right to left needs none of them.
         check_texts("{\"a\": \"של\u{200f}!\"}", Ok(1));
+    }
+
+    #[track_caller]
+    fn check_list(value: &str, want: Result<Option<usize>, &str>) {
+        let body = format!("{{\"codes\": {value}}}");
+        let mut fields = Fields::parse(body.as_bytes()).expect("an object");
+        let list = fields.list("codes", 2, 8);
+        let got = list
+            .map(|list| list.map(|list| list.len()))
+            .map_err(|refused| refused.error);
+        assert_eq!(got, want.map_err(str::to_owned), "{value}");
+    }
+
+    #[test]
+    fn a_list_has_few_short_texts() {
+        check_list("null", Ok(None));
+        check_list("[]", Ok(Some(0)));
+        check_list(r#"["a", "12345678"]"#, Ok(Some(2)));
+        let many = Err("`codes` must have at most 2 texts");
+        check_list(r#"["a", "b", "c"]"#, many);
+        let long = Err("a text in `codes` must have at most 8 bytes");
+        check_list(r#"["123456789"]"#, long);
+        check_list(r#"[""]"#, Err("a text in `codes` must not be empty"));
+        check_list("[1]", Err("`codes` must hold texts, not a number"));
+        check_list("{}", Err("`codes` must be a list, not an object"));
+    }
+
+    #[test]
+    fn a_field_that_nobody_has_read_is_named() {
+        let mut fields = Fields::parse(br#"{"code": "1", "extra": 1}"#).expect("an object");
+        let error = fields.nothing_else().expect_err("two are left").error;
+        assert_eq!(error, "`code` is not known here");
+        fields.text("code", 9).expect("a text");
+        let error = fields.nothing_else().expect_err("one is left").error;
+        assert_eq!(error, "`extra` is not known here");
+        assert_eq!(Fields::default().nothing_else(), Ok(()));
+        let long = format!("{{\"{}\": 1}}", "n".repeat(99));
+        let fields = Fields::parse(long.as_bytes()).expect("an object");
+        let error = fields.nothing_else().expect_err("it is left").error;
+        assert_eq!(error, "a field is not known here");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Who may ask: API keys, the administrator's token, and open mode.
+//! Who may ask: API keys, tokens of users, the administrator's token, and open mode.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -8,12 +8,13 @@ use axum::http::header::{AUTHORIZATION, HOST};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, Uri};
 use countersign_store::{Store, StoreError};
-use countersign_types::Secret;
+use countersign_types::{Clock, Secret, UnixMillis};
 
 use super::Caller;
 use super::body::{self, Strictness};
 use super::problem::{Kind, Problem};
 use crate::keys::{self, Hash};
+use crate::users::{Purpose, Token, Tokens, Users};
 
 /// The id of the key that `COUNTERSIGN_API_KEY` gives.
 pub(crate) const ENVIRONMENT_KEY: &str = "environment";
@@ -80,9 +81,20 @@ impl Mode {
     }
 }
 
+/// Who sends a request for `/api`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// An application.
+    Application(Caller),
+    /// One of its users, whom it has given a token, on a route that the token is for.
+    User(Token),
+}
+
 /// Judges every request for `/api` and `/admin`.
 pub(crate) struct Gate {
     store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    users: Arc<Users>,
     environment_key: Option<Hash>,
     admin_token: Option<Hash>,
     /// Goes to `false` with the first key and never back.
@@ -94,6 +106,8 @@ impl Gate {
     /// A gate in the mode that was decided.
     pub(crate) fn new(
         store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        users: Arc<Users>,
         mode: Mode,
         api_key: Option<&Secret<String>>,
         admin_token: Option<&Secret<String>>,
@@ -101,6 +115,8 @@ impl Gate {
         let hash = |secret: &Secret<String>| Hash::of(secret.expose().as_bytes());
         Gate {
             store,
+            clock,
+            users,
             environment_key: api_key.map(hash),
             admin_token: admin_token.map(hash),
             open: AtomicBool::new(mode != Mode::Keyed),
@@ -115,15 +131,16 @@ impl Gate {
     ///
     /// # Errors
     ///
-    /// 401 without a good key; in open mode 403 for a foreign `Host` and 415 for anything that a
-    /// web page may send without asking.
-    pub(crate) async fn caller(
+    /// 401 without a good key or token, 403 for a token on a route that it is not for; in open mode 403
+    /// for a foreign `Host` and 415 for anything that a web page may send without asking.
+    pub(crate) async fn asker(
         &self,
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
-    ) -> Result<Caller, Problem> {
-        if self.is_open().await? {
+    ) -> Result<Asker, Problem> {
+        let open = self.is_open().await?;
+        if open {
             if self.loopback_only && !names_loopback(uri, headers) {
                 return Err(Problem::new(
                     Kind::HostNotLoopback,
@@ -136,16 +153,38 @@ impl Gate {
             if method == Method::POST {
                 body::check_json(headers, Strictness::Exact)?;
             }
-            return Ok(Caller::Anonymous);
         }
-        let Some(presented) = bearer(headers) else {
+        let presented = bearer(headers);
+        if let Some(presented) = presented
+            && Tokens::is_one(presented)
+            && !self.is_environment_key(presented)
+        {
+            let token = self.user_token(presented, open).await?;
+            return if opens(token.purpose, method, uri.path()) {
+                Ok(Asker::User(token))
+            } else {
+                let detail =
+                    "A user's token opens what it was made for and nothing else; send an API key.";
+                Err(Problem::new(Kind::TokenScope, detail))
+            };
+        }
+        let caller = if open {
+            Caller::Anonymous
+        } else {
+            self.key(presented).await?
+        };
+        Ok(Asker::Application(caller))
+    }
+
+    /// Whose key it is.
+    async fn key(&self, presented: Option<&[u8]>) -> Result<Caller, Problem> {
+        let Some(presented) = presented else {
             return Err(Problem::new(
                 Kind::Unauthorized,
                 "Send an API key: `Authorization: Bearer KEY`; make one with `keys create`",
             ));
         };
-        let hash = Hash::of(presented);
-        if self.environment_key.is_some_and(|key| key.is(&hash)) {
+        if self.is_environment_key(presented) {
             return Ok(Caller::Key(ENVIRONMENT_KEY.to_owned()));
         }
         match keys::find(&self.store, presented).await? {
@@ -155,6 +194,34 @@ impl Gate {
                 "The API key is not known here, or it was revoked.",
             )),
         }
+    }
+
+    fn is_environment_key(&self, presented: &[u8]) -> bool {
+        let hash = Hash::of(presented);
+        self.environment_key.is_some_and(|key| key.is(&hash))
+    }
+
+    /// What a token says, where it is a good one of somebody who could still make it.
+    async fn user_token(&self, presented: &[u8], open: bool) -> Result<Token, Problem> {
+        if let Some(token) = self.users.tokens.open(presented, self.now()) {
+            let good = match &token.maker {
+                Caller::Anonymous => open,
+                Caller::Key(id) if id == ENVIRONMENT_KEY => self.environment_key.is_some(),
+                Caller::Key(id) => keys::is_good(&self.store, id).await?,
+                // Neither can ask for one.
+                Caller::Token(_) | Caller::Operator => false,
+            };
+            if good {
+                return Ok(token);
+            }
+        }
+        let detail = "The token is over, or was not made here; ask the application for a new one.";
+        Err(Problem::new(Kind::WrongToken, detail))
+    }
+
+    /// The instant that a call would get now.
+    pub(crate) fn now(&self) -> UnixMillis {
+        self.clock.now().max(self.store.newest_instant())
     }
 
     /// Lets the administrator pass.
@@ -193,6 +260,21 @@ impl Gate {
         }
         Ok(false)
     }
+}
+
+/// Whether a token for `purpose` may ask for this. A login token is for the login that has begun; one
+/// for an enrolment adds factors, which the call allows to a user without one only.
+fn opens(purpose: Purpose, method: &Method, path: &str) -> bool {
+    let paths: &[&str] = match purpose {
+        Purpose::Login => &["/api/login/2fa/send", "/api/login/2fa"],
+        Purpose::Enroll => &[
+            "/api/2fa/enable",
+            "/api/2fa/verify-enable",
+            "/api/2fa/totp",
+            "/api/2fa/totp/verify",
+        ],
+    };
+    *method == Method::POST && paths.contains(&path)
 }
 
 /// What stands after `Bearer` (RFC 6750; the scheme's case does not matter).
@@ -243,10 +325,10 @@ fn is_loopback_name(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::store;
+    use crate::testing::{store, users};
     use axum::http::HeaderValue;
     use axum::http::header::CONTENT_TYPE;
-    use countersign_types::{SystemEntropy, UnixMillis};
+    use countersign_types::{ManualClock, SystemEntropy};
 
     const OPEN: Mode = Mode::Open {
         loopback_only: true,
@@ -353,7 +435,32 @@ mod tests {
         headers
     }
 
+    const NOW: UnixMillis = UnixMillis(1_769_860_800_000);
+
+    fn gate(
+        folder: &tempfile::TempDir,
+        store: &Arc<dyn Store>,
+        mode: Mode,
+        api_key: Option<&Secret<String>>,
+        admin_token: Option<&Secret<String>>,
+    ) -> Gate {
+        let clock = Arc::new(ManualClock::new(NOW));
+        let users = users(folder.path());
+        Gate::new(store.clone(), clock, users, mode, api_key, admin_token)
+    }
+
     async fn ask(gate: &Gate, authorization: Option<&str>) -> Result<Caller, Kind> {
+        match ask_for(gate, "/api/otp/send", authorization).await? {
+            Asker::Application(caller) => Ok(caller),
+            Asker::User(token) => panic!("{token:?}"),
+        }
+    }
+
+    async fn ask_for(
+        gate: &Gate,
+        path: &'static str,
+        authorization: Option<&str>,
+    ) -> Result<Asker, Kind> {
         let mut headers = headers(HOST, "127.0.0.1:8080");
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(value) = authorization {
@@ -362,16 +469,16 @@ mod tests {
                 HeaderValue::from_str(value).expect("a value"),
             );
         }
-        let uri = Uri::from_static("/api/otp/send");
-        gate.caller(&Method::POST, &uri, &headers)
+        let uri = Uri::from_static(path);
+        gate.asker(&Method::POST, &uri, &headers)
             .await
             .map_err(|problem| problem.kind())
     }
 
     #[tokio::test]
     async fn the_first_key_ends_open_mode_at_once_and_revoking_it_does_not_reopen() {
-        let (_folder, store) = store();
-        let gate = Gate::new(store.clone(), OPEN, None, None);
+        let (folder, store) = store();
+        let gate = gate(&folder, &store, OPEN, None, None);
         assert_eq!(ask(&gate, None).await, Ok(Caller::Anonymous));
         let now = UnixMillis(1_000);
         let made = keys::create(&store, now, &SystemEntropy, None)
@@ -390,9 +497,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_key_of_the_environment_opens_and_a_part_of_it_does_not() {
-        let (_folder, store) = store();
+        let (folder, store) = store();
         let key = Secret::new("0123456789 0123456789 0123456789".to_owned());
-        let gate = Gate::new(store, Mode::Keyed, Some(&key), None);
+        let gate = gate(&folder, &store, Mode::Keyed, Some(&key), None);
         let good = format!("Bearer {}", key.expose());
         let want = Ok(Caller::Key("environment".to_owned()));
         assert_eq!(ask(&gate, Some(&good)).await, want);
@@ -407,16 +514,124 @@ mod tests {
 
     #[tokio::test]
     async fn administration_is_off_without_a_token_and_closed_without_the_right_one() {
-        let (_folder, store) = store();
-        let off = Gate::new(store.clone(), OPEN, None, None);
+        let (folder, store) = store();
+        let off = gate(&folder, &store, OPEN, None, None);
         let kind = |asked: Result<(), Problem>| asked.map_err(|problem| problem.kind());
         let good = headers(AUTHORIZATION, "Bearer swordfish");
         assert_eq!(kind(off.admin(&good)), Err(Kind::AdminOff));
         let token = Secret::new("swordfish".to_owned());
-        let on = Gate::new(store, OPEN, None, Some(&token));
+        let on = gate(&folder, &store, OPEN, None, Some(&token));
         assert_eq!(kind(on.admin(&good)), Ok(()));
         let wrong = headers(AUTHORIZATION, "Bearer swordfis");
         assert_eq!(kind(on.admin(&wrong)), Err(Kind::WrongToken));
         assert_eq!(kind(on.admin(&HeaderMap::new())), Err(Kind::Unauthorized));
+    }
+
+    const LOGIN: [&str; 2] = ["/api/login/2fa/send", "/api/login/2fa"];
+    const ENROLMENT: [&str; 4] = [
+        "/api/2fa/enable",
+        "/api/2fa/verify-enable",
+        "/api/2fa/totp",
+        "/api/2fa/totp/verify",
+    ];
+    const NO_TOKENS: [&str; 11] = [
+        "/api/2fa",
+        "/api/2fa/disable",
+        "/api/2fa/backup-codes",
+        "/api/users/u1/tokens",
+        "/api/audit",
+        "/api/otp/send",
+        "/api/messages",
+        "/api",
+        "/api/login/2fa/",
+        "/api/login/2f%61",
+        "/api/2fa/enable/x",
+    ];
+
+    fn bearer_of(gate: &Gate, purpose: Purpose, maker: Caller) -> String {
+        let user = "u1".parse().expect("an id");
+        let made = gate.users.tokens.make(purpose, &user, &maker, [1; 16], NOW);
+        format!("Bearer {}", made.expect("made").text.expose())
+    }
+
+    #[tokio::test]
+    async fn r21_a_users_token_opens_what_it_was_made_for_and_nothing_else() {
+        let (folder, store) = store();
+        let key = Secret::new("0123456789 0123456789 0123456789".to_owned());
+        let gate = gate(&folder, &store, Mode::Keyed, Some(&key), None);
+        let maker = Caller::Key(ENVIRONMENT_KEY.to_owned());
+        for (purpose, opened, closed) in [
+            (Purpose::Login, LOGIN.as_slice(), ENROLMENT.as_slice()),
+            (Purpose::Enroll, &ENROLMENT, &LOGIN),
+        ] {
+            let bearer = bearer_of(&gate, purpose, maker.clone());
+            for path in opened {
+                let asked = ask_for(&gate, path, Some(&bearer)).await;
+                let Ok(Asker::User(token)) = asked else {
+                    panic!("{path}: {asked:?}");
+                };
+                assert_eq!((token.purpose, token.user.as_str()), (purpose, "u1"));
+            }
+            for path in closed.iter().chain(&NO_TOKENS) {
+                let asked = ask_for(&gate, path, Some(&bearer)).await;
+                assert_eq!(asked, Err(Kind::TokenScope), "{path}");
+            }
+            // A bad one is told nothing of what it would open.
+            for path in opened.iter().chain(closed).chain(&NO_TOKENS) {
+                let asked = ask_for(&gate, path, Some(&format!("{bearer}A"))).await;
+                assert_eq!(asked, Err(Kind::WrongToken), "{path}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_opens_by_post_only() {
+        let (folder, store) = store();
+        let gate = gate(&folder, &store, OPEN, None, None);
+        let bearer = bearer_of(&gate, Purpose::Login, Caller::Anonymous);
+        let mut headers = headers(HOST, "localhost");
+        let value = HeaderValue::from_str(&bearer).expect("a value");
+        headers.insert(AUTHORIZATION, value);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let uri = Uri::from_static("/api/login/2fa");
+        for (method, want) in [
+            (Method::POST, true),
+            (Method::GET, false),
+            (Method::PUT, false),
+            (Method::DELETE, false),
+        ] {
+            let asked = gate.asker(&method, &uri, &headers).await;
+            assert_eq!(asked.is_ok(), want, "{method}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_is_as_good_as_who_made_it() {
+        let (folder, store) = store();
+        let gate = gate(&folder, &store, OPEN, None, None);
+        let of_nobody = bearer_of(&gate, Purpose::Login, Caller::Anonymous);
+        assert!(ask_for(&gate, LOGIN[0], Some(&of_nobody)).await.is_ok());
+        let made = keys::create(&store, NOW, &SystemEntropy, None).await;
+        let id = made.expect("made").id;
+        let asked = ask_for(&gate, LOGIN[0], Some(&of_nobody)).await;
+        assert_eq!(asked, Err(Kind::WrongToken), "open mode has ended");
+        let of_key = bearer_of(&gate, Purpose::Login, Caller::Key(id.clone()));
+        assert!(ask_for(&gate, LOGIN[0], Some(&of_key)).await.is_ok());
+        keys::revoke(&store, NOW, &id).await.expect("revoked");
+        for gone in [id, "AAAAAAAAAA".to_owned(), ENVIRONMENT_KEY.to_owned()] {
+            let bearer = bearer_of(&gate, Purpose::Login, Caller::Key(gone.clone()));
+            let asked = ask_for(&gate, LOGIN[0], Some(&bearer)).await;
+            assert_eq!(asked, Err(Kind::WrongToken), "{gone}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_of_the_environment_that_looks_like_a_token_is_a_key() {
+        let (folder, store) = store();
+        let key = Secret::new(format!("cst_{}", "k".repeat(40)));
+        let gate = gate(&folder, &store, Mode::Keyed, Some(&key), None);
+        let good = format!("Bearer {}", key.expose());
+        let want = Ok(Caller::Key(ENVIRONMENT_KEY.to_owned()));
+        assert_eq!(ask(&gate, Some(&good)).await, want);
     }
 }

@@ -6,8 +6,9 @@
 //! finds the earlier one's answer. The table of what is in flight only lets this process say 409 at
 //! once, before a repeat would wait for its subject; nothing depends on it.
 //!
-//! Only verdicts are kept. What ends a request before its call (a malformed body, no key, too large)
-//! and what ends it without a commit (every 5xx) leaves the key free.
+//! Only verdicts are kept. What ends a request before its call (a malformed body, no key, too large), a
+//! verdict that is a problem (a proof is missing) and what ends it without a commit (every 5xx) leave the
+//! key free.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -15,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -26,14 +27,14 @@ use countersign_types::{Clock, UnixMillis};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::answer::Answer;
+use super::answer::{Answer, Judged};
 use super::problem::Problem;
-use super::{Api, Caller, Once, Part, body};
+use super::{Api, Asker, Caller, Once, Part, body};
 use crate::config::IdempotencyLimits;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-const USER: HeaderName = HeaderName::from_static("x-countersign-user");
+pub(super) const USER: HeaderName = HeaderName::from_static("x-countersign-user");
 
 /// The longest key: four times a UUID's text and more.
 const KEY_BYTES_MAX: usize = 255;
@@ -58,7 +59,7 @@ type Hash = [u8; 32];
 /// What rests of a key.
 #[derive(Serialize, Deserialize)]
 struct Record {
-    /// Of the request: method, route and body.
+    /// Of the request: method, path and body.
     fingerprint: Hash,
     /// `None` where the answer was too long, or holds a secret: then it lies in a row of its own.
     answer: Option<Answer>,
@@ -93,9 +94,9 @@ impl Drop for Claimed {
 
 /// What a key was used for, and by whom.
 struct Scope<'a> {
-    caller: &'a Caller,
+    asker: &'a Asker,
     user: Option<&'a [u8]>,
-    route: &'a str,
+    path: &'a str,
     key: &'a str,
 }
 
@@ -130,8 +131,8 @@ impl Idempotency {
     ) -> Result<Claim, Response> {
         let fingerprint =
             self.keyring
-                .idempotency_hash(&[b"request", b"POST", scope.route.as_bytes(), body]);
-        let claim = self.enter(self.row(&scope), self.limit(scope.caller), fingerprint);
+                .idempotency_hash(&[b"request", b"POST", scope.path.as_bytes(), body]);
+        let claim = self.enter(self.row(&scope), self.limit(scope.asker), fingerprint);
         let claim = claim.map_err(IntoResponse::into_response)?;
         // After it has been entered: whoever has it first and is done by now has left a row.
         match claim.find().await {
@@ -142,22 +143,22 @@ impl Idempotency {
     }
 
     fn row(&self, scope: &Scope<'_>) -> Vec<u8> {
-        let (kind, caller) = caller_fields(scope.caller);
+        let (kind, asker) = asker_fields(scope.asker);
         let hash = self.keyring.idempotency_hash(&[
             b"key",
             kind,
-            caller,
+            asker,
             if scope.user.is_some() { b"user" } else { b"" },
             scope.user.unwrap_or_default(),
-            scope.route.as_bytes(),
+            scope.path.as_bytes(),
             scope.key.as_bytes(),
         ]);
         [ANSWERS, &hash].concat()
     }
 
-    fn limit(&self, caller: &Caller) -> Vec<u8> {
-        let (kind, caller) = caller_fields(caller);
-        let hash = self.keyring.idempotency_hash(&[b"caller", kind, caller]);
+    fn limit(&self, asker: &Asker) -> Vec<u8> {
+        let (kind, asker) = asker_fields(asker);
+        let hash = self.keyring.idempotency_hash(&[b"caller", kind, asker]);
         [LIMITS, &hash].concat()
     }
 
@@ -188,10 +189,10 @@ impl Idempotency {
 }
 
 impl Claim {
-    /// What the call needs to happen once: its verdict is kept as `answer` says.
+    /// What the call needs to happen once: its verdict is kept as `judge` says.
     pub(super) fn once<R: 'static>(
         &self,
-        answer: fn(&R, UnixMillis) -> Answer,
+        judge: impl Fn(&R, UnixMillis) -> Judged + Send + Sync + 'static,
     ) -> Once<'static, R> {
         let claim = self.clone();
         Once {
@@ -202,7 +203,10 @@ impl Claim {
                 max: self.0.keys.limits.keys_per_day,
                 window_ms: u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX),
             },
-            rows: Box::new(move |verdict, now| claim.rows(answer(verdict, now), now)),
+            rows: Box::new(move |verdict, now| match judge(verdict, now) {
+                Ok(answer) => claim.rows(answer, now),
+                Err(_) => Ok(Vec::new()),
+            }),
         }
     }
 
@@ -297,10 +301,14 @@ impl Claim {
     }
 }
 
-fn caller_fields(caller: &Caller) -> (&'static [u8], &[u8]) {
-    match caller {
-        Caller::Anonymous => (b"anonymous", b""),
-        Caller::Key(id) => (b"key", id.as_bytes()),
+fn asker_fields(asker: &Asker) -> (&'static [u8], &[u8]) {
+    match asker {
+        Asker::Application(Caller::Anonymous) => (b"anonymous", b""),
+        Asker::Application(Caller::Key(id)) => (b"key", id.as_bytes()),
+        Asker::User(token) => (b"token", &token.id),
+        // Nobody who asks over HTTP is either.
+        Asker::Application(Caller::Token(id)) => (b"caller token", id.as_bytes()),
+        Asker::Application(Caller::Operator) => (b"operator", b""),
     }
 }
 
@@ -315,13 +323,8 @@ pub(super) async fn claim(State(api): State<Arc<Api>>, request: Request, next: N
         Ok(Some(key)) => key,
         Err(problem) => return body::refuse(&parts, unread, problem).await,
     };
-    // Both are there: the gate puts in the one, the router the other.
-    let extensions = &parts.extensions;
-    let known = (
-        extensions.get::<Caller>().cloned(),
-        extensions.get::<MatchedPath>().cloned(),
-    );
-    let (Some(caller), Some(route)) = known else {
+    // The gate has put it in.
+    let Some(asker) = parts.extensions.get::<Asker>().cloned() else {
         tracing::error!("a request came past the gate");
         return Problem::internal().into_response();
     };
@@ -332,9 +335,9 @@ pub(super) async fn claim(State(api): State<Arc<Api>>, request: Request, next: N
         Err(problem) => return problem.into_response(),
     };
     let scope = Scope {
-        caller: &caller,
+        asker: &asker,
         user: parts.headers.get(USER).map(HeaderValue::as_bytes),
-        route: route.as_str(),
+        path: parts.uri.path(),
         key: &key,
     };
     match api.idempotency.claim(scope, &bytes).await {

@@ -11,7 +11,7 @@ use countersign_types::{MessageId, UnixMillis};
 use serde_json::json;
 
 use super::admitted::Admitted;
-use super::answer::Answer;
+use super::answer::{Answer, Judged};
 use super::fields::{Fields, PHONE_BYTES_MAX, locale};
 use super::path::Named;
 use super::problem::{Problem, Refused};
@@ -52,8 +52,9 @@ pub(super) async fn send(State(api): State<Arc<Api>>, request: Request) -> Respo
     api.answer(claim, accepted, call).await
 }
 
-fn accepted(id: &MessageId, _: UnixMillis) -> Answer {
-    Answer::accepted(&json!({"id": id.to_string(), "status": "queued"}))
+fn accepted(id: &MessageId, _: UnixMillis) -> Judged {
+    let body = json!({"id": id.to_string(), "status": "queued"});
+    Ok(Answer::accepted(&body))
 }
 
 /// Any key may ask for any message: keys are those of one operator's applications.

@@ -1,12 +1,14 @@
 //! The HTTP API: routes, who may use them, and what they answer.
 //!
-//! `gate` decides who may ask, `idempotency` whether it was asked before, `body` and `fields` read what is sent. `otp`
-//! is the seed's routes, `messages` those of other messages, `webhooks` what providers call and `callbacks` the
-//! room for it, `queue` what administrators see, `health` is for load balancers. `answer` and `problem` alone know statuses, and `causes`
-//! which error has which.
+//! `gate` decides who may ask, `idempotency` whether it was asked before, `body` and `fields` read what is
+//! sent, `admitted` has what requests have in common. `otp` and `two_factor` are the seed's routes,
+//! `messages` those of other messages, `users` tokens of users and the keys that proofs are checked with,
+//! `audit` what was done to users, `webhooks` what providers call and `callbacks` the room for it, `queue` what administrators see, `health` is for load balancers.
+//! `answer` and `problem` alone know statuses, and `causes` which error has which.
 
 mod admitted;
 mod answer;
+mod audit;
 mod body;
 mod callbacks;
 mod causes;
@@ -20,6 +22,8 @@ mod otp;
 mod path;
 mod problem;
 mod queue;
+mod two_factor;
+mod users;
 mod webhooks;
 
 use std::future::Future;
@@ -38,19 +42,26 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 // The runtime's door for this folder.
 pub(crate) use countersign_runtime::{
-    CallContext, CallError, CallbackError, CallbackRequest, Caller, MessageRequest, NO_ROUTE, Once,
-    PhoneError, Refusal, Runtime, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict,
+    AuditCursor, Authority, BackupCodesVerdict, CallContext, CallError, CallbackError,
+    CallbackRequest, Caller, ChangeRequest, Denial, DisableRequest, DisableVerdict, EnableRequest,
+    EnableVerdict, Factor, FactorProof, LoginRequest, LoginSendRequest, LoginSendVerdict,
+    LoginVerdict, MessageRequest, Method, NO_ROUTE, Once, PhoneError, Refusal, Runtime,
+    SendRequest, SendVerdict, TotpVerdict, UserId, UserIdError, UserToken, VerifyFactorRequest,
+    VerifyFactorVerdict, VerifyRequest, VerifyVerdict,
 };
-use countersign_types::UnixMillis;
+use countersign_types::{Entropy, UnixMillis};
 
-pub(crate) use gate::{ENVIRONMENT_KEY, Gate, Mode, NeedsKey, Situation};
+pub(crate) use fields::Fields;
+pub(crate) use gate::{Asker, ENVIRONMENT_KEY, Gate, Mode, NeedsKey, Situation};
 pub(crate) use health::Health;
 pub(crate) use idempotency::Idempotency;
 
 use crate::config::{Http, Template};
-use answer::Answer;
+use crate::users::Users;
+use answer::Judged;
 use callbacks::Callbacks;
 use idempotency::Claim;
+pub(crate) use problem::Refused;
 use problem::{Kind, Problem};
 
 /// What the routes share.
@@ -59,6 +70,8 @@ pub(crate) struct Api {
     pub(crate) gate: Gate,
     pub(crate) health: Health,
     idempotency: Arc<Idempotency>,
+    users: Arc<Users>,
+    entropy: Arc<dyn Entropy>,
     templates: Vec<Template>,
     /// Empty while the components are compiled, as is the runtime.
     callbacks: OnceLock<Arc<Callbacks>>,
@@ -85,6 +98,8 @@ impl Api {
         gate: Gate,
         health: Health,
         idempotency: Arc<Idempotency>,
+        users: Arc<Users>,
+        entropy: Arc<dyn Entropy>,
         templates: Vec<Template>,
     ) -> (Arc<Api>, Calls) {
         let (running, ended) = mpsc::channel(1);
@@ -93,6 +108,8 @@ impl Api {
             gate,
             health,
             idempotency,
+            users,
+            entropy,
             templates,
             callbacks: OnceLock::new(),
             runtime: OnceLock::new(),
@@ -109,6 +126,13 @@ impl Api {
         // Only the first counts; there is one start.
         let _ = self.callbacks.set(Arc::new(callbacks));
         let _ = self.runtime.set(runtime);
+    }
+
+    /// 128 bits that nobody can guess.
+    fn random_id(&self) -> [u8; 16] {
+        let mut id = [0; 16];
+        self.entropy.fill(&mut id);
+        id
     }
 
     fn runtime(&self) -> Option<Runtime> {
@@ -132,20 +156,23 @@ impl Api {
     }
 
     /// Runs a call to its end and answers its verdict as `judge` says: once, where the request has an
-    /// idempotency key.
+    /// idempotency key. `judge` says the same of the same verdict each time.
     async fn answer<T, F>(
         &self,
         claim: Option<Claim>,
-        judge: fn(&T, UnixMillis) -> Answer,
+        judge: impl Fn(&T, UnixMillis) -> Judged + Clone + Send + Sync + 'static,
         call: impl FnOnce(Option<Once<'static, T>>) -> F,
     ) -> Response
     where
         T: Send + 'static,
         F: Future<Output = Result<(T, UnixMillis), CallError>> + Send + 'static,
     {
-        let once = claim.as_ref().map(|claim| claim.once(judge));
+        let once = claim.as_ref().map(|claim| claim.once(judge.clone()));
         let problem = match self.run_to_its_end(call(once)).await {
-            Ok(Ok((verdict, instant))) => return judge(&verdict, instant).into_response(),
+            Ok(Ok((verdict, instant))) => match judge(&verdict, instant) {
+                Ok(answer) => return answer.into_response(),
+                Err(problem) => problem,
+            },
             Ok(Err(CallError::Happened)) => match find(claim).await {
                 Ok(Some(response)) => return response,
                 Ok(None) => CallError::Happened.into(),
@@ -175,6 +202,18 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/otp/verify", post(otp::verify))
         .route("/api/messages", post(messages::send))
         .route("/api/messages/{id}", get(messages::story))
+        .route("/api/2fa", get(two_factor::status))
+        .route("/api/2fa/enable", post(two_factor::enable))
+        .route("/api/2fa/verify-enable", post(two_factor::verify_enable))
+        .route("/api/2fa/disable", post(two_factor::disable))
+        .route("/api/2fa/backup-codes", post(two_factor::backup_codes))
+        .route("/api/2fa/totp", post(two_factor::totp))
+        .route("/api/2fa/totp/verify", post(two_factor::totp_verify))
+        .route("/api/login/2fa/send", post(two_factor::login_send))
+        .route("/api/login/2fa", post(two_factor::login))
+        .route("/api/users/{id}/tokens", post(users::make_token))
+        .route("/api/audit", get(audit::trail))
+        .route("/.well-known/jwks.json", get(users::key_set))
         .route(
             "/webhooks/{provider}",
             get(webhooks::receive).post(webhooks::receive),
@@ -209,9 +248,9 @@ async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
             Part::Admin => api.gate.admin(request.headers()),
             Part::Api => {
                 let (method, uri) = (request.method(), request.uri());
-                let caller = api.gate.caller(method, uri, request.headers()).await;
-                caller.map(|caller| {
-                    request.extensions_mut().insert(caller);
+                let asker = api.gate.asker(method, uri, request.headers()).await;
+                asker.map(|asker| {
+                    request.extensions_mut().insert(asker);
                 })
             }
         };

@@ -8,12 +8,12 @@ use countersign_types::UnixMillis;
 use serde_json::json;
 
 use super::admitted::Admitted;
-use super::answer::Answer;
+use super::answer::{Answer, Judged};
 use super::fields::{Fields, PHONE_BYTES_MAX, locale};
 use super::problem::{Problem, Refused};
 use super::{Api, Refusal, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict};
 
-const CODE_BYTES_MAX: usize = 64;
+pub(super) const CODE_BYTES_MAX: usize = 64;
 const PURPOSE_BYTES_MAX: usize = 64;
 
 pub(super) async fn send(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -72,8 +72,8 @@ fn parse_verify(mut fields: Fields) -> Result<VerifyRequest, Refused> {
     })
 }
 
-fn answer_send(verdict: &SendVerdict, now: UnixMillis) -> Answer {
-    match verdict {
+fn answer_send(verdict: &SendVerdict, now: UnixMillis) -> Judged {
+    Ok(match verdict {
         SendVerdict::Sent {
             message_id,
             expires,
@@ -83,20 +83,25 @@ fn answer_send(verdict: &SendVerdict, now: UnixMillis) -> Answer {
             "messageId": message_id,
         })),
         SendVerdict::Refused(refused) => refuse(refused, now),
-    }
+    })
 }
 
-fn answer_verify(verdict: &VerifyVerdict, now: UnixMillis) -> Answer {
-    match verdict {
+fn answer_verify(verdict: &VerifyVerdict, now: UnixMillis) -> Judged {
+    Ok(match verdict {
         VerifyVerdict::Accepted { .. } => Answer::ok(&json!({"success": true})),
-        VerifyVerdict::Rejected(Refusal { text, retry_at, .. }) => {
-            Answer::refusal(&json!({"valid": false, "reason": text}), *retry_at, now)
-        }
+        VerifyVerdict::Rejected(rejected) => reject(rejected, now),
         VerifyVerdict::Refused(refused) => refuse(refused, now),
-    }
+    })
 }
 
-fn refuse(refused: &Refusal, now: UnixMillis) -> Answer {
+/// A code that was not accepted, in the seed's form.
+pub(super) fn reject(rejected: &Refusal, now: UnixMillis) -> Answer {
+    let body = json!({"valid": false, "reason": rejected.text});
+    Answer::refusal(&body, rejected.retry_at, now)
+}
+
+/// A request that was refused, in the seed's form.
+pub(super) fn refuse(refused: &Refusal, now: UnixMillis) -> Answer {
     let body = Refused {
         error: refused.text.clone(),
         field: refused.field.clone(),
@@ -156,8 +161,8 @@ mod tests {
         }
     }
 
-    async fn check(answer: Answer, status: u16, retry_after: Option<&str>, want: Value) {
-        let response = answer.into_response();
+    async fn check(judged: Judged, status: u16, retry_after: Option<&str>, want: Value) {
+        let response = judged.expect("an answer").into_response();
         assert_eq!(response.status(), status);
         let header = response.headers().get("retry-after");
         assert_eq!(

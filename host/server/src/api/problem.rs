@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use countersign_types::UnixMillis;
 use serde::Serialize;
 
+use super::UserIdError;
 use super::answer::Answer;
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -27,6 +28,8 @@ pub(crate) enum Kind {
     WrongToken,
     AdminOff,
     HostNotLoopback,
+    TokenScope,
+    ProofRequired,
     NotFound,
     MethodNotAllowed,
     RequestTimeout,
@@ -57,9 +60,11 @@ impl Kind {
         match self {
             Kind::BadRequest | Kind::IdempotencyKey => StatusCode::BAD_REQUEST,
             Kind::Unauthorized | Kind::WrongToken => StatusCode::UNAUTHORIZED,
-            Kind::AdminOff | Kind::HostNotLoopback | Kind::UnsignedCallback => {
-                StatusCode::FORBIDDEN
-            }
+            Kind::AdminOff
+            | Kind::HostNotLoopback
+            | Kind::TokenScope
+            | Kind::ProofRequired
+            | Kind::UnsignedCallback => StatusCode::FORBIDDEN,
             Kind::NotFound | Kind::NoSuchMessage => StatusCode::NOT_FOUND,
             Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Kind::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -89,6 +94,8 @@ impl Kind {
             Kind::WrongToken => "wrong-credentials",
             Kind::AdminOff => "admin-off",
             Kind::HostNotLoopback => "host-not-loopback",
+            Kind::TokenScope => "token-scope",
+            Kind::ProofRequired => "proof-required",
             Kind::NotFound => "not-found",
             Kind::MethodNotAllowed => "method-not-allowed",
             Kind::RequestTimeout => "request-timeout",
@@ -122,6 +129,8 @@ impl Kind {
             Kind::WrongToken => "The key or token is not accepted",
             Kind::AdminOff => "Administration over HTTP is switched off",
             Kind::HostNotLoopback => "The host is not a loopback name",
+            Kind::TokenScope => "The token is not for this",
+            Kind::ProofRequired => "A fresh proof of a factor is needed",
             Kind::NotFound => "There is nothing at this path",
             Kind::MethodNotAllowed => "This method is not allowed here",
             Kind::RequestTimeout => "The request took too long to arrive",
@@ -213,6 +222,17 @@ impl Problem {
         Problem::new(Kind::NoSuchMessage, detail)
     }
 
+    /// An id that no user can have.
+    pub(super) fn no_user_id() -> Problem {
+        Problem::new(Kind::BadRequest, format!("{UserIdError}."))
+    }
+
+    /// Something about a user's factors is to change, and nobody has shown one of them just now.
+    pub(super) fn proof_required() -> Problem {
+        let detail = "Let the user log in with a factor, and send the `proof` of that answer in X-Countersign-Proof: it is good for 5 minutes, for this user, once.";
+        Problem::new(Kind::ProofRequired, detail)
+    }
+
     /// Callbacks have places of their own, and all are taken.
     pub(super) fn too_many_callbacks(retry_after: Duration) -> Problem {
         let detail = "Send it again; nothing was changed.";
@@ -285,6 +305,10 @@ impl IntoResponse for Problem {
         let challenge = match self.kind {
             Kind::Unauthorized => Some("Bearer"),
             Kind::WrongToken => Some("Bearer error=\"invalid_token\""),
+            // RFC 9470: what is missing is not the right to ask, but that the user was asked just now.
+            Kind::ProofRequired => {
+                Some("Bearer error=\"insufficient_user_authentication\", max_age=\"300\"")
+            }
             _ => None,
         };
         if let Some(challenge) = challenge {
@@ -406,5 +430,9 @@ mod tests {
             assert_eq!(response.status(), 401);
             assert_eq!(response.headers()[WWW_AUTHENTICATE], want);
         }
+        let response = Problem::proof_required().into_response();
+        assert_eq!(response.status(), 403);
+        let want = "Bearer error=\"insufficient_user_authentication\", max_age=\"300\"";
+        assert_eq!(response.headers()[WWW_AUTHENTICATE], want);
     }
 }

@@ -10,7 +10,7 @@ use miette::Diagnostic;
 
 use super::{Held, reach};
 use crate::config::Offline;
-use crate::control::{Answer, ControlError, KeysRequest, Office, QueueDoor, Request};
+use crate::control::{Answer, Closed, ControlError, Door, KeysRequest, Office, Request};
 use crate::data::{Data, DataError};
 
 /// Why a command was not done.
@@ -43,6 +43,51 @@ pub(super) enum AskError {
 ///
 /// See [`AskError`]; what is asked for and refused is one, too.
 pub(super) fn ask(settings: &Offline, request: Request) -> Result<Answer, AskError> {
+    Session::new(settings).ask(request)
+}
+
+/// Several requests, one after the other. A store that was opened for the first stays open.
+pub(super) struct Session<'a> {
+    settings: &'a Offline,
+    here: Option<Here>,
+}
+
+impl<'a> Session<'a> {
+    /// Nobody has been asked yet.
+    pub(super) fn new(settings: &'a Offline) -> Session<'a> {
+        Session {
+            settings,
+            here: None,
+        }
+    }
+
+    /// As [`ask`].
+    ///
+    /// # Errors
+    ///
+    /// See [`AskError`].
+    pub(super) fn ask(&mut self, request: Request) -> Result<Answer, AskError> {
+        let here = match &self.here {
+            Some(here) => here,
+            None => match find(self.settings, &request)? {
+                Held::ByServer(answer) => return judge(answer),
+                Held::Here(data) => self.here.insert(Here::new(data, self.settings)?),
+            },
+        };
+        judge(here.runtime.block_on(here.office.perform(request)))
+    }
+}
+
+/// What is asked for and refused is an error.
+fn judge(answer: Answer) -> Result<Answer, AskError> {
+    match answer {
+        Answer::Failed { reason, help } => Err(AskError::Failed { reason, help }),
+        answer => Ok(answer),
+    }
+}
+
+/// Asks the server, or opens the data.
+fn find(settings: &Offline, request: &Request) -> Result<Held<Data>, AskError> {
     let folders = &settings.folders;
     let creates = matches!(request, Request::Keys(KeysRequest::Create { .. }));
     let open = || {
@@ -61,38 +106,40 @@ pub(super) fn ask(settings: &Offline, request: Request) -> Result<Answer, AskErr
             AskError::Data(DataError::Store(OpenError::InUse { .. }))
         )
     };
-    let answer = match reach(folders, &request, open, in_use)? {
-        Held::ByServer(answer) => answer,
-        Held::Here(data) => perform(data, settings, request)?,
-    };
-    match answer {
-        Answer::Failed { reason, help } => Err(AskError::Failed { reason, help }),
-        answer => Ok(answer),
-    }
+    reach(folders, request, open, in_use)
 }
 
-fn perform(data: Data, settings: &Offline, request: Request) -> Result<Answer, AskError> {
-    if data.keyring.created() {
-        // Said once, by whoever makes them. Nobody reading it is no reason to fail.
-        let _ = writeln!(
-            std::io::stderr().lock(),
-            "made the host's secret keys; keep a copy apart from the data: losing them loses all live codes and enrolments"
-        );
+/// The data, opened by this command.
+struct Here {
+    runtime: tokio::runtime::Runtime,
+    office: Office,
+}
+
+impl Here {
+    fn new(data: Data, settings: &Offline) -> Result<Here, AskError> {
+        if data.keyring.created() {
+            // Said once, by whoever makes them. Nobody reading it is no reason to fail.
+            let _ = writeln!(
+                std::io::stderr().lock(),
+                "made the host's secret keys; keep a copy apart from the data: losing them loses all live codes and enrolments"
+            );
+        }
+        // Nothing is claimed here, so that lanes and leases are never asked for.
+        let queue = settings.queue.into();
+        let closed = Closed::new(queue, settings.services.clone(), data.cache);
+        let office = Office {
+            store: data.store,
+            keyring: data.keyring,
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            door: Door::Closed(closed),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(AskError::System)?;
+        Ok(Here { runtime, office })
     }
-    // Nothing is claimed here, so that lanes and leases are never asked for.
-    let queue = settings.queue.into();
-    let office = Office {
-        store: data.store,
-        keyring: data.keyring,
-        clock: Arc::new(SystemClock),
-        entropy: Arc::new(SystemEntropy),
-        queue: QueueDoor::Closed(queue),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(AskError::System)?;
-    Ok(runtime.block_on(office.perform(request)))
 }
 
 /// Prints what a command has to say.

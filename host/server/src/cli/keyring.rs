@@ -21,8 +21,8 @@ pub(super) struct KeyringCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make new keys for codes and for sealed rows; a running server uses them at once. The old ones
-    /// stay for what was made with them.
+    /// Make new keys for codes, sealed rows and proofs; a running server uses them at once. The old
+    /// ones stay for what was made with them.
     Rotate {
         #[command(flatten)]
         place: Place,
@@ -109,8 +109,8 @@ fn for_people(shown: &RotatedShown) -> String {
         "The next start of the server uses them."
     };
     format!(
-        "Made {} in {}. {next}\nKeep the old files: codes need theirs for 10 minutes after that, rows theirs for 30 days. Copy the new ones to where your copy of the keys is.\n",
-        shown.made.join(" and "),
+        "Made {} in {}. {next}\nKeep the old files: codes need theirs for 10 minutes after that, proofs theirs for a day and 5 minutes, rows theirs for 30 days. Copy the new ones to where your copy of the keys is.\n",
+        shown.made.join(", "),
         shown.folder.display(),
     )
 }
@@ -123,15 +123,19 @@ mod tests {
     #[test]
     fn what_was_made_is_said_with_what_comes_next() {
         let shown = |in_use| {
-            let rotated = Rotated { codes: 2, rows: 3 };
+            let rotated = Rotated {
+                codes: 2,
+                rows: 3,
+                signing: 4,
+            };
             for_people(&RotatedShown::new(
                 rotated,
                 std::path::Path::new("/keys"),
                 in_use,
             ))
         };
-        let rest = "Keep the old files: codes need theirs for 10 minutes after that, rows theirs for 30 days. Copy the new ones to where your copy of the keys is.\n";
-        let made = "Made codes-2.key and rows-3.key in /keys.";
+        let rest = "Keep the old files: codes need theirs for 10 minutes after that, proofs theirs for a day and 5 minutes, rows theirs for 30 days. Copy the new ones to where your copy of the keys is.\n";
+        let made = "Made codes-2.key, rows-3.key, signing-4.key in /keys.";
         assert_eq!(
             shown(true),
             format!("{made} The running server uses them from now on.\n{rest}")

@@ -131,6 +131,7 @@ mod tests {
                 reserved_percent: 20,
                 caller_percent: 50,
             },
+            services: crate::testing::config().services,
         }
     }
 

@@ -4,9 +4,11 @@
 mod ask;
 mod backup;
 mod doctor;
+mod import;
 mod keyring;
 mod keys;
 mod queue;
+mod users;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -50,6 +52,10 @@ enum Command {
     Keys(keys::Keys),
     /// Look at the queue, and replay messages that no provider could take.
     Queue(queue::Queue),
+    /// Look at a user's second factors, and help a user who cannot log in.
+    Users(users::Users),
+    /// Move users in from another system.
+    Import(import::Import),
     /// Rotate the host's secret keys.
     Keyring(keyring::KeyringCommand),
     /// Look for what is wrong with the configuration, the data, the keys and the machine.
@@ -156,6 +162,8 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(flags)) => run_serve(flags.into(), environment),
         Some(Command::Keys(command)) => command.run(&environment),
         Some(Command::Queue(command)) => command.run(&environment),
+        Some(Command::Users(command)) => command.run(&environment),
+        Some(Command::Import(command)) => command.run(&environment),
         Some(Command::Keyring(command)) => command.run(&environment),
         Some(Command::Doctor(command)) => command.run(&environment),
         Some(Command::Backup(command)) => command.run(&environment),
@@ -278,6 +286,26 @@ mod tests {
             "countersign queue replay --all --json",
         ] {
             assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn users_and_imports_take_their_flags_after_the_command() {
+        for line in [
+            "countersign users show user-1 --json --data d",
+            "countersign users unlock user-1 --config c.toml",
+            "countersign users --json reset user-1",
+            "countersign users delete user-1",
+            "countersign import users.jsonl --json --data d",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+        for line in [
+            "countersign users show",
+            "countersign import",
+            "countersign users",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
         }
     }
 

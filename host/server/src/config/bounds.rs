@@ -5,9 +5,10 @@ use std::time::Duration;
 use countersign_types::is_control;
 
 use super::{
-    ConfigError, Delivery, Http, IdempotencyLimits, Limits, Merged, QueueRoom, as_size,
-    code_message,
+    ConfigError, Delivery, Http, IdempotencyLimits, Limits, Merged, PublicUrl, QueueRoom,
+    TwoFactor, as_size, code_message,
 };
+use crate::users::{ProofSettings, TokenSettings};
 
 /// The bounds are those of the component, told at the start instead of at the first call.
 pub(super) fn otp(merged: &Merged) -> Result<Vec<(String, String)>, ConfigError> {
@@ -109,6 +110,138 @@ pub(super) fn queue(merged: &Merged) -> Result<QueueRoom, ConfigError> {
     })
 }
 
+pub(super) fn two_factor(
+    merged: &Merged,
+    public_url: Option<&PublicUrl>,
+) -> Result<TwoFactor, ConfigError> {
+    let given = &merged.settings.two_factor;
+    let seconds = |key, value, range| {
+        let value = merged.whole(key, value, range)?;
+        Ok::<_, ConfigError>(Duration::from_secs(value))
+    };
+    let issuer = match &given.issuer {
+        Some(issuer) => text(merged, "two-factor.issuer", issuer, 255)?,
+        None => public_url.map_or_else(|| "countersign".to_owned(), PublicUrl::to_string),
+    };
+    let audience = given.audience.as_ref();
+    let audience = audience.map(|audience| text(merged, "two-factor.audience", audience, 255));
+    Ok(TwoFactor {
+        proofs: ProofSettings {
+            audience: audience.transpose()?.unwrap_or_else(|| issuer.clone()),
+            issuer,
+            time: seconds("two-factor.proof-seconds", given.proof_seconds, 10..=300)?,
+        },
+        tokens: TokenSettings {
+            login: seconds(
+                "two-factor.login-token-seconds",
+                given.login_token_seconds,
+                10..=3_600,
+            )?,
+            enroll: seconds(
+                "two-factor.enrolment-token-seconds",
+                given.enrolment_token_seconds,
+                10..=86_400,
+            )?,
+        },
+    })
+}
+
+/// What the component `two-factor` is set to; the bounds are its own, told at the start instead of at the
+/// first call.
+pub(super) fn two_factor_component(merged: &Merged) -> Result<Vec<(String, String)>, ConfigError> {
+    let given = &merged.settings.two_factor;
+    let numbers = [
+        ("enrolment-seconds", given.enrolment_seconds, 60..=3_600),
+        (
+            "enrolments-per-number-per-day",
+            given.enrolments_per_number_per_day,
+            1..=1_000,
+        ),
+        (
+            "totp-misses-per-quarter-hour",
+            given.totp_misses_per_quarter_hour,
+            1..=100,
+        ),
+        ("totp-misses-per-day", given.totp_misses_per_day, 1..=100),
+        (
+            "backup-misses-per-quarter-hour",
+            given.backup_misses_per_quarter_hour,
+            1..=100,
+        ),
+        (
+            "backup-misses-per-day",
+            given.backup_misses_per_day,
+            1..=100,
+        ),
+        ("backup-codes", given.backup_codes, 1..=20),
+        (
+            "backup-memory-kib",
+            given.backup_memory_kib,
+            1_024..=262_144,
+        ),
+        ("backup-passes", given.backup_passes, 1..=16),
+        ("misses-before-notice", given.misses_before_notice, 1..=100),
+    ];
+    let mut pairs = Vec::new();
+    for (name, value, range) in numbers {
+        if let Some(value) = value {
+            merged.whole(&format!("two-factor.{name}"), value, range)?;
+            pairs.push((name.to_owned(), value.to_string()));
+        }
+    }
+    let texts = [
+        ("notice-backup-code", &given.notice_backup_code, "{left}"),
+        ("notice-number", &given.notice_number, ""),
+        ("notice-disabled", &given.notice_disabled, ""),
+        ("notice-failures", &given.notice_failures, ""),
+    ];
+    for (name, text, place) in texts {
+        if let Some(text) = text {
+            let must = match text.len() > 1_600 {
+                true => Some("must have at most 1600 bytes"),
+                false => text
+                    .replace(place, "")
+                    .contains(['{', '}'])
+                    .then_some("must contain no braces, but `{left}` in `notice-backup-code`"),
+            };
+            if let Some(must) = must {
+                return Err(merged.wrong(&format!("two-factor.{name}"), must, None));
+            }
+            pairs.push((name.to_owned(), text.clone()));
+        }
+    }
+    Ok(pairs)
+}
+
+/// How long records of the audit trail are kept.
+pub(super) fn audit_kept(merged: &Merged) -> Result<Duration, ConfigError> {
+    let days = merged.whole("audit.days", merged.settings.audit.days, 1..=3_650)?;
+    Ok(Duration::from_secs(days * 24 * 3_600))
+}
+
+/// What authenticator apps call this service.
+pub(super) fn two_factor_name(merged: &Merged) -> Result<String, ConfigError> {
+    let name = text(
+        merged,
+        "two-factor.name",
+        &merged.settings.two_factor.name,
+        64,
+    )?;
+    if name.contains(':') {
+        let must = "must have no colon: authenticator apps take it for the end of the name";
+        return Err(merged.wrong("two-factor.name", must, Some(name)));
+    }
+    Ok(name)
+}
+
+fn text(merged: &Merged, key: &str, text: &str, bytes_max: usize) -> Result<String, ConfigError> {
+    if (1..=bytes_max).contains(&text.len()) && !text.contains(char::is_control) {
+        return Ok(text.to_owned());
+    }
+    let must = format!("must have 1 to {bytes_max} bytes and no control characters");
+    Err(merged.wrong(key, must, Some(text.escape_debug().to_string())))
+}
+
 pub(super) fn delivery(merged: &Merged) -> Result<Delivery, ConfigError> {
     let delivery = &merged.settings.delivery;
     let span = |key, value| {
@@ -150,6 +283,8 @@ pub(super) fn limits(merged: &Merged) -> Result<Limits, ConfigError> {
         ("service-waiting", limits.service_waiting, 0..=1_000_000),
         ("service-wait-ms", limits.service_wait_ms, 1..=60_000),
         ("subject-waiting", limits.subject_waiting, 1..=100_000),
+        ("hashes", limits.hashes, 1..=256),
+        ("hashes-waiting", limits.hashes_waiting, 0..=100_000),
         ("instance-calls", limits.instance_calls, 1..=1_000_000),
         ("runs", limits.runs, 1..=100),
         ("hold-ms", limits.hold_ms, 1..=10_000),

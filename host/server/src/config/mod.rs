@@ -31,6 +31,7 @@ pub(crate) use settings::Limits;
 pub(crate) use template::{MessageKind, Template};
 
 use crate::telemetry;
+use crate::users::{ProofSettings, TokenSettings};
 use settings::{Kind, Settings, VALUES, variable};
 
 const CONFIG: &str = "COUNTERSIGN_CONFIG";
@@ -207,6 +208,28 @@ impl Merged {
         Ok(Offline {
             folders: self.folders(),
             queue: bounds::queue(self)?,
+            services: self.services()?,
+        })
+    }
+
+    /// What the services are configured with.
+    fn services(&self) -> Result<Services, ConfigError> {
+        let default_region = self.settings.default_region.clone();
+        if let Some(region) = &default_region
+            && !is_region(region)
+        {
+            let must = "must be a country's two capital letters (ISO 3166-1 alpha-2), such as US";
+            return Err(self.wrong("default-region", must, Some(region.clone())));
+        }
+        let mut settings = bounds::otp(self)?;
+        let name = bounds::two_factor_name(self)?;
+        settings.push(("issuer".to_owned(), name));
+        settings.extend(bounds::two_factor_component(self)?);
+        Ok(Services {
+            default_region,
+            settings,
+            limits: bounds::limits(self)?,
+            audit_kept: bounds::audit_kept(self)?,
         })
     }
 
@@ -251,10 +274,22 @@ pub(crate) struct Folders {
 }
 
 /// What commands need that work on the data where no server runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Offline {
     pub(crate) folders: Folders,
     pub(crate) queue: QueueRoom,
+    pub(crate) services: Services,
+}
+
+/// What the services are configured with.
+#[derive(Clone, Debug)]
+pub(crate) struct Services {
+    pub(crate) default_region: Option<String>,
+    /// For the components, as text; the name that authenticator apps show is `issuer`.
+    pub(crate) settings: Vec<(String, String)>,
+    pub(crate) limits: Limits,
+    /// How long records of the audit trail are kept.
+    pub(crate) audit_kept: Duration,
 }
 
 /// How many messages may wait, and whose.
@@ -287,6 +322,13 @@ pub(crate) struct IdempotencyLimits {
     pub(crate) in_flight: usize,
 }
 
+/// What is told of users, and to whom.
+#[derive(Clone, Debug)]
+pub(crate) struct TwoFactor {
+    pub(crate) proofs: ProofSettings,
+    pub(crate) tokens: TokenSettings,
+}
+
 /// How messages are handed to providers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delivery {
@@ -301,16 +343,14 @@ pub(crate) struct Config {
     pub(crate) folders: Folders,
     pub(crate) log: EnvFilter,
     pub(crate) open: bool,
-    pub(crate) default_region: Option<String>,
     pub(crate) public_url: Option<PublicUrl>,
     pub(crate) api_key: Option<Secret<String>>,
     pub(crate) admin_token: Option<Secret<String>>,
-    /// For the component `otp`, as text.
-    pub(crate) otp: Vec<(String, String)>,
+    pub(crate) services: Services,
+    pub(crate) two_factor: TwoFactor,
     pub(crate) reserve_bytes: u64,
     pub(crate) queue: QueueRoom,
     pub(crate) delivery: Delivery,
-    pub(crate) limits: Limits,
     pub(crate) http: Http,
     pub(crate) idempotency: IdempotencyLimits,
     pub(crate) providers: Vec<Provider>,
@@ -348,16 +388,11 @@ impl Config {
                 format!("must be a filter such as `info` or `warn,countersign=debug` ({error})");
             merged.wrong("log", must, Some(settings.log.clone()))
         })?;
-        if let Some(region) = &settings.default_region
-            && !is_region(region)
-        {
-            let must = "must be a country's two capital letters (ISO 3166-1 alpha-2), such as US";
-            return Err(merged.wrong("default-region", must, Some(region.clone())));
-        }
         let public_url = settings.public_url.as_deref().map(|text| {
             let wrong = |must| merged.wrong("public-url", must, Some(text.to_owned()));
             PublicUrl::parse(text).map_err(wrong)
         });
+        let public_url = public_url.transpose()?;
         let mut warnings = Vec::new();
         let concurrency = settings.delivery.concurrency;
         let concurrency = merged.whole("delivery.concurrency", concurrency, 1..=10_000)?;
@@ -377,14 +412,14 @@ impl Config {
             folders: merged.folders(),
             log,
             open: settings.open,
-            default_region: settings.default_region.clone(),
-            public_url: public_url.transpose()?,
+            two_factor: bounds::two_factor(merged, public_url.as_ref())?,
+            public_url,
             api_key: api_key(environment)?,
             admin_token: environment
                 .get(ADMIN_TOKEN)?
                 .map(|token| Secret::new(token.trim().to_owned()))
                 .filter(|token| !token.expose().is_empty()),
-            otp: bounds::otp(merged)?,
+            services: merged.services()?,
             reserve_bytes: merged.whole(
                 "store.reserve-bytes",
                 settings.store.reserve_bytes,
@@ -392,7 +427,6 @@ impl Config {
             )?,
             queue: bounds::queue(merged)?,
             delivery: bounds::delivery(merged)?,
-            limits: bounds::limits(merged)?,
             http: bounds::http(merged)?,
             idempotency: bounds::idempotency(merged)?,
             providers,

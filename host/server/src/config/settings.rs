@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     /// Serve without any key, whatever the address and the provider.
     pub(crate) open: bool,
     pub(crate) otp: Otp,
+    pub(crate) two_factor: TwoFactor,
+    pub(crate) audit: Audit,
     pub(crate) store: Store,
     pub(crate) queue: Queue,
     pub(crate) delivery: Delivery,
@@ -52,6 +54,8 @@ impl Default for Settings {
             log: "info".to_owned(),
             open: false,
             otp: Otp::default(),
+            two_factor: TwoFactor::default(),
+            audit: Audit::default(),
             store: Store::default(),
             queue: Queue::default(),
             delivery: Delivery::default(),
@@ -84,6 +88,81 @@ pub(crate) struct Otp {
     pub(crate) text: Option<String>,
     pub(crate) domain: Option<String>,
     pub(crate) app_hash: Option<String>,
+}
+
+/// Settings of two-factor authentication.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct TwoFactor {
+    /// Who signs proofs; the public URL where it is not set, or else `countersign`.
+    pub(crate) issuer: Option<String>,
+    /// Whom proofs are made out to; the issuer where it is not set.
+    pub(crate) audience: Option<String>,
+    /// How long a proof is good for.
+    pub(crate) proof_seconds: u64,
+    /// How long a token for a login is good for.
+    pub(crate) login_token_seconds: u64,
+    /// How long a token for an enrolment is good for.
+    pub(crate) enrolment_token_seconds: u64,
+    /// What authenticator apps call this service.
+    pub(crate) name: String,
+    // For the component, which has the defaults.
+    pub(crate) enrolment_seconds: Option<u64>,
+    pub(crate) enrolments_per_number_per_day: Option<u64>,
+    pub(crate) totp_misses_per_quarter_hour: Option<u64>,
+    pub(crate) totp_misses_per_day: Option<u64>,
+    pub(crate) backup_misses_per_quarter_hour: Option<u64>,
+    pub(crate) backup_misses_per_day: Option<u64>,
+    pub(crate) backup_codes: Option<u64>,
+    pub(crate) backup_memory_kib: Option<u64>,
+    pub(crate) backup_passes: Option<u64>,
+    pub(crate) misses_before_notice: Option<u64>,
+    pub(crate) notice_backup_code: Option<String>,
+    pub(crate) notice_number: Option<String>,
+    pub(crate) notice_disabled: Option<String>,
+    pub(crate) notice_failures: Option<String>,
+}
+
+impl Default for TwoFactor {
+    fn default() -> TwoFactor {
+        TwoFactor {
+            issuer: None,
+            audience: None,
+            proof_seconds: 300,
+            login_token_seconds: 600,
+            enrolment_token_seconds: 1_800,
+            name: "countersign".to_owned(),
+            enrolment_seconds: None,
+            enrolments_per_number_per_day: None,
+            totp_misses_per_quarter_hour: None,
+            totp_misses_per_day: None,
+            backup_misses_per_quarter_hour: None,
+            backup_misses_per_day: None,
+            backup_codes: None,
+            backup_memory_kib: None,
+            backup_passes: None,
+            misses_before_notice: None,
+            notice_backup_code: None,
+            notice_number: None,
+            notice_disabled: None,
+            notice_failures: None,
+        }
+    }
+}
+
+/// Settings of the audit trail.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Audit {
+    /// How long its records are kept.
+    pub(crate) days: u64,
+}
+
+impl Default for Audit {
+    fn default() -> Audit {
+        // As events are.
+        Audit { days: 400 }
+    }
 }
 
 /// Settings of the store.
@@ -247,6 +326,10 @@ pub(crate) struct Limits {
     pub(crate) service_wait_ms: Option<u64>,
     /// Calls about one subject that wait for each other.
     pub(crate) subject_waiting: Option<u64>,
+    /// Password hashes that are worked out at once.
+    pub(crate) hashes: Option<u64>,
+    /// Calls that wait for one of these.
+    pub(crate) hashes_waiting: Option<u64>,
     /// After how many calls an instance of a service is replaced.
     pub(crate) instance_calls: Option<u64>,
     /// How often a call runs at most.
@@ -432,6 +515,27 @@ pub(crate) const VALUES: &[(&str, Kind)] = &[
     ("otp.text", Kind::Text),
     ("otp.domain", Kind::Text),
     ("otp.app-hash", Kind::Text),
+    ("two-factor.issuer", Kind::Text),
+    ("two-factor.audience", Kind::Text),
+    ("two-factor.proof-seconds", Kind::Whole),
+    ("two-factor.login-token-seconds", Kind::Whole),
+    ("two-factor.enrolment-token-seconds", Kind::Whole),
+    ("two-factor.name", Kind::Text),
+    ("two-factor.enrolment-seconds", Kind::Whole),
+    ("two-factor.enrolments-per-number-per-day", Kind::Whole),
+    ("two-factor.totp-misses-per-quarter-hour", Kind::Whole),
+    ("two-factor.totp-misses-per-day", Kind::Whole),
+    ("two-factor.backup-misses-per-quarter-hour", Kind::Whole),
+    ("two-factor.backup-misses-per-day", Kind::Whole),
+    ("two-factor.backup-codes", Kind::Whole),
+    ("two-factor.backup-memory-kib", Kind::Whole),
+    ("two-factor.backup-passes", Kind::Whole),
+    ("two-factor.misses-before-notice", Kind::Whole),
+    ("two-factor.notice-backup-code", Kind::Text),
+    ("two-factor.notice-number", Kind::Text),
+    ("two-factor.notice-disabled", Kind::Text),
+    ("two-factor.notice-failures", Kind::Text),
+    ("audit.days", Kind::Whole),
     ("store.reserve-bytes", Kind::Whole),
     ("queue.capacity", Kind::Whole),
     ("queue.reserved-percent", Kind::Whole),
@@ -469,6 +573,8 @@ pub(crate) const VALUES: &[(&str, Kind)] = &[
     ("limits.service-waiting", Kind::Whole),
     ("limits.service-wait-ms", Kind::Whole),
     ("limits.subject-waiting", Kind::Whole),
+    ("limits.hashes", Kind::Whole),
+    ("limits.hashes-waiting", Kind::Whole),
     ("limits.instance-calls", Kind::Whole),
     ("limits.runs", Kind::Whole),
     ("limits.hold-ms", Kind::Whole),

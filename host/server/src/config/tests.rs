@@ -51,7 +51,15 @@ fn nothing_set_means_the_documented_defaults() {
     assert_eq!((queue.reserved_percent, queue.caller_percent), (20, 50));
     assert_eq!(config.providers[0].concurrency, 64);
     assert_eq!(config.http.body_bytes_max, 65_536);
-    assert!(config.otp.is_empty() && config.warnings.is_empty() && !config.open);
+    assert!(config.warnings.is_empty() && !config.open);
+    let name = ("issuer".to_owned(), "countersign".to_owned());
+    assert_eq!(config.services.settings, [name]);
+    let TwoFactor { proofs, tokens } = config.two_factor;
+    assert_eq!(proofs.issuer, "countersign");
+    assert_eq!(proofs.audience, proofs.issuer);
+    assert_eq!(proofs.time, Duration::from_secs(300));
+    assert_eq!(tokens.login, Duration::from_secs(600));
+    assert_eq!(tokens.enroll, Duration::from_secs(1_800));
     assert!(config.providers.len() == 1 && config.providers[0].is_console());
     assert_eq!(config.routes[0].providers, ["console"]);
 }
@@ -77,6 +85,82 @@ fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
     assert_eq!(listen(&flag, &variable), 3);
     let empty = Environment::from([("COUNTERSIGN_LISTEN", "")]);
     assert_eq!(listen(&from_file, &empty), 1);
+}
+
+#[test]
+fn proofs_are_signed_in_the_name_of_the_public_address() {
+    let proofs = |text: &str| load_file(text).expect("good").two_factor.proofs;
+    let of = |text: &str| {
+        let proofs = proofs(text);
+        (proofs.issuer, proofs.audience)
+    };
+    let both = |text: &str| (text.to_owned(), text.to_owned());
+    let public = "public-url = 'https://2fa.example/'\n";
+    assert_eq!(of(public), both("https://2fa.example"));
+    let named = format!("{public}[two-factor]\nissuer = 'me'");
+    assert_eq!(of(&named), both("me"));
+    let audience = format!("{public}[two-factor]\naudience = 'shop'");
+    let want = ("https://2fa.example".to_owned(), "shop".to_owned());
+    assert_eq!(of(&audience), want);
+}
+
+#[test]
+fn settings_of_two_factor_are_taken_at_their_bounds_and_refused_one_past_them() {
+    let load = |line: &str| load_file(&format!("[two-factor]\n{line}"));
+    for (key, from, to) in [
+        ("proof-seconds", 10, 300),
+        ("login-token-seconds", 10, 3_600),
+        ("enrolment-token-seconds", 10, 86_400),
+        ("enrolment-seconds", 60, 3_600),
+        ("enrolments-per-number-per-day", 1, 1_000),
+        ("totp-misses-per-quarter-hour", 1, 100),
+        ("totp-misses-per-day", 1, 100),
+        ("backup-misses-per-quarter-hour", 1, 100),
+        ("backup-misses-per-day", 1, 100),
+        ("backup-codes", 1, 20),
+        ("backup-memory-kib", 1_024, 262_144),
+        ("backup-passes", 1, 16),
+        ("misses-before-notice", 1, 100),
+    ] {
+        for good in [from, to] {
+            assert!(load(&format!("{key} = {good}")).is_ok(), "{key} = {good}");
+        }
+        let must = format!("from {from} to {to}");
+        for wrong in [from - 1, to + 1] {
+            let refused = load(&format!("{key} = {wrong}"));
+            check_error(refused, &[&format!("two-factor.{key}"), &must]);
+        }
+    }
+    for (key, bytes_max) in [("issuer", 255), ("audience", 255), ("name", 64)] {
+        let of = |text: String| load(&format!("{key} = '{text}'"));
+        assert!(of("x".repeat(bytes_max)).is_ok(), "{key}");
+        let must = format!("1 to {bytes_max} bytes");
+        for wrong in [String::new(), "x".repeat(bytes_max + 1)] {
+            check_error(of(wrong), &[&format!("two-factor.{key}"), &must]);
+        }
+        check_error(load(&format!("{key} = \"a\\u0007\"")), &["control"]);
+    }
+    check_error(load("name = 'a: b'"), &["two-factor.name", "colon"]);
+    for (key, wrong) in [
+        ("notice-backup-code", "{left} {code}"),
+        ("notice-number", "{left}"),
+        ("notice-disabled", "}"),
+        ("notice-failures", &"x".repeat(1_601)),
+    ] {
+        let refused = load(&format!("{key} = '{wrong}'"));
+        check_error(refused, &[&format!("two-factor.{key}")]);
+        assert!(load(&format!("{key} = ''")).is_ok(), "none is sent");
+    }
+    let config = load("backup-codes = 8\nnotice-backup-code = 'noch {left}'").expect("fine");
+    let settings = &config.services.settings;
+    for pair in [("backup-codes", "8"), ("notice-backup-code", "noch {left}")] {
+        let pair = (pair.0.to_owned(), pair.1.to_owned());
+        assert!(settings.contains(&pair), "{settings:?}");
+    }
+    for days in [0, 3_651] {
+        let refused = load_file(&format!("[audit]\ndays = {days}"));
+        check_error(refused, &["audit.days", "from 1 to 3650"]);
+    }
 }
 
 #[test]
@@ -133,9 +217,14 @@ fn every_value_has_a_variable_of_its_name() {
 #[test]
 fn settings_of_the_service_are_judged_at_the_start_and_handed_on_as_text() {
     let config = load_file("[otp]\ndigits = 8\npurposes = ['a', 'b']\ntext = '{code}'");
-    let want = [("digits", "8"), ("purposes", "a,b"), ("text", "{code}")];
+    let want = [
+        ("digits", "8"),
+        ("purposes", "a,b"),
+        ("text", "{code}"),
+        ("issuer", "countersign"),
+    ];
     let want = want.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    assert_eq!(config.expect("good").otp, want);
+    assert_eq!(config.expect("good").services.settings, want);
     let digits = |digits: &str| {
         let environment = Environment::from([("COUNTERSIGN_OTP_DIGITS", digits)]);
         load(&flags(), &environment)
@@ -161,8 +250,8 @@ fn settings_of_the_service_are_judged_at_the_start_and_handed_on_as_text() {
 fn the_last_lines_of_a_code_are_judged_at_the_start() {
     let domain = |domain: &str| load_file(&format!("[otp]\ndomain = '{domain}'"));
     let config = domain("login.example.com").expect("good");
-    let want = [("domain".to_owned(), "login.example.com".to_owned())];
-    assert_eq!(config.otp, want);
+    let want = ("domain".to_owned(), "login.example.com".to_owned());
+    assert!(config.services.settings.contains(&want));
     let name = format!("{0}.{0}.{0}.{1}", "l".repeat(63), "m".repeat(61));
     for good in ["localhost", "xn--bcher-kva.example", "3com.example", &name] {
         assert!(domain(good).is_ok(), "{good}");
@@ -412,13 +501,17 @@ fn hosts_are_handed_on_as_the_operator_grants_them() {
 #[test]
 fn limits_are_handed_on_only_where_they_are_set() {
     let config = load_file("[limits]\nservice-time-ms = 500").expect("good");
-    assert_eq!(config.limits.service_time_ms, Some(500));
-    assert_eq!(config.limits.runs, None);
+    assert_eq!(config.services.limits.service_time_ms, Some(500));
+    assert_eq!(config.services.limits.runs, None);
     check_error(load_file("[limits]\nruns = 0"), &["limits.runs", "from 1"]);
     check_error(load_file("[limits]\nhttp-requests = 9"), &["from 1 to 8"]);
     let variable = Environment::from([("COUNTERSIGN_LIMITS_RUNS", "3")]);
     assert_eq!(
-        load(&flags(), &variable).expect("good").limits.runs,
+        load(&flags(), &variable)
+            .expect("good")
+            .services
+            .limits
+            .runs,
         Some(3)
     );
 }

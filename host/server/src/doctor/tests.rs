@@ -211,21 +211,26 @@ async fn a_store_is_looked_at_with_its_keys_and_its_clock() {
     let old = "\
 note     key-old: codes-1.key is left from before a rotation
          codes need it for 10 minutes after that; then it may be removed
+note     key-old: signing-1.key is left from before a rotation
+         proofs need it for a day and 5 minutes after that; then it may be removed
 note     key-still-needed: 2 rows are still sealed under rows-1.key
-         keep it: rows are kept for 30 days after their message has ended
+         keep it: rows of messages go 30 days after their end, those of users when they are written anew
 note     no-api-key: no API key was ever made in this data folder
          make one with `countersign keys create`, or give one by COUNTERSIGN_API_KEY
 ";
     let findings = look_at_store(&store, &keyring, at).await;
     check_text(&findings, old);
-    // The old key of codes has gone in peace; that of rows is needed.
+    // The old keys of codes and proofs have gone in peace; that of rows is needed.
     fs::remove_file(keys.path().join("codes-1.key")).expect("removed");
+    fs::remove_file(keys.path().join("signing-1.key")).expect("removed");
     fs::rename(keys.path().join("rows-1.key"), keys.path().join("kept")).expect("moved");
     assert_eq!(later.rows, 2);
     let gone = "\
-error    key-needed: messages are sealed under rows-1.key, which is not there: they cannot be sent or shown
+error    key-needed: rows are sealed under rows-1.key, which is not there: such users cannot log in, such messages cannot be sent or shown
          put it back from your copy of the keys
 note     key-removed: codes-1.key was used once and is not there any more
+         right where it was removed on purpose, long enough after a rotation
+note     key-removed: signing-1.key was used once and is not there any more
          right where it was removed on purpose, long enough after a rotation
 note     no-api-key: no API key was ever made in this data folder
          make one with `countersign keys create`, or give one by COUNTERSIGN_API_KEY
@@ -238,6 +243,7 @@ note     no-api-key: no API key was ever made in this data folder
         seal(&store, &keyring, key).await;
     }
     let want = [
+        (Note, "key-removed"),
         (Note, "key-removed"),
         (Note, "key-spare"),
         (Note, "no-api-key"),
@@ -276,7 +282,7 @@ fn a_key_that_has_been_in_use_for_more_than_two_years_is_told() {
     let load = || Keyring::load_or_create(keys.path(), true, &SystemEntropy).expect("loaded");
     let ids = load().ids();
     let made = UnixMillis(1_700_000_000_000);
-    for name in ["codes-1.key", "rows-1.key"] {
+    for name in ["codes-1.key", "rows-1.key", "signing-1.key"] {
         let file = fs::File::options().write(true).open(keys.path().join(name));
         let time = UNIX_EPOCH + Duration::from_millis(made.0);
         file.expect("there").set_modified(time).expect("set");
@@ -288,6 +294,8 @@ fn a_key_that_has_been_in_use_for_more_than_two_years_is_told() {
 note     rotation-due: codes-1.key has been in use since 2023-11-14T22:13:20Z, for more than two years
          make new keys: countersign keyring rotate
 note     rotation-due: rows-1.key has been in use since 2023-11-14T22:13:20Z, for more than two years
+         make new keys: countersign keyring rotate
+note     rotation-due: signing-1.key has been in use since 2023-11-14T22:13:20Z, for more than two years
          make new keys: countersign keyring rotate
 ";
     check_text(&look(&ids, over), want);
@@ -306,6 +314,8 @@ fn a_key_that_the_running_server_does_not_use_is_told() {
 warning  key-not-in-use: codes-2.key is there, and the running server does not use it
          restart the server; `countersign keyring rotate` needs no restart
 warning  key-not-in-use: rows-2.key is there, and the running server does not use it
+         restart the server; `countersign keyring rotate` needs no restart
+warning  key-not-in-use: signing-2.key is there, and the running server does not use it
          restart the server; `countersign keyring rotate` needs no restart
 ";
     check_text(&look_at_use(&in_use, &load()), want);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::testing::{keyring, store};
+use crate::users::{Purpose, Token};
 use axum::body::to_bytes;
 use countersign_store::{CommitError, Ending};
 use countersign_types::ManualClock;
@@ -33,23 +34,22 @@ impl Bench {
     }
 
     async fn claim(&self, key: &str, body: &str) -> Result<Claim, Response> {
-        let caller = Caller::Key("one".to_owned());
-        self.claim_as(&caller, None, "/api/otp/send", key, body)
+        self.claim_as(&application("one"), None, "/api/otp/send", key, body)
             .await
     }
 
     async fn claim_as(
         &self,
-        caller: &Caller,
+        asker: &Asker,
         user: Option<&str>,
-        route: &str,
+        path: &str,
         key: &str,
         body: &str,
     ) -> Result<Claim, Response> {
         let scope = Scope {
-            caller,
+            asker,
             user: user.map(str::as_bytes),
-            route,
+            path,
             key,
         };
         self.keys.claim(scope, body.as_bytes()).await
@@ -59,9 +59,9 @@ impl Bench {
     async fn commit(
         &self,
         claim: &Claim,
-        answer: fn(&u64, UnixMillis) -> Answer,
+        judge: fn(&u64, UnixMillis) -> Judged,
     ) -> Result<(), CommitError> {
-        let once = claim.once(answer);
+        let once = claim.once(judge);
         let store = self.keys.store.clone();
         let mut run = Transaction::new(store.clone(), self.clock.now(), Rulings::default());
         once.begin(&mut run).await.expect("the first, and room");
@@ -78,15 +78,18 @@ impl Bench {
     }
 }
 
-fn answer(verdict: &u64, now: UnixMillis) -> Answer {
-    let retry_at = now + Duration::from_secs(*verdict);
-    Answer::refusal(&json!({"error": "canary"}), Some(retry_at), now)
+fn application(id: &str) -> Asker {
+    Asker::Application(Caller::Key(id.to_owned()))
 }
 
-fn secret(verdict: &u64, now: UnixMillis) -> Answer {
-    let mut answer = answer(verdict, now);
-    answer.secret = true;
-    answer
+fn answer(verdict: &u64, now: UnixMillis) -> Judged {
+    let retry_at = now + Duration::from_secs(*verdict);
+    let body = json!({"error": "canary"});
+    Ok(Answer::refusal(&body, Some(retry_at), now))
+}
+
+fn secret(verdict: &u64, now: UnixMillis) -> Judged {
+    answer(verdict, now).map(Answer::secret)
 }
 
 fn refused(claimed: Result<Claim, Response>) -> Response {
@@ -179,23 +182,35 @@ async fn a_claim_that_ends_without_a_commit_leaves_its_key_free() {
 }
 
 #[tokio::test]
-async fn callers_users_and_routes_have_keys_of_their_own() {
+async fn callers_users_and_paths_have_keys_of_their_own() {
     let bench = Bench::new();
-    let one = Caller::Key("one".to_owned());
-    let route = "/api/otp/send";
+    let one = application("one");
+    let path = "/api/otp/send";
     let claim = bench.claim("k", "{}").await.expect("free");
     bench.commit(&claim, answer).await.expect("committed");
-    let two = Caller::Key("two".to_owned());
-    for (caller, user, route, key) in [
-        (&two, None, route, "k"),
-        (&Caller::Anonymous, None, route, "k"),
-        (&one, Some("u"), route, "k"),
-        (&one, Some(""), route, "k"),
+    let two = application("two");
+    let nobody = Asker::Application(Caller::Anonymous);
+    let token = |id| {
+        Asker::User(Token {
+            purpose: Purpose::Login,
+            user: "u".parse().expect("an id"),
+            id: [id; 16],
+            ends: NOW,
+            maker: Caller::Key("one".to_owned()),
+        })
+    };
+    for (asker, user, path, key) in [
+        (&two, None, path, "k"),
+        (&nobody, None, path, "k"),
+        (&token(1), None, path, "k"),
+        (&token(2), None, path, "k"),
+        (&one, Some("u"), path, "k"),
+        (&one, Some(""), path, "k"),
         (&one, None, "/api/otp/verify", "k"),
-        (&one, None, route, "K"),
+        (&one, None, path, "K"),
     ] {
-        let claimed = bench.claim_as(caller, user, route, key, "{}").await;
-        assert!(claimed.is_ok(), "{caller:?} {user:?} {route} {key}");
+        let claimed = bench.claim_as(asker, user, path, key, "{}").await;
+        assert!(claimed.is_ok(), "{asker:?} {user:?} {path} {key}");
     }
 }
 
@@ -261,9 +276,9 @@ async fn an_answer_with_a_secret_is_kept_10_minutes_and_then_only_that_it_was_gi
 
 #[tokio::test]
 async fn an_answer_is_kept_at_its_bound_and_only_that_it_was_given_one_past_it() {
-    fn of(bytes: usize) -> Answer {
+    fn of(bytes: usize) -> Judged {
         // The quotes are two of them.
-        Answer::ok(&"x".repeat(bytes - 2))
+        Ok(Answer::ok(&"x".repeat(bytes - 2)))
     }
     let bench = Bench::new();
     let claim = bench.claim("k", "{}").await.expect("free");
@@ -277,6 +292,19 @@ async fn an_answer_is_kept_at_its_bound_and_only_that_it_was_given_one_past_it()
     past.await.expect("committed");
     drop(claim);
     check_problem(bench.claim("l", "{}").await, 409, None);
+}
+
+#[tokio::test]
+async fn a_verdict_that_is_a_problem_leaves_its_key_free() {
+    let bench = Bench::new();
+    let claim = bench.claim("k", "{}").await.expect("free");
+    let judge = |_: &u64, _: UnixMillis| Err(Problem::internal());
+    bench.commit(&claim, judge).await.expect("committed");
+    drop(claim);
+    let claim = bench.claim("k", "{ }").await.expect("free again");
+    bench.commit(&claim, answer).await.expect("committed");
+    drop(claim);
+    assert_eq!(refused(bench.claim("k", "{ }").await).status(), 400);
 }
 
 #[tokio::test]

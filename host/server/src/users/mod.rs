@@ -1,0 +1,43 @@
+//! End users of applications: what they may present, and what is signed for them.
+//!
+//! A user has no account here. An application names its users as it likes; the name goes no further
+//! than this process, and everything that rests is found by its keyed hash.
+//!
+//! `token` is what an application hands to its user, `proof` what is signed for one, `qr` the image of a
+//! secret, `shown` what is told of a user, `support` what operators do.
+
+mod proof;
+mod qr;
+mod shown;
+mod support;
+mod token;
+
+use std::sync::Arc;
+
+use countersign_store::Keyring;
+
+pub(crate) use proof::{ProofSettings, Proofs};
+pub(crate) use qr::svg;
+pub(crate) use shown::{State, Trail};
+pub(crate) use support::{
+    MOVED_AT_ONCE, MoveOutcome, Moved, Moving, Name, UserShown, UsersRequest, perform,
+};
+pub(crate) use token::{NewToken, Purpose, Token, TokenSettings, Tokens};
+
+use crate::config::TwoFactor;
+
+/// What users may present, and what is signed for them.
+pub(crate) struct Users {
+    pub(crate) tokens: Tokens,
+    pub(crate) proofs: Proofs,
+}
+
+impl Users {
+    /// Tokens and proofs under the keys of `keyring`.
+    pub(crate) fn new(keyring: &Arc<Keyring>, settings: TwoFactor) -> Arc<Users> {
+        Arc::new(Users {
+            tokens: Tokens::new(keyring.clone(), settings.tokens),
+            proofs: Proofs::new(keyring.clone(), settings.proofs),
+        })
+    }
+}

@@ -1,0 +1,51 @@
+//! Two-factor authentication: enrolment, login, changes, tokens, proofs, support, moving in.
+
+mod changes;
+mod flow;
+mod import;
+mod many;
+mod proofs;
+mod rules;
+mod support;
+mod tokens;
+
+use countersign_tests::{Answer, FakeTwilio, Server};
+use serde_json::{Value, json};
+
+/// The reason for a code that is not accepted at a login (*contract*).
+pub(crate) const INVALID_CODE: &str = "Invalid code";
+
+async fn start() -> (FakeTwilio, Server) {
+    let twilio = FakeTwilio::start().await;
+    let server = Server::start(&twilio).await;
+    (twilio, server)
+}
+
+/// What a rejected code is answered with.
+fn rejected(reason: &str) -> Value {
+    json!({ "valid": false, "reason": reason })
+}
+
+/// What is answered where the user has no factor (*contract*).
+fn not_enabled() -> Value {
+    json!({ "error": "2FA not enabled" })
+}
+
+#[track_caller]
+fn expect_proof_required(answer: Answer) {
+    let problem = answer.expect_problem(403);
+    let kind = problem.json()["type"].clone();
+    assert_eq!(kind, "urn:countersign:error:proof-required");
+    let challenge = problem.header("www-authenticate").unwrap_or_default();
+    assert!(
+        challenge.contains("insufficient_user_authentication"),
+        "{challenge}"
+    );
+}
+
+#[track_caller]
+fn expect_code(answer: Answer, status: u16, code: &str) {
+    let problem = answer.expect_problem(status).json();
+    let want = format!("urn:countersign:error:{code}");
+    assert_eq!(problem["type"], want, "{problem}");
+}
