@@ -79,7 +79,7 @@ impl From<CallError> for Problem {
         match error {
             CallError::Busy { retry_after } => Problem::new(
                 Kind::Busy,
-                "Too many calls wait for the same number; try again.",
+                "Too many calls wait for the same number or user, or for all; try again.",
             )
             .after(retry_after),
             CallError::QueueFull { retry_after } => Problem::new(
