@@ -156,7 +156,7 @@ async fn a_key_that_is_lost_under_a_running_server_is_an_error() {
     server.run(&["keyring", "rotate"]).await.expect_success();
     let look = async || server.run(&["doctor", "--json"]).await.json();
     let shown = look().await;
-    let notes = ["key-old", "key-still-needed", "no-api-key"];
+    let notes = ["key-old", "key-old", "key-still-needed", "no-api-key"];
     assert_eq!(codes(&shown, "note"), notes, "{shown}");
     let keys = server.data().with_file_name("keys");
     fs::remove_file(keys.join("rows-1.key")).unwrap();

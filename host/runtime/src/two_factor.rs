@@ -5,6 +5,8 @@
 
 mod wit;
 
+use std::fmt;
+
 use countersign_types::{Secret, UnixMillis};
 
 use crate::Runtime;
@@ -20,9 +22,16 @@ use crate::totp::{MOVED_SECRET_BYTES, from_base32};
 const USER_BYTES_MAX: usize = 128;
 
 /// A user as the application names them: 1 to 128 bytes of text without control characters and without
-/// white space at its ends. Only the host knows it; rows and components have its keyed hash.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// white space at its ends. Only the host knows it; rows and components have its keyed hash, and it does
+/// not print.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct UserId(String);
+
+impl fmt::Debug for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UserId(***)")
+    }
+}
 
 /// A text that cannot be a user's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -909,6 +918,7 @@ mod tests {
         for text in ["1", "alice@example.com", "a b", "ü", &"u".repeat(128)] {
             let user: UserId = text.parse().expect(text);
             assert_eq!(user.as_str(), text);
+            assert_eq!(format!("{user:?}"), "UserId(***)");
         }
         for text in ["", " a", "a ", "a\nb", "a\0", "\u{85}a", &"u".repeat(129)] {
             assert_eq!(text.parse::<UserId>(), Err(UserIdError), "{text:?}");

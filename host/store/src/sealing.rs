@@ -272,7 +272,10 @@ mod tests {
             pair("+12025550123", "a challenge")
         );
         let found = bench.store.scan(b"c/a/", b"c/a0", 9).await.expect("found");
-        assert_eq!(texts(found[0].1.as_ref().expect("readable")), pair("+12025550123", "a challenge"));
+        assert_eq!(
+            texts(found[0].1.as_ref().expect("readable")),
+            pair("+12025550123", "a challenge")
+        );
         let rests = bench.rests(b"c/a/1").await;
         let plain = format!("{rests:?} {:?}", rests.to_bytes());
         assert!(!plain.contains("2025550123"));

@@ -80,7 +80,7 @@ async fn the_messages_text_is_the_contracts() {
 }
 
 #[tokio::test]
-async fn an_authenticator_app_enrols_and_logs_in() {
+async fn r46_an_authenticator_app_enrols_and_logs_in_without_a_phone() {
     let (_twilio, server) = start().await;
     let user = server.user("user-1");
     expect_code(user.totp_verify("123456").await, 400, "bad-request");

@@ -119,7 +119,7 @@ async fn issuer_and_audience_are_settings() {
 }
 
 #[tokio::test]
-async fn a_verification_of_a_bare_number_proves_nothing() {
+async fn r22_a_verification_of_a_bare_number_proves_nothing() {
     let (twilio, server) = start().await;
     server.user("user-1").enrol(&twilio, &phone(1)).await;
     server.send(&phone(1)).await.expect_success();

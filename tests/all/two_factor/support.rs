@@ -50,7 +50,15 @@ async fn a_user_is_shown_with_a_server_and_without_one() {
 
     assert!(server.terminate().await.success());
     let again = users(&server, "show", "user-1").await;
-    assert_eq!(again.expect_success().json(), shown);
+    let again = again.expect_success().json();
+    assert_eq!(again["methods"], shown["methods"]);
+    // Both who looked before are in the trail.
+    let by = |at: usize| &again["trail"]["entries"][at];
+    for entry in [by(0), by(1)] {
+        assert_eq!(entry["kind"], "user.shown");
+        assert_eq!(entry["by"], json!({ "type": "operator" }));
+    }
+    assert_ne!(by(2)["kind"], "user.shown");
     let unknown = users(&server, "unlock", "user-2").await;
     unknown.expect_refusal(&["nothing is known of this user"]);
 }

@@ -98,7 +98,7 @@ impl From<CallError> for Problem {
         match error {
             CallError::Busy { retry_after } => Problem::new(
                 Kind::Busy,
-                "Too many calls of this API key or about this number are waiting; try again.",
+                "Too many calls of this API key, or about this number or user, are waiting; try again.",
             )
             .after(retry_after),
             CallError::QueueFull {

@@ -224,7 +224,7 @@ impl Problem {
 
     /// An id that no user can have.
     pub(super) fn no_user_id() -> Problem {
-        Problem::new(Kind::BadRequest, format!("{UserIdError}."))
+        Problem::new(Kind::BadRequest, format!("Name a user: {UserIdError}."))
     }
 
     /// Something about a user's factors is to change, and nobody has shown one of them just now.

@@ -1,29 +1,28 @@
 //! `/api/2fa…` and `/api/login/2fa…`: the seed's routes, bodies and answers, and what an application
 //! needs around them.
 //!
-//! What may be done is decided in the call. Here a verdict becomes an answer: secrets that it made and the
-//! proof that it is worth are put in, since no component has either.
+//! What may be done is decided in the call, and `answers` says what a verdict becomes.
+
+mod answers;
 
 use std::future::Future;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use countersign_types::{Secret, UnixMillis};
-use serde_json::{Value, json};
+use countersign_types::UnixMillis;
 
 use super::admitted::{Denied, ForUser, Named};
 use super::answer::{Answer, Judged};
 use super::fields::{Fields, PHONE_BYTES_MAX, locale};
-use super::otp::{CODE_BYTES_MAX, refuse, reject};
-use super::problem::{Kind, Problem, Refused};
+use super::otp::CODE_BYTES_MAX;
+use super::problem::{Problem, Refused};
 use super::{
-    Api, Asker, BackupCodesVerdict, CallContext, CallError, ChangeRequest, Denial, DisableRequest,
-    DisableVerdict, EnableRequest, EnableVerdict, Factor, LoginRequest, LoginSendRequest,
-    LoginSendVerdict, LoginVerdict, Method, Once, Refusal, Runtime, TotpVerdict, UserId,
-    VerifyFactorRequest, VerifyFactorVerdict,
+    Api, Asker, CallContext, CallError, ChangeRequest, DisableRequest, EnableRequest, Factor,
+    LoginRequest, LoginSendRequest, Method, Once, Runtime, UserId, VerifyFactorRequest,
 };
-use crate::users::{State as Shown, Users, svg};
+use crate::users::State as Shown;
+use answers::Prover;
 
 const METHOD_BYTES_MAX: usize = 16;
 /// What an authenticator app shows beside the name of the service.
@@ -56,7 +55,7 @@ pub(super) async fn enable(State(api): State<Arc<Api>>, request: Request) -> Res
         request,
         SEED,
         enabling,
-        answer_enable,
+        answers::enable,
         |asked, once| async move {
             let Asked {
                 runtime,
@@ -79,7 +78,7 @@ pub(super) async fn verify_enable(State(api): State<Arc<Api>>, request: Request)
         request,
         SEED,
         verifying,
-        answer_verify_enable,
+        answers::verify_enable,
         |asked, once| async move {
             let Asked {
                 runtime,
@@ -102,7 +101,7 @@ pub(super) async fn disable(State(api): State<Arc<Api>>, request: Request) -> Re
         request,
         BARE,
         disabling,
-        answer_disable,
+        answers::disable,
         |asked, once| async move {
             let Asked {
                 runtime,
@@ -125,7 +124,7 @@ pub(super) async fn backup_codes(State(api): State<Arc<Api>>, request: Request) 
         request,
         BARE,
         changing,
-        answer_backup_codes,
+        answers::backup_codes,
         |asked, once| async move {
             let Asked {
                 runtime,
@@ -148,7 +147,7 @@ pub(super) async fn totp(State(api): State<Arc<Api>>, request: Request) -> Respo
         request,
         BARE,
         enrolling,
-        answer_totp,
+        answers::totp,
         |asked, once| async move {
             let Asked {
                 runtime,
@@ -171,7 +170,7 @@ pub(super) async fn totp_verify(State(api): State<Arc<Api>>, request: Request) -
         request,
         FULL,
         verifying,
-        answer_totp_verify,
+        answers::totp_verify,
         |asked, once| async move {
             let Asked {
                 runtime,
@@ -194,7 +193,7 @@ pub(super) async fn login_send(State(api): State<Arc<Api>>, request: Request) ->
         request,
         BARE_SEED,
         login_sending,
-        answer_login_send,
+        answers::login_send,
         |asked, once| async move {
             let Asked {
                 runtime,
@@ -217,7 +216,7 @@ pub(super) async fn login(State(api): State<Arc<Api>>, request: Request) -> Resp
         request,
         SEED,
         logging_in,
-        answer_login,
+        answers::login,
         |asked, once| async move {
             let Asked {
                 runtime,
@@ -307,11 +306,7 @@ where
     let Some(runtime) = api.runtime() else {
         return Problem::starting().into_response();
     };
-    let prover = Prover {
-        users: api.users.clone(),
-        user: user.clone(),
-        id: api.random_id(),
-    };
+    let prover = Prover::new(api.users.clone(), user.clone(), api.random_id());
     let asked = Asked {
         runtime,
         context,
@@ -396,181 +391,6 @@ fn factor(fields: &mut Fields) -> Result<Option<Factor>, Refused> {
         Some(Method::Sms) => Ok(Some(Factor::Sms)),
         Some(Method::Totp) => Ok(Some(Factor::Totp)),
         Some(Method::Backup) => Err(Refused::field("method", "`method` must be otp or totp")),
-    }
-}
-
-/// Makes the proofs of one request. What it says depends on nothing but the verdict's own instant, so that
-/// the answer that is kept is the one that is given.
-#[derive(Clone)]
-struct Prover {
-    users: Arc<Users>,
-    user: UserId,
-    id: [u8; 16],
-}
-
-impl Prover {
-    fn proof(&self, method: Method, at: UnixMillis) -> Result<String, Problem> {
-        let proofs = &self.users.proofs;
-        let proof = proofs.issue(&self.user, &[method.amr()], self.id, at);
-        proof.ok_or_else(Problem::internal)
-    }
-}
-
-fn answer_enable(verdict: &EnableVerdict, now: UnixMillis, _: &Prover) -> Judged {
-    match verdict {
-        EnableVerdict::Sent {
-            phone,
-            message_id,
-            expires,
-        } => Ok(Answer::ok(&json!({
-            "success": true,
-            "phoneNumber": phone,
-            "expiresAt": expires.to_string(),
-            "messageId": message_id,
-        }))),
-        EnableVerdict::Refused(refused) => Ok(refuse(refused, now)),
-        EnableVerdict::Denied(denial) => Err(denied(*denial)),
-    }
-}
-
-fn answer_verify_enable(verdict: &VerifyFactorVerdict, now: UnixMillis, prover: &Prover) -> Judged {
-    match verdict {
-        VerifyFactorVerdict::Refused(refused) => Ok(refuse(refused, now)),
-        verdict => verified(verdict, now, prover),
-    }
-}
-
-fn answer_totp_verify(verdict: &VerifyFactorVerdict, now: UnixMillis, prover: &Prover) -> Judged {
-    match verdict {
-        VerifyFactorVerdict::Refused(refused) => Err(problem(refused, now)),
-        verdict => verified(verdict, now, prover),
-    }
-}
-
-/// What both have in common.
-fn verified(verdict: &VerifyFactorVerdict, now: UnixMillis, prover: &Prover) -> Judged {
-    match verdict {
-        VerifyFactorVerdict::Enabled {
-            factor,
-            backup_codes,
-        } => {
-            let mut body = json!({
-                "success": true,
-                "proof": prover.proof((*factor).into(), now)?,
-            });
-            if let Some(codes) = backup_codes {
-                body["backupCodes"] = exposed(codes);
-            }
-            Ok(Answer::ok(&body).secret())
-        }
-        VerifyFactorVerdict::Rejected(rejected) => Ok(reject(rejected, now)),
-        VerifyFactorVerdict::Refused(refused) => Ok(refuse(refused, now)),
-        VerifyFactorVerdict::Denied(denial) => Err(denied(*denial)),
-    }
-}
-
-fn answer_disable(verdict: &DisableVerdict, now: UnixMillis, _: &Prover) -> Judged {
-    match verdict {
-        DisableVerdict::Disabled => Ok(Answer::ok(&json!({"success": true}))),
-        DisableVerdict::Refused(refused) => Err(problem(refused, now)),
-        DisableVerdict::Denied(denial) => Err(denied(*denial)),
-    }
-}
-
-fn answer_backup_codes(verdict: &BackupCodesVerdict, now: UnixMillis, _: &Prover) -> Judged {
-    match verdict {
-        BackupCodesVerdict::Issued(codes) => {
-            let body = json!({"success": true, "backupCodes": exposed(codes)});
-            Ok(Answer::ok(&body).secret())
-        }
-        BackupCodesVerdict::Refused(refused) => Err(problem(refused, now)),
-        BackupCodesVerdict::Denied(denial) => Err(denied(*denial)),
-    }
-}
-
-fn answer_totp(verdict: &TotpVerdict, now: UnixMillis, _: &Prover) -> Judged {
-    match verdict {
-        TotpVerdict::Pending { secret, uri } => {
-            let image = svg(uri.expose()).ok_or_else(Problem::internal)?;
-            let body = json!({
-                "success": true,
-                "secret": secret.expose(),
-                "otpauthUri": uri.expose(),
-                "qrSvg": image,
-            });
-            Ok(Answer::ok(&body).secret())
-        }
-        TotpVerdict::Refused(refused) => Err(problem(refused, now)),
-        TotpVerdict::Denied(denial) => Err(denied(*denial)),
-    }
-}
-
-fn answer_login_send(verdict: &LoginSendVerdict, now: UnixMillis, _: &Prover) -> Judged {
-    match verdict {
-        LoginSendVerdict::Sent {
-            message_id,
-            expires,
-        } => Ok(Answer::ok(&json!({
-            "success": true,
-            "expiresAt": expires.to_string(),
-            "messageId": message_id,
-        }))),
-        LoginSendVerdict::Refused(refused) => Ok(refuse(refused, now)),
-        LoginSendVerdict::Denied(denial) => Err(denied(*denial)),
-    }
-}
-
-fn answer_login(verdict: &LoginVerdict, now: UnixMillis, prover: &Prover) -> Judged {
-    match verdict {
-        LoginVerdict::Accepted {
-            method,
-            backup_codes_left,
-        } => {
-            let mut body = json!({
-                "success": true,
-                "method": method.word(),
-                "proof": prover.proof(*method, now)?,
-            });
-            if let Some(left) = backup_codes_left {
-                body["backupCodesLeft"] = json!(left);
-            }
-            Ok(Answer::ok(&body))
-        }
-        LoginVerdict::Rejected(rejected) => Ok(reject(rejected, now)),
-        LoginVerdict::Refused(refused) => Ok(refuse(refused, now)),
-        LoginVerdict::Denied(denial) => Err(denied(*denial)),
-    }
-}
-
-fn exposed(codes: &[Secret<String>]) -> Value {
-    let codes = codes.iter().map(|code| Value::from(code.expose().as_str()));
-    codes.collect()
-}
-
-/// A refusal on a route that is not the seed's.
-fn problem(refused: &Refusal, now: UnixMillis) -> Problem {
-    let problem = Problem::of_field(Refused {
-        error: refused.text.clone(),
-        field: refused.field.clone(),
-    });
-    match refused.retry_at {
-        Some(retry_at) => problem.after(retry_at.since(now)),
-        None => problem,
-    }
-}
-
-fn denied(denial: Denial) -> Problem {
-    match denial {
-        Denial::ProofRequired => Problem::proof_required(),
-        Denial::TokenUsed => {
-            let detail =
-                "The token has done what it was made for; ask the application for a new one.";
-            Problem::new(Kind::WrongToken, detail)
-        }
-        Denial::NotPermitted => {
-            let detail = "The token is not for this; let the application ask with its API key.";
-            Problem::new(Kind::TokenScope, detail)
-        }
     }
 }
 

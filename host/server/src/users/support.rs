@@ -1,4 +1,5 @@
-//! What operators do about users: look, help out, remove, and move users in from another system.
+//! What operators do about users: look, help out, remove, and move users in from another system. All of it
+//! is in the audit trail.
 
 use std::fmt;
 
@@ -163,6 +164,10 @@ async fn show(runtime: &Runtime, user: &UserId) -> Result<Answer, SupportError> 
     if !is_known {
         return Err(SupportError::Absent);
     }
+    // Who looks leaves a trace, too.
+    runtime
+        .audit_record(&operator(), user, "user.shown", Vec::new(), None)
+        .await?;
     Ok(Answer::User(Box::new(UserShown {
         state: State::from(&state),
         trail: trail.into(),

@@ -1,9 +1,15 @@
 //! Bodies as they are read, and answers as they are written.
 
-use super::super::{Authority, Caller};
 use super::*;
+use crate::api::{
+    Authority, BackupCodesVerdict, Caller, Denial, DisableVerdict, EnableVerdict, LoginSendVerdict,
+    LoginVerdict, Refusal, TotpVerdict, VerifyFactorVerdict,
+};
 use crate::testing::users;
+use crate::users::svg;
 use axum::body::to_bytes;
+use countersign_types::Secret;
+use serde_json::{Value, json};
 
 const NOW: UnixMillis = UnixMillis(1_769_860_800_000);
 
@@ -91,11 +97,7 @@ fn r19_no_field_of_a_request_says_that_anything_is_verified() {
 }
 
 fn prover(folder: &tempfile::TempDir) -> Prover {
-    Prover {
-        users: users(folder.path()),
-        user: user(),
-        id: [9; 16],
-    }
+    Prover::new(users(folder.path()), user(), [9; 16])
 }
 
 fn refusal(text: &str, wait_ms: Option<u64>) -> Refusal {
@@ -147,17 +149,17 @@ async fn answers_to_an_enrolment_are_the_seeds() {
     let want = json!({
         "success": true, "phoneNumber": "+1202•••••23", "expiresAt": "2026-01-31T12:00:00Z", "messageId": "m1",
     });
-    check(answer_enable(&sent, NOW, &prover), 200, want).await;
+    check(answers::enable(&sent, NOW, &prover), 200, want).await;
     let refused = EnableVerdict::Refused(refusal("Invalid phone number", None));
     let want = json!({"error": "Invalid phone number"});
-    check(answer_enable(&refused, NOW, &prover), 400, want).await;
+    check(answers::enable(&refused, NOW, &prover), 400, want).await;
 
     let codes = Some(vec![Secret::new("AAAA-BBBB-CCCC-DDDD".to_owned())]);
     let enabled = VerifyFactorVerdict::Enabled {
         factor: Factor::Sms,
         backup_codes: codes,
     };
-    let answer = answer_verify_enable(&enabled, NOW, &prover);
+    let answer = answers::verify_enable(&enabled, NOW, &prover);
     assert!(answer.as_ref().expect("an answer").secret);
     let (body, proof) = proof_in(answer).await;
     let want = json!({"success": true, "backupCodes": ["AAAA-BBBB-CCCC-DDDD"]});
@@ -166,10 +168,10 @@ async fn answers_to_an_enrolment_are_the_seeds() {
     assert_eq!(held.expect("good").id, "09".repeat(16));
     let wrong = VerifyFactorVerdict::Rejected(refusal("Invalid or expired code", None));
     let want = json!({"valid": false, "reason": "Invalid or expired code"});
-    check(answer_verify_enable(&wrong, NOW, &prover), 400, want).await;
+    check(answers::verify_enable(&wrong, NOW, &prover), 400, want).await;
     let nothing = VerifyFactorVerdict::Refused(refusal("2FA setup not initiated", None));
     let want = json!({"error": "2FA setup not initiated"});
-    check(answer_verify_enable(&nothing, NOW, &prover), 400, want).await;
+    check(answers::verify_enable(&nothing, NOW, &prover), 400, want).await;
 }
 
 #[tokio::test]
@@ -185,7 +187,7 @@ async fn answers_to_a_login_are_the_seeds() {
             method,
             backup_codes_left: left,
         };
-        let (body, proof) = proof_in(answer_login(&accepted, NOW, &prover)).await;
+        let (body, proof) = proof_in(answers::login(&accepted, NOW, &prover)).await;
         let mut want = json!({"success": true, "method": word});
         if let Some(left) = left {
             want["backupCodesLeft"] = json!(left);
@@ -194,22 +196,22 @@ async fn answers_to_a_login_are_the_seeds() {
         assert!(prover.users.proofs.check(&proof, &user(), NOW).is_some());
     }
     let locked = LoginVerdict::Rejected(refusal("Too many attempts", Some(59_001)));
-    let answer = answer_login(&locked, NOW, &prover).expect("an answer");
+    let answer = answers::login(&locked, NOW, &prover).expect("an answer");
     let response = answer.clone().into_response();
     assert_eq!(response.headers()["retry-after"], "60");
     let want = json!({"valid": false, "reason": "Too many attempts"});
     check(Ok(answer), 400, want).await;
     let off = LoginVerdict::Refused(refusal("2FA not enabled", None));
     let want = json!({"error": "2FA not enabled"});
-    check(answer_login(&off, NOW, &prover), 400, want.clone()).await;
+    check(answers::login(&off, NOW, &prover), 400, want.clone()).await;
     let off = LoginSendVerdict::Refused(refusal("2FA not enabled", None));
-    check(answer_login_send(&off, NOW, &prover), 400, want).await;
+    check(answers::login_send(&off, NOW, &prover), 400, want).await;
     let sent = LoginSendVerdict::Sent {
         message_id: "m1".to_owned(),
         expires: NOW,
     };
     let want = json!({"success": true, "expiresAt": "2026-01-31T12:00:00Z", "messageId": "m1"});
-    check(answer_login_send(&sent, NOW, &prover), 200, want).await;
+    check(answers::login_send(&sent, NOW, &prover), 200, want).await;
 }
 
 #[tokio::test]
@@ -223,14 +225,14 @@ async fn r23_a_denied_change_is_a_problem_on_every_route() {
     ] {
         let verify = VerifyFactorVerdict::Denied(denial);
         for judged in [
-            answer_enable(&EnableVerdict::Denied(denial), NOW, &prover),
-            answer_verify_enable(&verify, NOW, &prover),
-            answer_totp_verify(&verify, NOW, &prover),
-            answer_totp(&TotpVerdict::Denied(denial), NOW, &prover),
-            answer_disable(&DisableVerdict::Denied(denial), NOW, &prover),
-            answer_backup_codes(&BackupCodesVerdict::Denied(denial), NOW, &prover),
-            answer_login_send(&LoginSendVerdict::Denied(denial), NOW, &prover),
-            answer_login(&LoginVerdict::Denied(denial), NOW, &prover),
+            answers::enable(&EnableVerdict::Denied(denial), NOW, &prover),
+            answers::verify_enable(&verify, NOW, &prover),
+            answers::totp_verify(&verify, NOW, &prover),
+            answers::totp(&TotpVerdict::Denied(denial), NOW, &prover),
+            answers::disable(&DisableVerdict::Denied(denial), NOW, &prover),
+            answers::backup_codes(&BackupCodesVerdict::Denied(denial), NOW, &prover),
+            answers::login_send(&LoginSendVerdict::Denied(denial), NOW, &prover),
+            answers::login(&LoginVerdict::Denied(denial), NOW, &prover),
         ] {
             check_problem(judged, status, code).await;
         }
@@ -243,10 +245,10 @@ async fn refusals_elsewhere_are_problems_that_say_when_to_come_again() {
     let prover = prover(&folder);
     let refused = || refusal("2FA not enabled", Some(1));
     for judged in [
-        answer_disable(&DisableVerdict::Refused(refused()), NOW, &prover),
-        answer_backup_codes(&BackupCodesVerdict::Refused(refused()), NOW, &prover),
-        answer_totp(&TotpVerdict::Refused(refused()), NOW, &prover),
-        answer_totp_verify(&VerifyFactorVerdict::Refused(refused()), NOW, &prover),
+        answers::disable(&DisableVerdict::Refused(refused()), NOW, &prover),
+        answers::backup_codes(&BackupCodesVerdict::Refused(refused()), NOW, &prover),
+        answers::totp(&TotpVerdict::Refused(refused()), NOW, &prover),
+        answers::totp_verify(&VerifyFactorVerdict::Refused(refused()), NOW, &prover),
     ] {
         let response = judged.expect_err("a problem").into_response();
         assert_eq!(response.status(), 400);
@@ -260,14 +262,14 @@ async fn a_secret_is_marked_as_one_and_comes_with_its_image() {
     let folder = tempfile::tempdir().expect("a folder");
     let prover = prover(&folder);
     let codes = BackupCodesVerdict::Issued(vec![Secret::new("A".to_owned()); 10]);
-    let answer = answer_backup_codes(&codes, NOW, &prover).expect("an answer");
+    let answer = answers::backup_codes(&codes, NOW, &prover).expect("an answer");
     assert!(answer.secret);
     let uri = "otpauth://totp/countersign:u1?secret=GEZDGNBVGY3TQOJQ&issuer=countersign";
     let pending = TotpVerdict::Pending {
         secret: Secret::new("GEZDGNBVGY3TQOJQ".to_owned()),
         uri: Secret::new(uri.to_owned()),
     };
-    let answer = answer_totp(&pending, NOW, &prover).expect("an answer");
+    let answer = answers::totp(&pending, NOW, &prover).expect("an answer");
     assert!(answer.secret);
     let body = body_of(answer.into_response()).await;
     assert_eq!(body["success"], true);
