@@ -13,6 +13,7 @@ mod console;
 mod crash;
 mod disk;
 mod doctor;
+mod example;
 mod hang_up;
 mod idempotency;
 mod keyring;

@@ -15,8 +15,10 @@
 
 use std::time::Duration;
 
+mod browser;
 mod client;
 mod disk;
+mod login_app;
 mod messages_api;
 mod output;
 mod process;
@@ -27,9 +29,11 @@ mod server;
 mod twilio;
 mod users;
 
+pub use browser::{Browser, Element};
 pub use client::{Answer, Client, Header};
 pub use disk::{Disk, DiskCall, DiskCounts, PowerMode};
 pub use futures_util::future::join_all;
+pub use login_app::LoginApp;
 pub use messages_api::{ACCOUNT_SID, AUTH_TOKEN, Message, PHONE_NUMBER, Request};
 pub use output::Output;
 pub use process::Finished;

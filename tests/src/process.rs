@@ -1,5 +1,6 @@
 //! Processes: started, signalled, waited for, and what they printed.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 
@@ -67,6 +68,26 @@ impl Process {
         self.stdout.end().await;
         self.stderr.end().await;
         status
+    }
+
+    /// Where it serves: the address and port, or the port on this machine, behind `words` at the start of a line of
+    /// standard output. `None` when the output ended without it.
+    pub(crate) async fn address(&self, words: &str) -> Option<SocketAddr> {
+        let line = self.stdout.find(words, |text| {
+            let mut lines = text.split_inclusive('\n');
+            let rest = lines.find_map(|line| line.strip_prefix(words))?;
+            let address = rest.strip_suffix('\n')?;
+            Some(address.trim_end_matches('.').to_owned())
+        });
+        let address = line.await?;
+        let of_port = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut found = address.parse().or_else(|_| address.parse().map(of_port));
+        if let Ok(address) = &mut found
+            && address.ip().is_unspecified()
+        {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        Some(found.unwrap_or_else(|_| panic!("`{words}{address}` names no address and port")))
     }
 
     /// The memory that it has in use now, in KiB.

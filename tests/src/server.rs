@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -21,7 +21,8 @@ use crate::{Client, Disk, Output, PowerMode};
 /// The API key that servers of these tests are started with, unless told otherwise.
 pub const TEST_KEY: &str = "test-key-7Kq2Wm9Zx4Rb8Ty1Np5Vd3Hs6";
 
-const READY: &str = "listening on http://";
+/// What a server prints before its address once it serves.
+pub(crate) const READY: &str = "listening on http://";
 
 /// The program under test: `COUNTERSIGN_BIN`, else the release build beside this test.
 ///
@@ -286,23 +287,10 @@ impl Builder {
 
     async fn try_launch(&self) -> Result<(Process, SocketAddr), (Process, ExitStatus)> {
         let process = Process::spawn(self.serve());
-        let line = process.stdout.find(READY, |text| {
-            let line = text
-                .split_inclusive('\n')
-                .find(|line| line.starts_with(READY))?;
-            line.ends_with('\n')
-                .then(|| line[READY.len()..].trim_end().to_owned())
-        });
-        let Some(address) = line.await else {
+        let Some(address) = process.address(READY).await else {
             let status = process.wait("a server whose output has ended").await;
             return Err((process, status));
         };
-        let mut address: SocketAddr = address
-            .parse()
-            .unwrap_or_else(|_| panic!("`{READY}{address}` names no address and port"));
-        if address.ip().is_unspecified() {
-            address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        }
         Ok((process, address))
     }
 

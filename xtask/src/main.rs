@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
+mod browser;
 mod tidy;
 
 /// The whole workspace at once: another selection of packages has other features, and would build the
@@ -33,6 +34,7 @@ Commands:
                 the release build, then N kills (200) and N power cuts (100) at random moments
   simulate [ARGS]
                 the release build and the simulation: `--seeds N` for more of them, `--seed N` to replay one
+  browser       what the tests of the example need: Chromium, chromedriver and Node.js, by apt-get; `test` does it too
   python        the Python that a test checks proofs with, in the target folder; `test` makes it too
   tidy          the rules that a machine can check: documented WIT, no machine paths, nothing unfinished
   --help        this text
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Some("bench") => bench(&rest),
         Some("crash") => crash(&rest),
         Some("simulate") => simulate(&rest),
+        Some("browser") if rest.is_empty() => browser::browser(),
         Some("python") if rest.is_empty() => python(),
         Some("tidy") if rest.is_empty() => tidy(),
         Some("--help" | "-h" | "help") => {
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
 fn test(args: &[OsString]) -> Result<(), Failure> {
     tidy()?;
     wasm_target()?;
+    browser::browser()?;
     python()?;
     // The end-to-end tests start this binary, and do not build it themselves.
     run("cargo", BUILD)?;
