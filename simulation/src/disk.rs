@@ -1,6 +1,6 @@
 //! A disk that keeps for certain only what was synced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,8 +14,11 @@ pub(crate) struct Disk(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// What the rows held before the batch that has not been synced.
-    before: Option<Batch>,
+    /// How many batches were ever applied.
+    applied: u64,
+    /// Of each batch that has not been synced, oldest first: its number, and what the rows held before
+    /// it.
+    unsynced: VecDeque<(u64, Batch)>,
 }
 
 impl Disk {
@@ -28,11 +31,11 @@ impl Disk {
         !self.state().rows.is_empty()
     }
 
-    /// Applies a batch: visible at once, durable after [`sync`](Disk::sync).
-    pub(crate) fn apply(&self, batch: &Batch) {
+    /// Applies a batch: visible at once, durable after [`sync`](Disk::sync) with the number that this
+    /// returns, or a later one.
+    pub(crate) fn apply(&self, batch: &Batch) -> u64 {
         let state = &mut *self.state();
-        // A batch upon one that was never synced: the first one's rows are the older ones.
-        let mut before = state.before.take().unwrap_or_default();
+        let mut before = Batch::new();
         for (key, row) in batch {
             let old = match row {
                 Some(row) => state.rows.insert(key.clone(), row.clone()),
@@ -40,27 +43,35 @@ impl Disk {
             };
             before.push((key.clone(), old));
         }
-        state.before = Some(before);
+        state.applied += 1;
+        state.unsynced.push_back((state.applied, before));
+        state.applied
     }
 
-    pub(crate) fn sync(&self) {
-        self.state().before = None;
+    /// Makes the batch `number` durable, with all before it.
+    pub(crate) fn sync(&self, number: u64) {
+        self.state().unsynced.retain(|(n, _)| *n > number);
     }
 
-    /// The process is gone, and what was not synced with it if it is `lost`. Returns whether anything
-    /// was.
-    pub(crate) fn crash(&self, lost: bool) -> bool {
+    /// How many batches are not durable.
+    pub(crate) fn unsynced(&self) -> usize {
+        self.state().unsynced.len()
+    }
+
+    /// The process is gone, and of the batches that were not synced all but the first `kept`. Returns
+    /// the number of the first one that is lost.
+    pub(crate) fn crash(&self, kept: usize) -> Option<u64> {
         let state = &mut *self.state();
-        let Some(before) = state.before.take().filter(|_| lost) else {
-            return false;
-        };
-        for (key, row) in before.into_iter().rev() {
+        let lost = state.unsynced.split_off(kept);
+        state.unsynced.clear();
+        let first = lost.front().map(|(number, _)| *number);
+        for (key, row) in lost.into_iter().flat_map(|(_, before)| before).rev() {
             match row {
                 Some(row) => state.rows.insert(key, row),
                 None => state.rows.remove(&key),
             };
         }
-        true
+        first
     }
 
     /// All rows, in order.

@@ -3,7 +3,7 @@
 //! Every commit is told here in commit order, with the call that made it; so are answers, and what
 //! providers were handed. The [`Model`] says what must come out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -89,8 +89,8 @@ struct Truth {
 
 struct State {
     truth: Truth,
-    /// As it was before the group that is not durable yet.
-    durable: Option<Truth>,
+    /// As it was before each group that is not durable yet, with the group's number, oldest first.
+    unsynced: VecDeque<(u64, Truth)>,
     events: Vec<Vec<u8>>,
     acknowledged: Vec<u32>,
     handed: BTreeMap<MessageId, Handed>,
@@ -132,7 +132,7 @@ impl Oracle {
             world: world.clone(),
             state: Mutex::new(State {
                 truth: Truth::default(),
-                durable: None,
+                unsynced: VecDeque::new(),
                 events: Vec::new(),
                 acknowledged: Vec::new(),
                 handed: BTreeMap::new(),
@@ -167,13 +167,22 @@ impl Oracle {
         here.map(|(_, code)| code.clone()).collect()
     }
 
-    /// A group of commits was applied: visible, not durable.
-    pub(crate) fn applied(&self, records: &[(Record, Committed)], batch: &Batch) {
+    /// A group of commits was applied: visible, not durable. `number`: the disk's, where it wrote
+    /// anything.
+    pub(crate) fn applied(
+        &self,
+        records: &[(Record, Committed)],
+        batch: &Batch,
+        number: Option<u64>,
+    ) {
         let mut state = self.state();
         let state = &mut *state;
-        if !batch.is_empty() {
+        if let Some(number) = number {
             let before = state.truth.clone();
-            state.durable.get_or_insert(before);
+            state.unsynced.push_back((number, before));
+            if state.unsynced.len() > 1 {
+                self.world.mark("two groups in flight");
+            }
         }
         for (record, committed) in records {
             if let Err((kind, text)) = state.commit(&self.world, record, *committed, batch) {
@@ -185,21 +194,29 @@ impl Oracle {
         }
     }
 
-    /// What was applied is durable, says the store.
-    pub(crate) fn synced(&self) {
-        self.state().durable = None;
+    /// The group `number` is durable, says the store, and all before it.
+    pub(crate) fn synced(&self, number: u64) {
+        self.state().unsynced.retain(|(n, _)| *n > number);
     }
 
-    /// The process is gone; `undone`: and with it what was applied last.
-    pub(crate) fn crashed(&self, undone: bool) {
+    /// The process is gone, and with it the group `first_lost` and all after it, where there is one.
+    pub(crate) fn crashed(&self, first_lost: Option<u64>) {
         let mut state = self.state();
-        let durable = state.durable.take();
-        self.world.mark(match undone {
-            true => "a crash that loses a group",
-            false => "a crash that loses nothing",
+        let unsynced = std::mem::take(&mut state.unsynced);
+        let in_flight = unsynced.len();
+        let mut lost = unsynced
+            .into_iter()
+            .filter(|(number, _)| first_lost.is_some_and(|first| *number >= first))
+            .map(|(_, before)| before);
+        let before = lost.next();
+        self.world.mark(match (&before, lost.count() + 1) {
+            (None, _) => "a crash that loses nothing",
+            (Some(_), lost) if lost < in_flight => "a crash that loses the second of two groups",
+            (Some(_), 2..) => "a crash that loses two groups",
+            (Some(_), _) => "a crash that loses a group",
         });
-        if let Some(durable) = durable.filter(|_| undone) {
-            state.truth = durable;
+        if let Some(before) = before {
+            state.truth = before;
             let events = state.truth.events;
             state.events.truncate(events);
         }
@@ -324,6 +341,11 @@ type Broken = (Kind, String);
 
 fn broken<T>(kind: Kind, text: String) -> Result<T, Broken> {
     Err((kind, text))
+}
+
+/// What a crash cannot undo any more.
+fn durable<'a>(truth: &'a Truth, unsynced: &'a VecDeque<(u64, Truth)>) -> &'a Truth {
+    unsynced.front().map_or(truth, |(_, before)| before)
 }
 
 impl State {
@@ -673,8 +695,8 @@ impl State {
             let text = format!("call {id} was answered without a commit: {answer:?}");
             return broken(Kind::LostAcknowledgement, text);
         };
-        let durable = self.durable.as_ref();
-        if durable.is_some_and(|durable| !durable.outcomes.contains_key(&id)) {
+        let durable = durable(&self.truth, &self.unsynced);
+        if !durable.outcomes.contains_key(&id) {
             let text = format!("call {id} was answered before its commit was durable");
             return broken(Kind::LostAcknowledgement, text);
         }
@@ -710,7 +732,7 @@ impl State {
         message: &countersign_types::Message,
     ) -> Result<(), Broken> {
         let id = message.id;
-        let truth = self.durable.as_ref().unwrap_or(&self.truth);
+        let truth = durable(&self.truth, &self.unsynced);
         let Some(made) = truth.model.messages.get(&id) else {
             let text = format!("{id} is handed over, and no durable commit made it");
             return broken(Kind::RowWithoutJob, text);

@@ -26,11 +26,13 @@ pub enum Plant {
     ExpiredSend,
     /// The disk says that it has synced, and has not.
     LostAcknowledgement,
+    /// What wrote nothing is answered while what it has read is not durable.
+    EarlyAnswer,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 7] = [
+    pub const ALL: [Plant; 8] = [
         Plant::LostUpdate,
         Plant::DoubleUse,
         Plant::UncountedTry,
@@ -38,6 +40,7 @@ impl Plant {
         Plant::RowWithoutJob,
         Plant::ExpiredSend,
         Plant::LostAcknowledgement,
+        Plant::EarlyAnswer,
     ];
 
     /// What the simulation must call it.
@@ -49,7 +52,7 @@ impl Plant {
             Plant::JobWithoutRow => Kind::JobWithoutRow,
             Plant::RowWithoutJob => Kind::RowWithoutJob,
             Plant::ExpiredSend => Kind::ExpiredSend,
-            Plant::LostAcknowledgement => Kind::LostAcknowledgement,
+            Plant::LostAcknowledgement | Plant::EarlyAnswer => Kind::LostAcknowledgement,
         }
     }
 

@@ -98,7 +98,8 @@ fn live(seed: &Seed<'_>, last: bool) -> bool {
     });
     // Every task ends where it stands, as in a crash.
     drop(runtime);
-    let undone = seed.disk.crash(world.once_in(2));
-    seed.oracle.crashed(undone);
+    let kept = world.below(seed.disk.unsynced() as u64 + 1);
+    let first_lost = seed.disk.crash(kept as usize);
+    seed.oracle.crashed(first_lost);
     ended
 }

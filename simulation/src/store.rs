@@ -1,15 +1,16 @@
-//! The embedded store with its disk and its thread replaced: the committer that judges is the real
+//! The embedded store with its disk and its threads replaced: the committer that judges is the real
 //! one, what waits for it and what it waits for is seeded.
 
+use std::collections::VecDeque;
 use std::ops::Bound;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use countersign_store::committer::{Committer, Group, Rows};
 use countersign_store::{Commit, CommitError, Committed, Hold, Row, Scanned, Store, StoreError};
 use countersign_types::UnixMillis;
-use tokio::sync::{RwLock, mpsc, oneshot};
+use tokio::sync::{Mutex, RwLock, mpsc, oneshot};
 
 use crate::disk::Disk;
 use crate::oracle::{CALL, Oracle, Record};
@@ -18,6 +19,9 @@ use crate::world::World;
 
 /// How many requests may wait, as in the real one.
 const WAITING_MAX: usize = 1_024;
+
+/// How many storage threads take turns, as in the real one.
+const THREADS: usize = 2;
 
 enum Request {
     Commit(Box<Entry>, oneshot::Sender<Result<Committed, CommitError>>),
@@ -38,6 +42,43 @@ struct Shared {
     plant: Option<Plant>,
     gate: RwLock<()>,
     newest_instant: AtomicU64,
+    unanswered: SyncMutex<VecDeque<Applied>>,
+}
+
+/// What the storage thread works with whose turn it is.
+struct Turn {
+    committer: Committer<Disk>,
+    inbox: mpsc::Receiver<Request>,
+}
+
+/// A group that was applied, and who waits for it.
+#[derive(Default)]
+struct Applied {
+    /// The disk's; `None` where it wrote nothing.
+    number: Option<u64>,
+    judged: Vec<(
+        oneshot::Sender<Result<Committed, CommitError>>,
+        Result<Committed, CommitError>,
+    )>,
+    settled: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    swept: Vec<(
+        oneshot::Sender<Result<bool, StoreError>>,
+        Result<bool, StoreError>,
+    )>,
+}
+
+impl Applied {
+    fn answer(self) {
+        for (answer, result) in self.judged {
+            let _ = answer.send(result);
+        }
+        for answer in self.settled {
+            let _ = answer.send(Ok(()));
+        }
+        for (answer, done) in self.swept {
+            let _ = answer.send(done);
+        }
+    }
 }
 
 /// A store over a [`Disk`], as long as a process lives.
@@ -62,9 +103,14 @@ impl SimulatedStore {
             plant,
             gate: RwLock::new(()),
             newest_instant: AtomicU64::new(committer.newest_instant().0),
+            unanswered: SyncMutex::default(),
         });
         let (requests, inbox) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(write(shared.clone(), committer, inbox));
+        let turn = Arc::new(Mutex::new(Turn { committer, inbox }));
+        for _ in 0..THREADS {
+            let (shared, turn) = (shared.clone(), turn.clone());
+            tokio::spawn(async move { shared.serve(&turn).await });
+        }
         Ok(Arc::new(SimulatedStore { shared, requests }))
     }
 
@@ -80,19 +126,96 @@ impl SimulatedStore {
     }
 }
 
-/// The storage thread.
-async fn write(
-    shared: Arc<Shared>,
-    mut committer: Committer<Disk>,
-    mut inbox: mpsc::Receiver<Request>,
-) {
-    let Shared { world, disk, .. } = &*shared;
-    while let Some(first) = inbox.recv().await {
-        let newest = shared.newest_instant.load(Ordering::Acquire);
-        committer.set_newest_instant(UnixMillis(newest));
+impl Shared {
+    /// A storage thread: as the real ones, this one applies a group while the other one syncs its own.
+    async fn serve(&self, turn: &Mutex<Turn>) {
+        let Shared { world, disk, .. } = self;
+        while let Some(number) = self.apply_next(turn).await {
+            world.pass("sync".to_owned()).await;
+            // Crashes come at any step; this is the rare one at which the second group matters.
+            if disk.unsynced() > 1 && world.fault_once_in(64) {
+                world.step(format_args!("the process is killed"));
+                world.halt();
+                world.alive().await;
+            }
+            if world.fault_once_in(2_000) {
+                // As in the real one: what the disk holds is unknown, so the process ends.
+                world.step(format_args!("the sync fails"));
+                world.mark("a failed sync");
+                world.halt();
+                world.alive().await;
+            }
+            if self.plant != Some(Plant::LostAcknowledgement) {
+                disk.sync(number);
+            }
+            self.oracle.synced(number);
+            self.answer(number);
+        }
+    }
+
+    fn unanswered(&self) -> MutexGuard<'_, VecDeque<Applied>> {
+        let unanswered = self.unanswered.lock();
+        unanswered.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers what is durable when the disk is up to `number`, and what waits for nothing else.
+    fn answer(&self, number: u64) {
+        let mut unanswered = self.unanswered();
+        let is_durable = |group: &mut Applied| group.number.is_none_or(|own| own <= number);
+        while let Some(group) = unanswered.pop_front_if(is_durable) {
+            group.answer();
+        }
+    }
+
+    /// Waits for its turn, gathers a group and applies it, until one has something to sync. `None` when
+    /// the store is gone.
+    async fn apply_next(&self, turn: &Mutex<Turn>) -> Option<u64> {
+        let Shared { world, disk, .. } = self;
+        let Turn { committer, inbox } = &mut *turn.lock().await;
+        loop {
+            let first = inbox.recv().await?;
+            let newest = self.newest_instant.load(Ordering::Acquire);
+            committer.set_newest_instant(UnixMillis(newest));
+            let (group, records, mut applied) = self.gather(committer, inbox, first);
+            world.pass(format!("apply {} commits", records.len())).await;
+            {
+                let _closed = self.gate.write().await;
+                let mut batch = Vec::new();
+                if !group.is_empty() {
+                    batch = committer.batch(group);
+                    applied.number = Some(disk.apply(&batch));
+                }
+                self.newest_instant
+                    .store(committer.newest_instant().0, Ordering::Release);
+                self.oracle.applied(&records, &batch, applied.number);
+            }
+            let number = applied.number;
+            if number.is_none() && self.plant == Some(Plant::EarlyAnswer) {
+                applied.answer();
+                continue;
+            }
+            self.unanswered().push_back(applied);
+            if number.is_some() {
+                return number;
+            }
+            // It may have nobody to wait for.
+            self.answer(0);
+            if !self.unanswered().is_empty() {
+                world.mark("an answer that waits for the group before");
+            }
+        }
+    }
+
+    /// Judges `first` and some of what has come after it.
+    fn gather(
+        &self,
+        committer: &mut Committer<Disk>,
+        inbox: &mut mpsc::Receiver<Request>,
+        first: Request,
+    ) -> (Group, Vec<(Record, Committed)>, Applied) {
         let mut group = Group::default();
         let mut records = Vec::new();
-        let (mut judged, mut settled, mut swept) = (Vec::new(), Vec::new(), Vec::new());
+        let mut applied = Applied::default();
         let mut next = Some(first);
         while let Some(request) = next.take() {
             match request {
@@ -105,57 +228,20 @@ async fn write(
                     if let Ok(committed) = &verdict {
                         records.push((record, *committed));
                     }
-                    judged.push((answer, verdict));
+                    applied.judged.push((answer, verdict));
                 }
-                Request::Settle(answer) => settled.push(answer),
+                Request::Settle(answer) => applied.settled.push(answer),
                 Request::Sweep(now, answer) => {
                     let done = committer.sweep(&mut group, now);
-                    swept.push((answer, done));
+                    applied.swept.push((answer, done));
                 }
             }
             // Now and then a group is closed early, as it is when nobody else has come yet.
-            if group.has_room() && !world.once_in(4) {
+            if group.has_room() && !self.world.once_in(4) {
                 next = inbox.try_recv().ok();
             }
         }
-        let empty = group.is_empty();
-        world.pass(format!("apply {} commits", records.len())).await;
-        let batch = if empty {
-            Vec::new()
-        } else {
-            committer.batch(group)
-        };
-        {
-            let _closed = shared.gate.write().await;
-            disk.apply(&batch);
-            shared
-                .newest_instant
-                .store(committer.newest_instant().0, Ordering::Release);
-            shared.oracle.applied(&records, &batch);
-        }
-        if !empty {
-            world.pass("sync".to_owned()).await;
-            if world.fault_once_in(2_000) {
-                // As in the real one: what the disk holds is unknown, so the process ends.
-                world.step(format_args!("the sync fails"));
-                world.mark("a failed sync");
-                world.halt();
-                world.alive().await;
-            }
-        }
-        if shared.plant != Some(Plant::LostAcknowledgement) {
-            disk.sync();
-        }
-        shared.oracle.synced();
-        for (answer, result) in judged {
-            let _ = answer.send(result);
-        }
-        for answer in settled {
-            let _ = answer.send(Ok(()));
-        }
-        for (answer, done) in swept {
-            let _ = answer.send(done);
-        }
+        (group, records, applied)
     }
 }
 

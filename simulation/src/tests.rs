@@ -72,6 +72,11 @@ fn an_acknowledgement_that_is_lost_is_found() {
 }
 
 #[test]
+fn an_answer_that_does_not_wait_for_what_it_has_read_is_found() {
+    check_plant(Plant::EarlyAnswer);
+}
+
+#[test]
 fn a_seed_replays_to_the_same_step() {
     for number in 1..=8 {
         let first = run(&PARTS, number, None, true);
@@ -110,6 +115,8 @@ fn the_seeds_come_to_every_corner() {
         "a code that replaces another",
         "a crash that loses a group",
         "a crash that loses nothing",
+        "a crash that loses the second of two groups",
+        "a crash that loses two groups",
         "a failed read",
         "a failed sync",
         "a phone's row swept",
@@ -118,6 +125,7 @@ fn the_seeds_come_to_every_corner() {
         "a take without room",
         "a try counted afterwards",
         "a try counted though the call failed",
+        "an answer that waits for the group before",
         "address-limit",
         "an outage",
         "an unknown outcome",
@@ -130,6 +138,7 @@ fn the_seeds_come_to_every_corner() {
         "message.unknown",
         "send-limit",
         "too many calls or conflicts",
+        "two groups in flight",
     ];
     let missed: Vec<_> = corners
         .into_iter()

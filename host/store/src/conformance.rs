@@ -574,17 +574,25 @@ enum Did {
     Scanned(u8, Vec<(u8, u8)>),
 }
 
-/// Plays `steps` and checks that every run that was committed read exactly what it would have read
-/// alone, one after the other in commit order.
+/// A commit that is not answered yet, and what its run did.
+type Underway = (
+    tokio::task::JoinHandle<Result<Committed, CommitError>>,
+    Vec<Did>,
+);
+
+/// Plays `steps`, with `at_once` commits under way at most, and checks that every run that was
+/// committed read exactly what it would have read alone, one after the other in commit order.
 ///
 /// # Panics
 ///
 /// Where a committed run saw anything else.
-pub async fn interleaving_is_serial(store: &Arc<dyn Store>, steps: &[Step]) {
-    let mut model: BTreeMap<u8, u8> = BTreeMap::new();
+pub async fn interleaving_is_serial(store: &Arc<dyn Store>, steps: &[Step], at_once: usize) {
     let mut runs: Vec<(Transaction, Vec<Did>)> = (0..RUNS)
         .map(|_| (run_at(store, at(0)), Vec::new()))
         .collect();
+    let mut underway: Vec<Underway> = Vec::new();
+    // By version, and those that wrote nothing.
+    let (mut wrote, mut looked) = (BTreeMap::new(), Vec::new());
     for step in steps {
         match *step {
             Step::Get(run, key) => {
@@ -619,14 +627,28 @@ pub async fn interleaving_is_serial(store: &Arc<dyn Store>, steps: &[Step]) {
             Step::Commit(run) => {
                 let fresh = (run_at(store, at(0)), Vec::new());
                 let (transaction, did) = std::mem::replace(&mut runs[run], fresh);
-                match finish(store, transaction).await {
-                    Ok(_) => replay(&mut model, &did),
-                    Err(CommitError::Stale) => {}
-                    Err(error) => panic!("{error}"),
+                let store = store.clone();
+                let commit = tokio::spawn(async move { finish(&store, transaction).await });
+                // The commit is on its way before the next step.
+                tokio::task::yield_now().await;
+                underway.push((commit, did));
+                if underway.len() >= at_once {
+                    ended(underway.remove(0), &mut wrote, &mut looked).await;
                 }
             }
         }
     }
+    for one in underway {
+        ended(one, &mut wrote, &mut looked).await;
+    }
+    // Whoever wrote nothing comes somewhere in between.
+    let mut model: BTreeMap<u8, u8> = BTreeMap::new();
+    looked.retain(|did| !saw(&model, did));
+    for did in wrote.values() {
+        replay(&mut model, did);
+        looked.retain(|did| !saw(&model, did));
+    }
+    assert!(looked.is_empty(), "seen at no time: {looked:?}");
     let rows = store.scan(b"i", b"j", 1_000).await.expect("scanned");
     let rows: BTreeMap<u8, u8> = rows
         .iter()
@@ -640,6 +662,42 @@ pub async fn interleaving_is_serial(store: &Arc<dyn Store>, steps: &[Step]) {
     assert_eq!(rows, model);
 }
 
+/// Waits for the end of a commit and keeps what its run did, where it counts.
+async fn ended(
+    (commit, did): Underway,
+    wrote: &mut BTreeMap<u64, Vec<Did>>,
+    looked: &mut Vec<Vec<Did>>,
+) {
+    match commit.await.expect("not panicked") {
+        Ok(Committed {
+            version: Some(version),
+            ..
+        }) => {
+            let other = wrote.insert(version, did);
+            assert!(other.is_none(), "version {version} was given twice");
+        }
+        Ok(_) => looked.push(did),
+        Err(CommitError::Stale) => {}
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Whether a run that wrote nothing saw what `model` holds.
+fn saw(model: &BTreeMap<u8, u8>, did: &[Did]) -> bool {
+    did.iter().all(|step| match step {
+        Did::Got(key, value) => model.get(key) == value.as_ref(),
+        Did::Put(..) => true,
+        Did::Scanned(from, found) => found.iter().copied().eq(first_three(model, *from)),
+    })
+}
+
+fn first_three(model: &BTreeMap<u8, u8>, from: u8) -> impl Iterator<Item = (u8, u8)> + '_ {
+    model
+        .range(from..)
+        .take(3)
+        .map(|(key, value)| (*key, *value))
+}
+
 fn replay(model: &mut BTreeMap<u8, u8>, did: &[Did]) {
     for step in did {
         match step {
@@ -651,7 +709,7 @@ fn replay(model: &mut BTreeMap<u8, u8>, did: &[Did]) {
                 model.insert(*key, *value);
             }
             Did::Scanned(from, found) => {
-                let alone: Vec<_> = model.range(from..).take(3).map(|(k, v)| (*k, *v)).collect();
+                let alone: Vec<_> = first_three(model, *from).collect();
                 assert_eq!(&alone, found, "from {from}");
             }
         }

@@ -1,17 +1,17 @@
 //! Backup and restore of the embedded store.
 //!
 //! A backup reads all rows while commits go on, so what it reads is of no one moment. Meanwhile the
-//! storage thread passes on what each group writes, after the group's flush and in commit order, and
-//! at the end it says after which group it has stopped. Rows with those changes on top are the state
+//! storage threads pass on what each group writes, when it is durable and in commit order, and at the
+//! end they say after which group they have stopped. Rows with those changes on top are the state
 //! after that group. Nothing is held back for it, and what waits in memory has a bound.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
@@ -90,18 +90,43 @@ pub enum RestoreError {
     },
 }
 
-/// Where the storage thread passes on what it writes.
+/// Where the storage threads pass on what they write.
 pub(super) struct Follower {
-    changes: Sender<Batch>,
+    /// `None` once nobody wants any more, or too much waited.
+    changes: Mutex<Option<Sender<Batch>>>,
     waiting: Arc<AtomicU64>,
 }
 
 impl Follower {
-    /// Passes `batch` on; `false` when nobody wants it, or too much waits.
-    pub(super) fn pass(&self, batch: Batch) -> bool {
+    fn changes(&self) -> MutexGuard<'_, Option<Sender<Batch>>> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is somebody to pass on to.
+    pub(super) fn follows(&self) -> bool {
+        self.changes().is_some()
+    }
+
+    /// Passes `batch` on. From when on too much waits, or nobody wants it, nothing is any more.
+    pub(super) fn pass(&self, batch: Batch) {
         let bytes = bytes_of(&batch);
         let waiting = self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        waiting <= CHANGES_BYTES_MAX && self.changes.send(batch).is_ok()
+        let mut changes = self.changes();
+        let sent = match &*changes {
+            Some(changes) if waiting <= CHANGES_BYTES_MAX => changes.send(batch).is_ok(),
+            _ => false,
+        };
+        if !sent {
+            *changes = None;
+        }
+    }
+
+    /// Passes nothing on from now on; says whether everything was until now.
+    pub(super) fn end(&self) -> Followed {
+        match self.changes().take() {
+            Some(_) => Followed::Whole,
+            None => Followed::Overrun,
+        }
     }
 }
 
@@ -112,7 +137,7 @@ pub(super) fn bytes_of(batch: &Batch) -> u64 {
     batch.iter().map(bytes).sum::<usize>() as u64
 }
 
-/// How the storage thread has ended a backup.
+/// Whether a backup has been passed all changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Followed {
     Whole,
@@ -168,16 +193,16 @@ impl SledStore {
         };
         let (changes, changed) = channel();
         let waiting = Arc::new(AtomicU64::new(0));
-        let follower = Follower {
-            changes,
+        let follower = Arc::new(Follower {
+            changes: Mutex::new(Some(changes)),
             waiting: waiting.clone(),
-        };
+        });
         if !self.ask_blocking(|answer| Request::Follow(follower, answer))? {
             return Err(BackupError::Running);
         }
         let mut writer = Writer::new(BufWriter::new(file)).map_err(write)?;
         let copied = self.copy_rows(&mut writer, &changed, &waiting, path);
-        // However it went, the storage thread must not go on passing changes.
+        // However it went, the storage threads must not go on passing changes.
         let followed = self.ask_blocking(Request::Unfollow)?;
         copied?;
         if followed == Followed::Overrun {

@@ -1,7 +1,15 @@
-//! The storage thread: gathers commits into groups, applies them, makes them durable.
+//! The storage threads: gather commits into groups, apply them, make them durable.
+//!
+//! Two threads do the same work in turns. One has the committer: it gathers a group, judges it and
+//! applies it; then it lets the other one have the committer, makes its own group durable and answers
+//! it. So the next group is judged and applied while the one before is being synced, and a group takes
+//! the longer of the two times and not their sum. Answers leave in the order of the groups, and none
+//! before everything that was applied before it is durable, also those of a group that wrote nothing.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use countersign_types::UnixMillis;
@@ -12,10 +20,14 @@ use super::{OpenError, Request, Shared, failed, sync};
 use crate::committer::{Batch, Committer, Group};
 use crate::{CommitError, Committed, StoreError};
 
+/// How many threads take turns, and so how many groups may be applied and not durable yet: while one
+/// is being synced the next is applied, and a third would only wait for both.
+pub(super) const THREADS: usize = 2;
+
 /// How many commits one group holds at most: bounds the time that the first one waits for the last.
 const GROUP_COMMITS_MAX: usize = 512;
 
-/// How long a group waits for more commits where there is some load, before it is synced. Each sync
+/// How long a group waits for more commits where there is some load, before it is applied. Each sync
 /// wakes all seven of sled's idle threads and takes some 300 µs of the disk; without this, half the
 /// load cost more for each commit than all of it, since groups of two were synced one after the other.
 const COMPANY_WAIT: Duration = Duration::from_micros(500);
@@ -29,25 +41,253 @@ fn waits_for_company(last: usize, here: usize) -> bool {
     last > 1 && here < COMPANY_ENOUGH
 }
 
-type Answer = oneshot::Sender<Result<Committed, CommitError>>;
+/// A place in sled's log: how many bytes of it come before.
+pub(super) type Place = sled::Lsn;
 
-/// What the storage thread works with.
-pub(super) struct Storage {
-    tree: sled::Tree,
-    committer: Committer<sled::Tree>,
-    follower: Option<Follower>,
-    overrun: bool,
+/// Returns when sled's log is durable up to a place.
+pub(super) type MakeDurable = Box<dyn Fn(&sled::Db, Place) -> Result<(), StoreError> + Send + Sync>;
+
+/// As sled does it. Unlike `flush`, this goes on while the next batch is applied.
+pub(super) fn make_durable(db: &sled::Db, end: Place) -> Result<(), StoreError> {
+    // sled counts the last byte, not those before the end.
+    let made = db.context.pagecache.log.make_stable(end - 1);
+    made.map(|_| ()).map_err(|error| failed(&error))
 }
 
-/// A group, and who waits for it.
+type Answer = oneshot::Sender<Result<Committed, CommitError>>;
+
+/// Who waits for a group.
 #[derive(Default)]
-struct Gathered {
-    group: Group,
+struct Waiting {
     judged: Vec<(Answer, Result<Committed, CommitError>)>,
     settled: Vec<oneshot::Sender<Result<(), StoreError>>>,
     swept: Vec<(oneshot::Sender<Result<bool, StoreError>>, bool)>,
-    /// A backup begins or ends between two groups.
-    followed: Vec<Request>,
+    followed: Vec<(oneshot::Sender<bool>, bool)>,
+    unfollowed: Vec<(oneshot::Sender<Followed>, Option<Arc<Follower>>)>,
+}
+
+/// A group that was applied, and not answered yet.
+struct Applied {
+    /// Where it ends in the log; `None` where it wrote nothing and waits for those before it alone.
+    end: Option<Place>,
+    /// What it wrote, for the backup that is under way.
+    passed: Option<(Arc<Follower>, Batch)>,
+    waiting: Waiting,
+}
+
+impl Applied {
+    /// Tells everybody. A caller that has gone away needs no answer.
+    fn answer(self) {
+        if let Some((follower, batch)) = self.passed {
+            follower.pass(batch);
+        }
+        let waiting = self.waiting;
+        for (answer, first) in waiting.followed {
+            let _ = answer.send(first);
+        }
+        for (answer, follower) in waiting.unfollowed {
+            let _ = answer.send(follower.map_or(Followed::Whole, |follower| follower.end()));
+        }
+        for (answer, result) in waiting.judged {
+            let _ = answer.send(result);
+        }
+        for answer in waiting.settled {
+            let _ = answer.send(Ok(()));
+        }
+        for (answer, done) in waiting.swept {
+            let _ = answer.send(Ok(done));
+        }
+    }
+}
+
+/// The groups that were applied and are not durable, in commit order.
+#[derive(Default)]
+struct Unanswered {
+    groups: VecDeque<Applied>,
+    /// A write has failed: nobody is answered any more.
+    failed: bool,
+}
+
+impl Unanswered {
+    fn add(&mut self, group: Applied) {
+        if !self.failed {
+            self.groups.push_back(group);
+        }
+    }
+
+    /// Answers what is durable when the log is up to `end`, and what waits for nothing else.
+    fn answer(&mut self, end: Place) {
+        let is_durable = |group: &mut Applied| group.end.is_none_or(|place| place <= end);
+        while let Some(group) = self.groups.pop_front_if(is_durable) {
+            group.answer();
+        }
+    }
+
+    fn fail(&mut self) {
+        self.failed = true;
+        self.groups.clear();
+    }
+}
+
+/// What the thread works with whose turn it is.
+struct Turn {
+    storage: Storage,
+    inbox: mpsc::Receiver<Request>,
+    /// How many requests the group before had.
+    last: usize,
+}
+
+/// What the storage threads share.
+pub(super) struct Writer {
+    turn: Mutex<Turn>,
+    unanswered: Mutex<Unanswered>,
+    shared: Arc<Shared>,
+    broken: watch::Sender<Option<String>>,
+    make_durable: MakeDurable,
+    /// Closing it, after the last group, joins sled's own threads.
+    db: sled::Db,
+}
+
+impl Writer {
+    pub(super) fn new(
+        db: sled::Db,
+        storage: Storage,
+        shared: Arc<Shared>,
+        inbox: mpsc::Receiver<Request>,
+        broken: watch::Sender<Option<String>>,
+        make_durable: MakeDurable,
+    ) -> Arc<Writer> {
+        Arc::new(Writer {
+            turn: Mutex::new(Turn {
+                storage,
+                inbox,
+                last: 0,
+            }),
+            unanswered: Mutex::default(),
+            shared,
+            broken,
+            make_durable,
+            db,
+        })
+    }
+
+    /// Serves requests, in turns with the other threads that do, until the last sender is gone or a
+    /// write has failed.
+    pub(super) fn serve(&self) {
+        // Whoever waits for a group of a thread that panics must not wait for ever.
+        let _failing = FailWithPanic(self);
+        loop {
+            let done = match self.apply_next() {
+                Ok(None) => return,
+                Ok(Some(end)) => (self.make_durable)(&self.db, end).map(|()| {
+                    self.unanswered().answer(end);
+                }),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = done {
+                return self.fail(&error.to_string());
+            }
+        }
+    }
+
+    fn unanswered(&self) -> MutexGuard<'_, Unanswered> {
+        let unanswered = self.unanswered.lock();
+        unanswered.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the disk holds is unknown now, so nothing is tried again and nobody gets an answer that
+    /// says more than this.
+    fn fail(&self, reason: &str) {
+        self.unanswered().fail();
+        self.broken.send_if_modified(|broken| {
+            let first = broken.is_none();
+            broken.get_or_insert_with(|| reason.to_owned());
+            first
+        });
+    }
+
+    /// Waits for its turn, gathers a group and applies it; returns where it ends in the log. `None`
+    /// when there is nothing more to do.
+    fn apply_next(&self) -> Result<Option<Place>, StoreError> {
+        let Ok(mut turn) = self.turn.lock() else {
+            // Another thread has panicked.
+            return Ok(None);
+        };
+        let turn = &mut *turn;
+        loop {
+            let Some(first) = turn.inbox.blocking_recv() else {
+                return Ok(None);
+            };
+            // What is dropped here, and with the inbox, is answered by that.
+            if self.broken.borrow().is_some() {
+                return Ok(None);
+            }
+            let (group, waiting) = turn.gather(&self.shared, first);
+            let (end, passed) = match group.is_empty() {
+                true => (None, None),
+                false => {
+                    let (end, passed) = turn.storage.write(&self.shared, &self.db, group)?;
+                    (Some(end), passed)
+                }
+            };
+            // Still in turn, so that they are in order.
+            let mut unanswered = self.unanswered();
+            unanswered.add(Applied {
+                end,
+                passed,
+                waiting,
+            });
+            if end.is_some() {
+                return Ok(end);
+            }
+            // It may have nobody to wait for.
+            unanswered.answer(Place::MIN);
+        }
+    }
+}
+
+/// Ends the store with a thread that panics.
+struct FailWithPanic<'a>(&'a Writer);
+
+impl Drop for FailWithPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("a storage thread has panicked");
+        }
+    }
+}
+
+impl Turn {
+    /// Judges `first` and what has come after it.
+    fn gather(&mut self, shared: &Shared, first: Request) -> (Group, Waiting) {
+        if waits_for_company(self.last, 1 + self.inbox.len()) {
+            std::thread::sleep(COMPANY_WAIT);
+        }
+        // The machine's clock may have been set back since.
+        let newest = shared.newest_instant.load(Ordering::Acquire);
+        let committer = &mut self.storage.committer;
+        committer.set_newest_instant(UnixMillis(newest));
+        let (mut group, mut waiting) = (Group::default(), Waiting::default());
+        let mut next = Some(first);
+        let mut requests = 0;
+        while let Some(request) = next.take() {
+            self.storage
+                .judge(shared, &mut group, &mut waiting, request);
+            requests += 1;
+            if requests < GROUP_COMMITS_MAX && group.has_room() {
+                next = self.inbox.try_recv().ok();
+            }
+        }
+        self.last = requests;
+        (group, waiting)
+    }
+}
+
+/// The rows, who judges, and who follows what is written.
+pub(super) struct Storage {
+    tree: sled::Tree,
+    committer: Committer<sled::Tree>,
+    follower: Option<Arc<Follower>>,
 }
 
 impl Storage {
@@ -74,13 +314,12 @@ impl Storage {
             tree,
             committer,
             follower: None,
-            overrun: false,
         };
         let before = syncs();
-        storage
-            .apply(storage.committer.batch(Group::default()))
-            .and_then(|()| storage.flush())
-            .map_err(not_opened)?;
+        let batch = storage.committer.batch(Group::default());
+        storage.apply(batch).map_err(not_opened)?;
+        let flushed = storage.tree.flush();
+        flushed.map_err(|error| not_opened(failed(&error)))?;
         if syncs() == before {
             return Err(OpenError::NotDurable {
                 path: path.to_owned(),
@@ -93,124 +332,62 @@ impl Storage {
         self.committer.newest_instant()
     }
 
-    /// Serves requests until the last sender is gone or a write has failed.
-    pub(super) fn run(
-        mut self,
+    fn judge(
+        &mut self,
         shared: &Shared,
-        mut inbox: mpsc::Receiver<Request>,
-        broken: &watch::Sender<Option<String>>,
+        group: &mut Group,
+        waiting: &mut Waiting,
+        request: Request,
     ) {
-        let mut last = 0;
-        while let Some(first) = inbox.blocking_recv() {
-            if waits_for_company(last, 1 + inbox.len()) {
-                std::thread::sleep(COMPANY_WAIT);
-            }
-            // The machine's clock may have been set back since.
-            let newest = shared.newest_instant.load(Ordering::Acquire);
-            self.committer.set_newest_instant(UnixMillis(newest));
-            let mut gathered = Gathered::default();
-            let mut next = Some(first);
-            let mut commits = 0;
-            while let Some(request) = next.take() {
-                self.judge(shared, &mut gathered, request);
-                commits += 1;
-                if commits < GROUP_COMMITS_MAX && gathered.group.has_room() {
-                    next = inbox.try_recv().ok();
-                }
-            }
-            last = commits;
-            if let Err(error) = self.finish(shared, gathered) {
-                // What the disk holds is unknown now, so nothing is tried again and nobody gets an
-                // answer that says more than this.
-                let _ = broken.send(Some(error.to_string()));
-                inbox.close();
-                while inbox.blocking_recv().is_some() {}
-                return;
-            }
-        }
-    }
-
-    fn judge(&mut self, shared: &Shared, gathered: &mut Gathered, request: Request) {
         match request {
             Request::Commit(commit, answer) => {
                 let judged = if commit.is_empty() || shared.room.is_for(commit.need) {
-                    self.committer.admit(&mut gathered.group, *commit)
+                    self.committer.admit(group, *commit)
                 } else {
                     Err(CommitError::Full)
                 };
-                gathered.judged.push((answer, judged));
+                waiting.judged.push((answer, judged));
             }
-            Request::Settle(answer) => gathered.settled.push(answer),
-            Request::Sweep(now, answer) => match self.committer.sweep(&mut gathered.group, now) {
-                Ok(done) => gathered.swept.push((answer, done)),
+            Request::Settle(answer) => waiting.settled.push(answer),
+            Request::Sweep(now, answer) => match self.committer.sweep(group, now) {
+                Ok(done) => waiting.swept.push((answer, done)),
                 Err(error) => {
                     let _ = answer.send(Err(error));
                 }
             },
-            request @ (Request::Follow(..) | Request::Unfollow(_)) => {
-                gathered.followed.push(request);
-            }
-        }
-    }
-
-    /// Begins or ends to pass on what is written.
-    fn follow(&mut self, request: Request) {
-        match request {
+            // What is applied from now on is passed on; what was before can be read by who is told.
             Request::Follow(follower, answer) => {
                 let first = self.follower.is_none();
                 if first {
                     self.follower = Some(follower);
-                    self.overrun = false;
                 }
-                let _ = answer.send(first);
+                waiting.followed.push((answer, first));
             }
             Request::Unfollow(answer) => {
-                self.follower = None;
-                let _ = answer.send(match self.overrun {
-                    true => Followed::Overrun,
-                    false => Followed::Whole,
-                });
+                waiting.unfollowed.push((answer, self.follower.take()));
             }
-            _ => {}
         }
     }
 
-    /// Applies the group, makes it durable and answers everybody in it.
-    fn finish(&mut self, shared: &Shared, gathered: Gathered) -> Result<(), StoreError> {
-        if !gathered.group.is_empty() {
-            let batch = self.committer.batch(gathered.group);
-            let passed = self.follower.is_some().then(|| batch.clone());
-            shared.room.wrote(bytes_of(&batch));
-            {
-                let _closed = shared.gate.blocking_write();
-                sync::expect_two();
-                self.apply(batch)?;
-                shared
-                    .newest_instant
-                    .store(self.committer.newest_instant().0, Ordering::Release);
-            }
-            self.flush()?;
-            if let (Some(follower), Some(batch)) = (&self.follower, passed)
-                && !follower.pass(batch)
-            {
-                self.follower = None;
-                self.overrun = true;
-            }
-        }
-        for request in gathered.followed {
-            self.follow(request);
-        }
-        // A caller that has gone away needs no answer.
-        for (answer, result) in gathered.judged {
-            let _ = answer.send(result);
-        }
-        for answer in gathered.settled {
-            let _ = answer.send(Ok(()));
-        }
-        for (answer, done) in gathered.swept {
-            let _ = answer.send(Ok(done));
-        }
-        Ok(())
+    /// Applies a group; returns where it ends in the log, and what is to be passed on when it is
+    /// durable.
+    fn write(
+        &self,
+        shared: &Shared,
+        db: &sled::Db,
+        group: Group,
+    ) -> Result<(Place, Option<(Arc<Follower>, Batch)>), StoreError> {
+        let batch = self.committer.batch(group);
+        let follower = self.follower.clone().filter(|follower| follower.follows());
+        let passed = follower.map(|follower| (follower, batch.clone()));
+        shared.room.wrote(bytes_of(&batch));
+        let _closed = shared.gate.blocking_write();
+        sync::expect_two();
+        self.apply(batch)?;
+        shared
+            .newest_instant
+            .store(self.committer.newest_instant().0, Ordering::Release);
+        Ok((end_of_log(db)?, passed))
     }
 
     fn apply(&self, batch: Batch) -> Result<(), StoreError> {
@@ -223,13 +400,16 @@ impl Storage {
         }
         self.tree.apply_batch(all).map_err(|error| failed(&error))
     }
+}
 
-    fn flush(&self) -> Result<(), StoreError> {
-        self.tree
-            .flush()
-            .map(|_| ())
-            .map_err(|error| failed(&error))
-    }
+/// The place behind everything that was applied. sled tells none but that of an entry of one's own, so
+/// this adds one, of some ten bytes, and cancels it, as sled does with those that it does not need.
+fn end_of_log(db: &sled::Db) -> Result<Place, StoreError> {
+    let log = &db.context.pagecache.log;
+    let entry = log.reserve(sled::LogKind::Free, 0, &(), &sled::pin());
+    let canceled = entry.and_then(|entry| entry.abort());
+    let (place, _) = canceled.map_err(|error| failed(&error))?;
+    Ok(place)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! The embedded store: sled behind one storage thread.
+//! The embedded store: sled behind two storage threads that take turns.
 //!
-//! Readers read sled on their own side. Commits go through a channel to one thread, which drains it,
-//! judges each commit against the applied state and what the group has written so far, applies the
-//! group as one batch, makes it durable with one `fdatasync`, and answers all. The next group gathers
-//! meanwhile. So a commit that is answered, and everything it has read, is on the disk.
+//! Readers read sled on their own side. Commits go through a channel to the thread whose turn it is,
+//! which drains it, judges each commit against the applied state and what the group has written so
+//! far, applies the group as one batch, makes it durable with one `fdatasync`, and answers all. The
+//! other thread gathers and applies the next group meanwhile. So a commit that is answered, and
+//! everything it has read, is on the disk.
 //!
 //! What sled 0.34.7 does on Linux, and what is done about it, is in [`sync`].
 
@@ -16,6 +17,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use countersign_types::UnixMillis;
@@ -25,11 +27,12 @@ use crate::committer::Rows;
 pub use backup::{BackupError, RestoreError};
 
 use backup::{Followed, Follower};
+use group::{MakeDurable, Writer};
 use room::Room;
 
 use crate::{Commit, CommitError, Committed, Hold, Need, Row, Scanned, Store, StoreError};
 
-/// How many commits may wait for the storage thread. Beyond it callers wait for a place, which their
+/// How many commits may wait for the storage threads. Beyond it callers wait for a place, which their
 /// own limits bound.
 const WAITING_COMMITS_MAX: usize = 1_024;
 
@@ -83,14 +86,14 @@ pub enum OpenError {
 
 enum Request {
     /// Answers whether nobody followed before.
-    Follow(Follower, oneshot::Sender<bool>),
+    Follow(Arc<Follower>, oneshot::Sender<bool>),
     Unfollow(oneshot::Sender<Followed>),
     Commit(Box<Commit>, oneshot::Sender<Result<Committed, CommitError>>),
     Sweep(UnixMillis, oneshot::Sender<Result<bool, StoreError>>),
     Settle(oneshot::Sender<Result<(), StoreError>>),
 }
 
-/// State that readers and the storage thread share.
+/// State that readers and the storage threads share.
 struct Shared {
     tree: sled::Tree,
     /// Held for writing while a group is applied.
@@ -104,7 +107,7 @@ pub struct SledStore {
     shared: Arc<Shared>,
     requests: mpsc::Sender<Request>,
     failed: watch::Receiver<Option<String>>,
-    thread: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl SledStore {
@@ -114,6 +117,10 @@ impl SledStore {
     ///
     /// See [`OpenError`]. Nothing was changed.
     pub fn open(path: &Path) -> Result<Arc<SledStore>, OpenError> {
+        SledStore::open_with(path, Box::new(group::make_durable))
+    }
+
+    fn open_with(path: &Path, make_durable: MakeDurable) -> Result<Arc<SledStore>, OpenError> {
         let unusable = |reason: String| OpenError::Unusable {
             path: path.to_owned(),
             reason,
@@ -167,22 +174,21 @@ impl SledStore {
         });
         let (requests, inbox) = mpsc::channel(WAITING_COMMITS_MAX);
         let (broken, failed) = watch::channel(None);
-        let thread = std::thread::Builder::new()
-            .name("countersign-store".to_owned())
-            .spawn({
-                let shared = shared.clone();
-                move || {
-                    state.run(&shared, inbox, &broken);
-                    // Closing the database here, after the last group, joins sled's own threads.
-                    drop(db);
-                }
-            })
-            .map_err(|error| unusable(error.to_string()))?;
+        let writer = Writer::new(db, state, shared.clone(), inbox, broken, make_durable);
+        let mut threads = Vec::new();
+        for _ in 0..group::THREADS {
+            let writer = writer.clone();
+            let thread = std::thread::Builder::new()
+                .name("countersign-store".to_owned())
+                .spawn(move || writer.serve())
+                .map_err(|error| unusable(error.to_string()))?;
+            threads.push(thread);
+        }
         Ok(Arc::new(SledStore {
             shared,
             requests,
             failed,
-            thread: std::sync::Mutex::new(Some(thread)),
+            threads,
         }))
     }
 
@@ -209,7 +215,7 @@ impl SledStore {
         match failed.wait_for(Option::is_some).await {
             Ok(reason) => reason.clone().unwrap_or_default(),
             // It cannot end in peace while the store is in use: it has panicked.
-            Err(_) => "the storage thread has ended".to_owned(),
+            Err(_) => "the storage threads have ended".to_owned(),
         }
     }
 
@@ -227,16 +233,11 @@ impl SledStore {
 
 impl Drop for SledStore {
     fn drop(&mut self) {
-        // The thread ends when the last sender is gone; what was acknowledged is durable already,
+        // The threads end when the last sender is gone; what was acknowledged is durable already,
         // this only makes a reopen in the same process find the lock free.
         let (closed, _) = mpsc::channel(1);
         self.requests = closed;
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
-        if let Some(thread) = thread {
+        for thread in self.threads.drain(..) {
             // A panic of the thread is told by `failure`, while the store is in use.
             let _ = thread.join();
         }

@@ -1,7 +1,10 @@
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, Receiver, Sender};
 
 use countersign_types::UnixMillis;
 use proptest::prelude::*;
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::conformance::{self, Step};
@@ -92,6 +95,161 @@ fn a_store_whose_flush_does_not_sync_is_refused() {
     let opened = group::Storage::open(tree.clone(), path, false, || 7);
     assert!(matches!(opened, Err(OpenError::NotDurable { .. })));
     assert!(group::Storage::open(tree, path, false, sync::count).is_ok());
+}
+
+/// Lets a sync go on to the disk, or fail.
+type LetGo = Sender<Result<(), StoreError>>;
+
+/// A store whose syncs wait until a test lets them go: each tells of itself when it begins. Dropping
+/// what it tells lets it go as well.
+fn held(folder: &Folder) -> (Arc<SledStore>, Receiver<LetGo>) {
+    let (begins, began) = mpsc::channel();
+    let make_durable: MakeDurable = Box::new(move |db, end| {
+        let (go, goes) = mpsc::channel();
+        // A test that has ended waits for nothing.
+        let _ = begins.send(go);
+        goes.recv().unwrap_or(Ok(()))?;
+        group::make_durable(db, end)
+    });
+    let path = folder.0.path().join("store");
+    let store = SledStore::open_with(&path, make_durable).expect("opened");
+    (store, began)
+}
+
+/// A commit under way, which must not be answered before `may` says so.
+fn written(
+    store: &Arc<SledStore>,
+    key: &'static [u8],
+    may: &Arc<AtomicBool>,
+) -> JoinHandle<Result<Committed, CommitError>> {
+    let (store, may) = (store.clone(), may.clone());
+    tokio::spawn(async move {
+        let answer = write(&store, key, b"1").await;
+        assert!(may.load(Ordering::SeqCst), "answered too early: {answer:?}");
+        answer
+    })
+}
+
+async fn is_there(store: &Arc<SledStore>, key: &[u8]) -> bool {
+    store.get(key).await.expect("read").is_some()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_is_applied_while_the_one_before_is_synced_and_a_third_waits_for_its_turn() {
+    let folder = Folder::new();
+    let (store, began) = held(&folder);
+    let [may, third_may] = [false, false].map(|may| Arc::new(AtomicBool::new(may)));
+    let first = written(&store, b"a", &may);
+    let sync_of_first = began.recv().expect("synced");
+    let second = written(&store, b"b", &may);
+    let sync_of_second = began.recv().expect("synced meanwhile");
+    assert!(is_there(&store, b"a").await && is_there(&store, b"b").await);
+    let third = written(&store, b"c", &third_may);
+    // Its turn comes when one of the two is through; nothing else can let it begin.
+    assert!(!is_there(&store, b"c").await);
+    // The log is durable up to the second's end, so the first is as well, whoever comes first.
+    may.store(true, Ordering::SeqCst);
+    drop(sync_of_second);
+    let second = second.await.expect("whole").expect("committed");
+    let first = first.await.expect("whole").expect("committed");
+    assert!(first.version < second.version);
+    drop(sync_of_first);
+    third_may.store(true, Ordering::SeqCst);
+    drop(began.recv().expect("synced"));
+    third.await.expect("whole").expect("committed");
+    assert!(is_there(&store, b"c").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_only_reads_what_is_being_synced_is_answered_after_it() {
+    let folder = Folder::new();
+    let (store, began) = held(&folder);
+    let may = Arc::new(AtomicBool::new(false));
+    let writer = written(&store, b"a", &may);
+    let sync = began.recv().expect("synced");
+    let reader = tokio::spawn({
+        let (store, may) = (store.clone(), may.clone());
+        async move {
+            let mut run = Transaction::new(store.clone(), UnixMillis(1), Rulings::default());
+            assert!(run.service(b"a").await.expect("read").is_some());
+            let judged = store.commit(run.into_commit(Ending::Commit)).await;
+            assert!(may.load(Ordering::SeqCst), "answered too early");
+            judged.expect("valid").version
+        }
+    });
+    let settled = tokio::spawn({
+        let (store, may) = (store.clone(), may.clone());
+        async move {
+            store.settle().await.expect("settled");
+            assert!(may.load(Ordering::SeqCst), "settled too early");
+        }
+    });
+    // Judged after both, in a group that has something to write.
+    let last = written(&store, b"b", &may);
+    let sync_of_last = began.recv().expect("synced");
+    may.store(true, Ordering::SeqCst);
+    drop((sync, sync_of_last));
+    assert_eq!(reader.await.expect("whole"), None);
+    settled.await.expect("whole");
+    for writer in [writer, last] {
+        writer.await.expect("whole").expect("committed");
+    }
+}
+
+/// One sync fails, of the first of two groups in flight or of the second: neither is acknowledged, and
+/// nothing after it.
+async fn check_failed_sync(first_fails: bool) {
+    let folder = Folder::new();
+    let (store, began) = held(&folder);
+    let any = Arc::new(AtomicBool::new(true));
+    let first = written(&store, b"a", &any);
+    let sync_of_first = began.recv().expect("synced");
+    let second = written(&store, b"b", &any);
+    let sync_of_second = began.recv().expect("synced");
+    assert!(is_there(&store, b"b").await);
+    let (fails, goes) = match first_fails {
+        true => (sync_of_first, sync_of_second),
+        false => (sync_of_second, sync_of_first),
+    };
+    let error = StoreError::Failed("no power".to_owned());
+    fails.send(Err(error)).expect("heard");
+    assert!(store.failure().await.contains("no power"));
+    // The other one comes to its end, which nobody may take for an acknowledgement.
+    drop(goes);
+    for writer in [first, second] {
+        let answer = writer.await.expect("whole");
+        let closed = matches!(answer, Err(CommitError::Store(StoreError::Closed)));
+        assert!(closed, "{answer:?}");
+    }
+    for _ in 0..2 {
+        let later = write(&store, b"c", b"1").await;
+        let closed = matches!(later, Err(CommitError::Store(StoreError::Closed)));
+        assert!(closed, "{later:?}");
+    }
+    assert!(matches!(store.settle().await, Err(StoreError::Closed)));
+    assert!(!is_there(&store, b"c").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_sync_acknowledges_neither_its_group_nor_the_one_applied_meanwhile() {
+    check_failed_sync(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_sync_of_the_second_group_ends_the_store_as_well() {
+    check_failed_sync(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_while_a_group_is_synced_ends_the_store() {
+    let folder = Folder::new();
+    let path = folder.0.path().join("store");
+    let panics: MakeDurable = Box::new(|_, _| panic!("for the test"));
+    let store = SledStore::open_with(&path, panics).expect("opened");
+    let answer = write(&store, b"a", b"1").await;
+    let closed = matches!(answer, Err(CommitError::Store(StoreError::Closed)));
+    assert!(closed, "{answer:?}");
+    assert!(store.failure().await.contains("panicked"));
 }
 
 /// All rows of a stopped store, the counters' included.
@@ -277,12 +435,15 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn interleaved_runs_are_serializable(steps in proptest::collection::vec(step(), 1..80)) {
+    fn interleaved_runs_are_serializable(
+        steps in proptest::collection::vec(step(), 1..80),
+        at_once in 1..=conformance::RUNS,
+    ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(async {
             let folder = Folder::new();
             let store: Arc<dyn Store> = folder.open().expect("opened");
-            conformance::interleaving_is_serial(&store, &steps).await;
+            conformance::interleaving_is_serial(&store, &steps, at_once).await;
         });
     }
 }
