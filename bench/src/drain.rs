@@ -66,6 +66,7 @@ pub(crate) async fn measure(folder: &Path, jobs: usize) -> Result<f64, Failure> 
             allow_hosts: Some(Vec::new()),
             terminal: false,
             unsigned: false,
+            own: true,
         }],
         public_url: None,
     })

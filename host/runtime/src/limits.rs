@@ -29,7 +29,8 @@ pub struct Limits {
     pub stack_bytes: usize,
     /// Handles of WASI that one instance may hold.
     pub handles: usize,
-    /// Idle instances of a service that are kept for further calls.
+    /// Idle instances of a service that are kept for further calls, and of all providers that are used
+    /// again together.
     pub idle_instances: usize,
     /// Elements of one table.
     pub table_elements: usize,
@@ -49,7 +50,7 @@ pub struct Limits {
     pub hashes: usize,
     /// How many calls wait for one of these; further ones are turned away.
     pub hashes_waiting: usize,
-    /// After how many calls an instance of a service is replaced by a fresh one.
+    /// After how many calls an instance that is used again is replaced by a fresh one.
     pub instance_calls: u32,
     /// How often a call runs at most when what it read has changed.
     pub runs: u32,

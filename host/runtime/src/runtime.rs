@@ -143,11 +143,14 @@ impl Runtime {
         let otp = Service::load(&compiler, &host, "otp", &config.otp).await?;
         let two_factor = Service::load(&compiler, &host, "two-factor", &config.two_factor).await?;
         let mut providers = Providers::default();
+        // Over all that are used again, so that many do not use up the places of instances.
+        let own = config.providers.iter().filter(|provider| provider.own);
+        let idle_max = limits.idle_instances.div_ceil(own.count().max(1));
         for provider in config.providers {
             let name = provider.name.clone();
+            let (clock, entropy) = (&config.clock, &config.entropy);
             let provider =
-                Provider::load(&compiler, &limits, &config.clock, &config.entropy, provider)
-                    .await?;
+                Provider::load(&compiler, &limits, clock, entropy, provider, idle_max).await?;
             providers.insert(name, provider);
         }
         Ok(Runtime {

@@ -420,6 +420,7 @@ async fn start_runtime(
 fn provider_config(provider: Provider) -> Result<ProviderConfig, ServeError> {
     Ok(ProviderConfig {
         terminal: provider.is_console(),
+        own: matches!(provider.component, ComponentSource::BuiltIn(_)),
         component: component_bytes(&provider.component)?,
         name: provider.name,
         settings: provider.settings,

@@ -3,8 +3,9 @@
 use countersign_delivery::scrub;
 use countersign_types::{SendError, StatusUpdate};
 
+use super::Provider;
+use super::Provider;
 use super::since_v0_1::Refused;
-use super::{Provider, log};
 use crate::call::cut;
 use crate::component::reason;
 
@@ -73,20 +74,21 @@ impl Provider {
             Some(query) => format!("{public_url}{}?{query}", request.path),
             None => format!("{public_url}{}", request.path),
         };
-        let (mut store, meter, _) = self.store(self.limits.callback_time);
-        store.data_mut().asked_by_anybody = !self.unsigned;
-        let parsed = meter.run(async {
-            let exports = self.exports.instantiate(&mut store).await?;
-            exports.parse_callback(&mut store, url, request).await
+        // Never one that has seen a message: whatever this one makes of a stranger's bytes ends here.
+        let mut instance = self.fresh();
+        instance.serve_anybody(self.limits.callback_time, !self.unsigned);
+        let parsed = instance.meter().run(async {
+            let (exports, store) = instance.ready(&self.exports).await?;
+            exports.parse_callback(store, url, request).await
         });
         let ended = tokio::time::timeout(self.limits.provider_wall, parsed).await;
-        log::write_output(store.data());
+        instance.end();
         let answer = match ended {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return Err(self.callback_failed(&reason(&error))),
             Err(_) => return Err(self.callback_failed("it took too long")),
         };
-        if !(store.data().signature_held || self.unsigned) {
+        if !(instance.store.data().one.signature_held || self.unsigned) {
             return Err(CallbackError::Unsigned);
         }
         match answer {
@@ -110,26 +112,30 @@ impl Provider {
         &self,
         ids: &[String],
     ) -> Result<Vec<StatusUpdate>, SendError> {
-        let (mut store, meter, seen) = self.store(self.limits.provider_time);
-        let asked = meter.run(async {
-            let exports = self.exports.instantiate(&mut store).await?;
-            exports.fetch_status(&mut store, ids).await
+        let mut instance = self.instance();
+        let asked = instance.meter().run(async {
+            let (exports, store) = instance.ready(&self.exports).await?;
+            exports.fetch_status(store, ids).await
         });
         let ended = tokio::time::timeout(self.limits.provider_wall, asked).await;
-        log::write_output(store.data());
+        let seen = instance.end();
         let failed = |reason: &str| {
             // Asking sends nothing, so there is nothing to judge; the class is that of a failed send.
-            self.judge(&seen, &self.clean_text(reason))
+            self.judge(seen, &self.clean_text(reason))
                 .map(|_| Vec::new())
         };
-        match ended {
-            Ok(Ok(Ok(updates))) => Ok(updates
+        let answer = match ended {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return failed(&reason(&error)),
+            Err(_) => return failed("it took too long"),
+        };
+        self.keep(instance);
+        match answer {
+            Ok(updates) => Ok(updates
                 .into_iter()
                 .map(|one| self.clean_update(one))
                 .collect()),
-            Ok(Ok(Err(error))) => Err(self.clean_error(error)),
-            Ok(Err(error)) => failed(&reason(&error)),
-            Err(_) => failed("it took too long"),
+            Err(error) => Err(self.clean_error(error)),
         }
     }
 

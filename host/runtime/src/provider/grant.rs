@@ -313,6 +313,7 @@ mod tests {
             allow_hosts: None,
             terminal: false,
             unsigned: false,
+            own: false,
         };
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         Grant::new(&config, &hosts)
@@ -379,6 +380,7 @@ mod tests {
             allow_hosts: None,
             terminal: false,
             unsigned: false,
+            own: false,
         };
         for host in ["127.0.0.1", "169.254.169.254:80", "[::1]"] {
             let refused = from_manifest(&config, vec![host.into()]);

@@ -11,7 +11,6 @@
 //! for no encoding and for no part of one, and refuses an answer that is encoded nevertheless.
 
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -126,28 +125,27 @@ fn not_sent(text: impl Into<String>) -> Failure {
 
 impl Host for Call {
     async fn send(&mut self, request: Request) -> wasmtime::Result<Result<Response, Failure>> {
-        if self.requests >= self.limits.http_requests {
+        if self.one.requests >= self.limits.http_requests {
             wasmtime::bail!(
                 "more than {} requests in one call",
                 self.limits.http_requests
             );
         }
-        self.requests += 1;
+        self.one.requests += 1;
         let built = match build(&self.grants, &self.limits, request) {
             Ok(built) => built,
             Err(failure) => return Ok(Err(failure)),
         };
+        let seen = &mut self.one.seen;
         // Until the outcome is known, the worst is assumed: the call may be cut off at any moment.
-        let before = self.seen.maybe_sent.swap(true, Ordering::AcqRel);
-        self.seen.accepted.store(false, Ordering::Release);
+        let before = std::mem::replace(&mut seen.maybe_sent, true);
+        seen.accepted = false;
         let answer = match self.grants.client.execute(built).await {
             Ok(answer) => answer,
             Err(error) => {
                 // A failure to connect comes before the first byte; anything later may not.
                 let maybe_sent = !(error.is_connect() || error.is_builder());
-                self.seen
-                    .maybe_sent
-                    .store(before || maybe_sent, Ordering::Release);
+                seen.maybe_sent = before || maybe_sent;
                 return Ok(Err(Failure {
                     text: self.grants.credentials.scrub(&describe(&error)),
                     maybe_sent,
@@ -156,8 +154,7 @@ impl Host for Call {
         };
         Ok(match read(answer, self.limits.http_body_bytes).await {
             Ok(response) => {
-                let success = (200..300).contains(&response.status);
-                self.seen.accepted.store(success, Ordering::Release);
+                seen.accepted = (200..300).contains(&response.status);
                 Ok(without_credentials(&self.grants, response))
             }
             Err(text) => Err(Failure {

@@ -15,7 +15,7 @@ impl Call {
         let clean = scrub(&self.grants.credentials.scrub(text));
         let text = cut(&clean, self.limits.log_line_bytes);
         // Whoever sends a callback could else fill the log by way of the component.
-        let stranger = self.asked_by_anybody && !self.signature_held;
+        let stranger = self.one.asked_by_anybody && !self.one.signature_held;
         let level = if stranger { log::Level::Debug } else { level };
         match level {
             log::Level::Error => {
@@ -39,8 +39,8 @@ pub(super) fn write_output(call: &Call) {
 
 impl log::Host for Call {
     fn log(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
-        self.lines += 1;
-        if self.lines <= self.limits.log_lines {
+        self.one.lines += 1;
+        if self.one.lines <= self.limits.log_lines {
             self.line(level, &message);
         }
         Ok(())

@@ -1,8 +1,9 @@
 //! Provider components: each speaks to one SMS provider.
 //!
-//! A call gets a fresh instance, which sees its settings and may talk to its granted hosts, with
-//! credentials that it names and the host puts in. `since_v0_1.rs` is the only file that knows the
-//! released WIT.
+//! A call gets an instance, which sees its settings and may talk to its granted hosts, with credentials
+//! that it names and the host puts in. A third party's component gets a fresh one for each call; the
+//! host's own are used again, as services are ([`ProviderConfig::own`]). `since_v0_1.rs` is the only
+//! file that knows the released WIT.
 
 mod callback;
 mod credentials;
@@ -14,8 +15,7 @@ mod since_v0_1;
 mod spellings;
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use countersign_types::{Accepted, Clock, Entropy, ErrorClass, Message, Secret, SendError};
@@ -49,6 +49,10 @@ pub struct ProviderConfig {
     pub terminal: bool,
     /// Whether its callbacks are believed without a signature.
     pub unsigned: bool,
+    /// Whether the component is the host's own, and so trusted to keep nothing of one message that
+    /// would show in the next: its instances may then hand over one message after the other. What
+    /// strangers send to the callback address is read by an instance that has seen no message.
+    pub own: bool,
 }
 
 /// The configured providers by name.
@@ -65,6 +69,16 @@ pub(crate) struct Provider {
     unsigned: bool,
     /// Whether its manifest says that it can be asked what became of messages.
     tells_status: bool,
+    /// Instances for the next calls; `None`: each call has one of its own.
+    idle: Option<Mutex<Vec<Instance>>>,
+    idle_max: usize,
+}
+
+/// One instance, made when its first call needs it, and how many calls it has served.
+struct Instance {
+    store: Store<Call>,
+    exports: Option<since_v0_1::Exports>,
+    calls: u32,
 }
 
 /// What a provider has been given; the same for all its calls.
@@ -77,20 +91,20 @@ pub(crate) struct Grants {
     client: reqwest::Client,
 }
 
-/// What the host has seen of a call's requests: it judges by this when the component cannot.
-#[derive(Debug, Default)]
-pub(crate) struct Seen {
-    /// A byte of a request may have been written.
-    maybe_sent: AtomicBool,
-    /// The last whole answer had a 2xx status.
-    accepted: AtomicBool,
-}
-
-/// The data of one call's store.
+/// The data of an instance's store.
 pub(crate) struct Call {
     grants: Arc<Grants>,
     limits: Limits,
-    seen: Arc<Seen>,
+    /// All that is one call's alone.
+    one: One,
+    world: Arc<wasi::World>,
+    wasi: WasiCtx,
+    table: ResourceTable,
+    store_limits: StoreLimits,
+}
+
+/// What a call has used, and what the host has seen of it. The next call begins with a new one.
+struct One {
     meter: Arc<Meter>,
     requests: usize,
     signature_checks: u32,
@@ -99,10 +113,30 @@ pub(crate) struct Call {
     /// It reads what anybody may have sent: nothing is believed before a signature has held.
     asked_by_anybody: bool,
     lines: usize,
-    world: Arc<wasi::World>,
-    wasi: WasiCtx,
-    table: ResourceTable,
-    store_limits: StoreLimits,
+    seen: Seen,
+}
+
+impl One {
+    fn new(limits: &Limits) -> One {
+        One {
+            meter: Meter::new(limits.provider_time),
+            requests: 0,
+            signature_checks: 0,
+            signature_held: false,
+            asked_by_anybody: false,
+            lines: 0,
+            seen: Seen::default(),
+        }
+    }
+}
+
+/// What the host has seen of a call's requests: it judges by this when the component cannot.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// A byte of a request may have been written.
+    maybe_sent: bool,
+    /// The last whole answer had a 2xx status.
+    accepted: bool,
 }
 
 impl WasiView for Call {
@@ -116,13 +150,14 @@ impl WasiView for Call {
 
 impl Provider {
     /// Compiles a provider, checks that it fits its world, asks it what it is, and works out what it
-    /// is granted.
+    /// is granted. At most `idle_max` of its instances wait for their next call.
     pub(crate) async fn load(
         compiler: &Compiler,
         limits: &Limits,
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
         config: ProviderConfig,
+        idle_max: usize,
     ) -> Result<Provider, StartError> {
         let engine = &compiler.engine;
         let component = compiler.compile(&config.name, &config.component)?;
@@ -150,6 +185,8 @@ impl Provider {
             grants: Arc::new(Grants::new(&config, &hosts, limits)?),
             unsigned: config.unsigned,
             tells_status: false,
+            idle: config.own.then(Mutex::default),
+            idle_max,
         };
         let manifest = provider
             .describe()
@@ -172,10 +209,11 @@ impl Provider {
     }
 
     async fn describe(&self) -> Result<since_v0_1::Manifest, String> {
-        let (mut store, meter, _) = self.store(self.limits.provider_time);
-        let asked = meter.run(async {
-            let exports = self.exports.instantiate(&mut store).await?;
-            exports.describe(&mut store).await
+        // With what is granted before the manifest is known, so it is not used again.
+        let mut instance = self.fresh();
+        let asked = instance.meter().run(async {
+            let (exports, store) = instance.ready(&self.exports).await?;
+            exports.describe(store).await
         });
         match tokio::time::timeout(self.limits.provider_wall, asked).await {
             Ok(Ok(manifest)) => Ok(manifest),
@@ -189,25 +227,14 @@ impl Provider {
         self.tells_status
     }
 
-    /// What one call runs in, whose own time is `time`.
-    fn store(&self, time: Duration) -> (Store<Call>, Arc<Meter>, Arc<Seen>) {
+    /// An instance that has served nobody yet.
+    fn fresh(&self) -> Instance {
         let limits = &self.limits;
-        let seen = Arc::new(Seen::default());
-        let meter = Meter::new(time);
         let world = wasi::World::new(limits.log_line_bytes * limits.log_lines);
-        let mut seed = [0; 32];
-        self.entropy.fill(&mut seed);
-        world.set(None, seed);
         let call = Call {
             grants: self.grants.clone(),
             limits: limits.clone(),
-            seen: seen.clone(),
-            meter: meter.clone(),
-            requests: 0,
-            signature_checks: 0,
-            signature_held: false,
-            asked_by_anybody: false,
-            lines: 0,
+            one: One::new(limits),
             wasi: wasi::context(&world, &self.clock, &*self.entropy),
             world,
             table: wasi::table(limits.handles),
@@ -216,26 +243,63 @@ impl Provider {
         let mut store = Store::new(&self.engine, call);
         store.set_hostcall_fuel(limits.hostcall_bytes);
         store.limiter(|call| &mut call.store_limits);
-        meter::watch(&mut store, |call: &Call| &call.meter);
-        (store, meter, seen)
+        meter::watch(&mut store, |call: &Call| &call.one.meter);
+        let mut instance = Instance {
+            store,
+            exports: None,
+            calls: 0,
+        };
+        instance.begin(&*self.entropy);
+        instance
     }
 
-    /// Hands a message over, in a fresh instance.
+    /// An instance for a call about messages that were accepted here.
+    fn instance(&self) -> Instance {
+        let idle = self.idle.as_ref().and_then(|idle| {
+            let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.pop()
+        });
+        match idle {
+            Some(mut instance) => {
+                instance.begin(&*self.entropy);
+                instance
+            }
+            None => self.fresh(),
+        }
+    }
+
+    /// Keeps an instance whose call has come to its own end, where it may be used again.
+    fn keep(&self, mut instance: Instance) {
+        instance.calls += 1;
+        let Some(idle) = &self.idle else { return };
+        if instance.calls >= self.limits.instance_calls {
+            return;
+        }
+        let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < self.idle_max {
+            idle.push(instance);
+        }
+    }
+
+    /// Hands a message over.
     pub(crate) async fn send(&self, message: &Message) -> Result<Accepted, SendError> {
-        let (mut store, meter, seen) = self.store(self.limits.provider_time);
-        let sent = meter.run(async {
-            let exports = self.exports.instantiate(&mut store).await?;
-            exports.send(&mut store, message).await
+        let mut instance = self.instance();
+        let sent = instance.meter().run(async {
+            let (exports, store) = instance.ready(&self.exports).await?;
+            exports.send(store, message).await
         });
         let ended = tokio::time::timeout(self.limits.provider_wall, sent).await;
-        log::write_output(store.data());
+        let seen = instance.end();
         match ended {
-            Ok(Ok(answer)) => answer.map_err(|error| SendError {
-                text: self.clean(&error.text, message),
-                ..self.clean_error(error)
-            }),
-            Ok(Err(error)) => self.judge(&seen, &self.clean(&reason(&error), message)),
-            Err(_) => self.judge(&seen, "it took too long"),
+            Ok(Ok(answer)) => {
+                self.keep(instance);
+                answer.map_err(|error| SendError {
+                    text: self.clean(&error.text, message),
+                    ..self.clean_error(error)
+                })
+            }
+            Ok(Err(error)) => self.judge(seen, &self.clean(&reason(&error), message)),
+            Err(_) => self.judge(seen, "it took too long"),
         }
     }
 
@@ -246,16 +310,16 @@ impl Provider {
     }
 
     /// What became of a message whose component failed, by what the host saw of its requests.
-    fn judge(&self, seen: &Seen, reason: &str) -> Result<Accepted, SendError> {
+    fn judge(&self, seen: Seen, reason: &str) -> Result<Accepted, SendError> {
         tracing::error!(
             provider = self.grants.name,
             reason,
             "a provider component failed"
         );
-        if seen.accepted.load(Ordering::Acquire) {
+        if seen.accepted {
             return Ok(Accepted::default());
         }
-        let class = if seen.maybe_sent.load(Ordering::Acquire) {
+        let class = if seen.maybe_sent {
             ErrorClass::UnknownOutcome
         } else {
             ErrorClass::Retryable
@@ -267,6 +331,50 @@ impl Provider {
             text: format!("the component failed: {reason}"),
             failover: false,
         })
+    }
+}
+
+impl Instance {
+    /// Lets a call begin, with nothing of the one before.
+    fn begin(&mut self, entropy: &dyn Entropy) {
+        let mut seed = [0; 32];
+        entropy.fill(&mut seed);
+        let call = self.store.data_mut();
+        call.one = One::new(&call.limits);
+        call.world.set(None, seed);
+        self.store.set_epoch_deadline(1);
+    }
+
+    /// The call that has begun reads what somebody has sent, in `time`; with `asked_by_anybody` nothing of
+    /// it is believed before a signature has held.
+    fn serve_anybody(&mut self, time: Duration, asked_by_anybody: bool) {
+        let one = &mut self.store.data_mut().one;
+        one.meter = Meter::new(time);
+        one.asked_by_anybody = asked_by_anybody;
+    }
+
+    fn meter(&self) -> Arc<Meter> {
+        self.store.data().one.meter.clone()
+    }
+
+    /// The exports and their store. A component's own start code runs here.
+    async fn ready(
+        &mut self,
+        pre: &since_v0_1::Pre,
+    ) -> wasmtime::Result<(&since_v0_1::Exports, &mut Store<Call>)> {
+        if self.exports.is_none() {
+            self.exports = Some(pre.instantiate(&mut self.store).await?);
+        }
+        match &self.exports {
+            Some(exports) => Ok((exports, &mut self.store)),
+            None => wasmtime::bail!("an instance without exports"),
+        }
+    }
+
+    /// Logs what the guest has written; returns what the host has seen of the call.
+    fn end(&self) -> Seen {
+        log::write_output(self.store.data());
+        self.store.data().one.seen
     }
 }
 

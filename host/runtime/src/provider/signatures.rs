@@ -14,17 +14,17 @@ impl Call {
         if data.len() > DATA_BYTES_MAX {
             wasmtime::bail!("a signature over more than {DATA_BYTES_MAX} bytes");
         }
-        if self.signature_checks >= CHECKS_MAX {
+        if self.one.signature_checks >= CHECKS_MAX {
             wasmtime::bail!("more than {CHECKS_MAX} signature checks in one call");
         }
-        self.signature_checks += 1;
+        self.one.signature_checks += 1;
         Ok(())
     }
 
     /// Remembers that a signature held: a callback is believed by this, not by what the component
     /// says of it.
     fn note(&mut self, holds: bool) -> bool {
-        self.signature_held |= holds;
+        self.one.signature_held |= holds;
         holds
     }
 }

@@ -43,6 +43,7 @@ fn twilio(base: &str) -> ProviderConfig {
         allow_hosts: None,
         terminal: false,
         unsigned: false,
+        own: true,
     }
 }
 

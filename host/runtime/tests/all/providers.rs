@@ -1,6 +1,6 @@
 //! What a provider component can reach, and how the host judges when it fails.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use countersign_delivery::Sender;
 use countersign_queue::{Queue, QueueConfig};
-use countersign_runtime::{Limits, ProviderConfig, Runtime, RuntimeConfig, StartError};
+use countersign_runtime::{
+    CallbackRequest, Limits, ProviderConfig, Runtime, RuntimeConfig, StartError,
+};
 use countersign_types::{
     Accepted, ErrorClass, Message, MessageId, Secret, SendError, SystemClock, SystemEntropy,
 };
@@ -31,6 +33,7 @@ pub(crate) fn config(base: &str) -> ProviderConfig {
         allow_hosts: None,
         terminal: false,
         unsigned: false,
+        own: false,
     }
 }
 
@@ -38,7 +41,11 @@ async fn send(address: SocketAddr, text: &str) -> Result<Accepted, SendError> {
     let config = config(&format!("http://{address}"));
     let otp = countersign_hostile::PROBE_OTP;
     let bench = Bench::with(short(), otp, vec![config]).await;
-    let message = Message {
+    bench.runtime.send("probe", &message(text)).await
+}
+
+fn message(text: &str) -> Message {
+    Message {
         id: MessageId([1; 16]),
         channel: "sms".into(),
         to: "+12025550123".into(),
@@ -50,8 +57,122 @@ async fn send(address: SocketAddr, text: &str) -> Result<Accepted, SendError> {
         purpose: "verification".into(),
         validity: Duration::from_secs(600),
         status_callback: None,
+    }
+}
+
+/// A provider that is the host's `own`, or a third party's, with these limits.
+async fn bench(address: SocketAddr, own: bool, limits: Limits) -> Bench {
+    let config = ProviderConfig {
+        own,
+        ..config(&format!("http://{address}"))
     };
-    bench.runtime.send("probe", &message).await
+    Bench::with(limits, countersign_hostile::PROBE_OTP, vec![config]).await
+}
+
+const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9));
+
+/// Sends `texts` one after the other, each followed by the number of messages that its instance has
+/// seen; what the instance said, or nothing where it failed.
+async fn instances(bench: &Bench, texts: &[&str]) -> Vec<String> {
+    let mut said = Vec::new();
+    for text in texts {
+        let sent = bench.runtime.send("probe", &message(text)).await;
+        said.push(sent.map_or_else(|_| String::new(), |sent| sent.ids.join(" ")));
+    }
+    said
+}
+
+#[tokio::test]
+async fn a_third_partys_message_is_handed_to_a_fresh_instance() {
+    let bench = bench(NOWHERE, false, short()).await;
+    let said = instances(&bench, &["sends", "fail", "sends"]).await;
+    assert_eq!(said, ["1", "", "1"]);
+}
+
+#[tokio::test]
+async fn an_own_component_is_used_again_until_it_has_served_its_calls() {
+    let limits = Limits {
+        instance_calls: 3,
+        ..short()
+    };
+    let bench = bench(NOWHERE, true, limits).await;
+    // A refusal is an answer like any other.
+    let texts = ["sends", "fail", "sends", "sends", "sends"];
+    assert_eq!(instances(&bench, &texts).await, ["1", "", "3", "1", "2"]);
+}
+
+#[tokio::test]
+async fn where_no_instance_may_be_idle_each_message_has_a_fresh_one() {
+    let limits = Limits {
+        idle_instances: 0,
+        ..short()
+    };
+    let bench = bench(NOWHERE, true, limits).await;
+    assert_eq!(instances(&bench, &["sends", "sends"]).await, ["1", "1"]);
+}
+
+#[tokio::test]
+async fn after_a_trap_or_a_time_out_an_own_component_begins_anew() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let bench = bench(address, true, short()).await;
+    for end in ["trap oops", "spin", &format!("post http://{address}/")] {
+        let said = instances(&bench, &["sends", end, "sends"]).await;
+        assert_eq!((said[1].as_str(), said[2].as_str()), ("", "1"), "{end}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_in_a_used_instance_has_limits_and_a_judgement_of_its_own() {
+    let (address, _requests) = server(OK).await;
+    let limits = Limits {
+        http_requests: 2,
+        ..short()
+    };
+    let bench = bench(address, true, limits).await;
+    let post = format!("post http://{address}/");
+    let twice = format!("sends\n{post}\n{post}");
+    let said = instances(&bench, &[&twice, &twice]).await;
+    assert_eq!(said, ["1 201 201", "2 201 201"]);
+    // What the host has seen of the calls before says nothing of this one.
+    let error = bench.runtime.send("probe", &message("trap oops")).await;
+    assert_eq!(error.unwrap_err().class, ErrorClass::Retryable);
+    let three = format!("{twice}\n{post}");
+    let said = instances(&bench, &[&twice, &twice, &three, "sends"]).await;
+    assert_eq!(said, ["1 201 201", "2 201 201", "", "1"]);
+    // Checks of signatures, too: sixteen in a call.
+    let checks = format!("sends{}", "\nhmac".repeat(8));
+    for n in 2..6 {
+        let said = instances(&bench, &[&checks]).await;
+        assert!(said[0].starts_with(&format!("{n} false")), "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_strangers_send_is_read_by_an_instance_that_has_seen_no_message() {
+    let config = ProviderConfig {
+        own: true,
+        unsigned: true,
+        ..config("http://127.0.0.1:9")
+    };
+    let bench = Bench::with(short(), countersign_hostile::PROBE_OTP, vec![config]).await;
+    assert_eq!(instances(&bench, &["sends", "sends"]).await, ["1", "2"]);
+    for _ in 0..2 {
+        let request = CallbackRequest {
+            method: "POST".into(),
+            path: "/webhooks/probe".into(),
+            query: None,
+            headers: Vec::new(),
+            body: b"sends\n".to_vec(),
+        };
+        let told = bench
+            .runtime
+            .parse_callback("probe", request)
+            .await
+            .unwrap();
+        assert_eq!(told[0].id, "0");
+    }
+    assert_eq!(instances(&bench, &["sends"]).await, ["3"]);
 }
 
 /// Answers each connection with `answer`, and hands back what was asked.

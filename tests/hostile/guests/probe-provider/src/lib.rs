@@ -16,10 +16,15 @@ mod bindings {
     export!(Probe);
 }
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use bindings::countersign::provider::{http, log, settings, signatures};
 use bindings::exports::countersign::provider::sender;
 
 struct Probe;
+
+/// How many messages this instance has been handed.
+static SENDS: AtomicU32 = AtomicU32::new(0);
 
 fn failed(class: sender::ErrorClass, text: String) -> sender::SendError {
     sender::SendError {
@@ -66,6 +71,7 @@ impl sender::Guest for Probe {
 
     fn send(message: sender::Message) -> Result<sender::Accepted, sender::SendError> {
         let mut ids = Vec::new();
+        let sends = SENDS.fetch_add(1, Ordering::Relaxed) + 1;
         for line in message.text.lines() {
             let (step, rest) = line.split_once(' ').unwrap_or((line, ""));
             match step {
@@ -124,6 +130,7 @@ impl sender::Guest for Probe {
                 }
                 "setting" => ids.push(settings::get(rest).unwrap_or_else(|| "-".to_owned())),
                 "socket" => ids.push(std::net::TcpStream::connect(rest).is_ok().to_string()),
+                "sends" => ids.push(sends.to_string()),
                 "log" => log::log(log::Level::Info, rest),
                 "trap" => panic!("{rest}"),
                 "spin" => {
@@ -165,6 +172,7 @@ impl sender::Guest for Probe {
         match step {
             b"ignore" | b"check" => Ok(vec![update("SM1")]),
             b"url" => Ok(vec![update(&request.url)]),
+            b"sends" => Ok(vec![update(&SENDS.load(Ordering::Relaxed).to_string())]),
             b"most" => Ok(vec![update(&"i".repeat(128)); 1_000]),
             b"many" => Ok(vec![update("SM1"); 1_001]),
             b"long" => Ok(vec![update(&"i".repeat(129))]),
