@@ -1,6 +1,7 @@
 //! The worker: claims jobs, hands them to providers, and acts on what they say.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use async_trait::async_trait;
 use countersign_queue::{Attempt, Claim, Finish, Job, Lease, Outcome, Queue};
 use countersign_store::{Keyring, StoreError};
 use countersign_types::{Accepted, Clock, Entropy, Message, SendError, Status, UnixMillis};
+use futures_util::FutureExt as _;
 use tokio::sync::{Semaphore, watch};
 
 use crate::after::{Failure, Next};
@@ -153,10 +155,8 @@ impl Inner {
     /// One try whose own trouble does not make the message wait for the end of its lease.
     async fn deliver_and_survive(self: Arc<Inner>, claim: Claim) {
         let lease: Lease = claim.lease;
-        let delivered = tokio::spawn({
-            let inner = self.clone();
-            async move { inner.deliver(claim).await }
-        });
+        // What it shares with others is behind locks that a panic does not leave half-way.
+        let delivered = AssertUnwindSafe(self.deliver(claim)).catch_unwind();
         match delivered.await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => {

@@ -25,6 +25,7 @@ impl Sender for Script {
         let call = (provider.to_owned(), message.clone());
         self.sent.lock().expect("unlocked").push(call);
         self.count.send_modify(|count| *count += 1);
+        assert!(provider != "panics", "on purpose");
         if provider == "hangs" {
             let mut released = self.released.subscribe();
             released
@@ -478,6 +479,31 @@ async fn a_place_that_comes_free_is_used_at_once() {
     until("all are sent", || bench.queue.depth() == 0).await;
     assert_eq!(began.elapsed(), Duration::ZERO);
     worker.abort();
+}
+
+#[tokio::test]
+async fn a_delivery_that_panics_is_put_back_and_gives_its_place_to_the_next() {
+    let routes = vec![Route {
+        country: None,
+        providers: vec!["panics".to_owned()],
+    }];
+    let providers = HashMap::from([("panics".to_owned(), terms(1, None))]);
+    let bench = Bench::with(routes, providers, Vec::new()).await;
+    for _ in 0..3 {
+        bench.add(true).await;
+    }
+    let (stop, stopped) = watch::channel(false);
+    let worker = bench.delivery.clone();
+    let worker = tokio::spawn(async move { worker.run(stopped).await });
+    until("each has had its try", || bench.tried().len() == 3).await;
+    bench.nothing_is_due().await;
+    // Put back for the longest pause, not for the length of a lease.
+    bench.clock.advance(30 * SECOND);
+    bench.queue.ring();
+    until("each has had another", || bench.tried().len() == 6).await;
+    stop.send_replace(true);
+    worker.await.expect("ended").expect("stopped");
+    assert_eq!(bench.queue.depth(), 3);
 }
 
 #[tokio::test]
