@@ -51,20 +51,17 @@ struct Turn {
     inbox: mpsc::Receiver<Request>,
 }
 
+/// Who waits for an answer, and which one it will be.
+type Due<T> = (oneshot::Sender<T>, T);
+
 /// A group that was applied, and who waits for it.
 #[derive(Default)]
 struct Applied {
     /// The disk's; `None` where it wrote nothing.
     number: Option<u64>,
-    judged: Vec<(
-        oneshot::Sender<Result<Committed, CommitError>>,
-        Result<Committed, CommitError>,
-    )>,
+    judged: Vec<Due<Result<Committed, CommitError>>>,
     settled: Vec<oneshot::Sender<Result<(), StoreError>>>,
-    swept: Vec<(
-        oneshot::Sender<Result<bool, StoreError>>,
-        Result<bool, StoreError>,
-    )>,
+    swept: Vec<Due<Result<bool, StoreError>>>,
 }
 
 impl Applied {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-mod browser;
+mod packages;
 mod tidy;
 
 /// The whole workspace at once: another selection of packages has other features, and would build the
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
         Some("bench") => bench(&rest),
         Some("crash") => crash(&rest),
         Some("simulate") => simulate(&rest),
-        Some("browser") if rest.is_empty() => browser::browser(),
+        Some("browser") if rest.is_empty() => packages::browser(),
         Some("python") if rest.is_empty() => python(),
         Some("tidy") if rest.is_empty() => tidy(),
         Some("--help" | "-h" | "help") => {
@@ -96,7 +96,7 @@ fn main() -> ExitCode {
 fn test(args: &[OsString]) -> Result<(), Failure> {
     tidy()?;
     wasm_target()?;
-    browser::browser()?;
+    packages::browser()?;
     python()?;
     // The end-to-end tests start this binary, and do not build it themselves.
     run("cargo", BUILD)?;
@@ -232,11 +232,19 @@ fn python() -> Result<(), Failure> {
     let needed = |failure| {
         Failure(format!(
             "a test checks proofs with Python, and that could not be set up ({failure}); \
-             install Python 3.9 or newer with its module venv"
+             put Python 3.9 or newer with its module venv on the PATH"
         ))
     };
     let shown = folder.to_string_lossy();
-    run("python3", ["-m", "venv", "--clear", &shown]).map_err(needed)?;
+    let make = ["-m", "venv", "--clear", &shown];
+    if run("python3", make).is_err() {
+        // Debian has the module in a package of its own.
+        packages::install(
+            "the test of proofs by another library",
+            &["python3", "python3-venv"],
+        )?;
+        run("python3", make).map_err(needed)?;
+    }
     let python = folder.join("bin/python");
     let install = [
         "-m",

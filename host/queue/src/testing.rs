@@ -1,12 +1,13 @@
 //! What the tests of this crate share: a queue on a real store, and its jobs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use countersign_store::{Commit, Keyring, SledStore, Store, read_events};
 use countersign_types::{
-    Accepted, Clock, ErrorClass, Event, ManualClock, MessageId, Price, Priority, SeededEntropy,
-    SendError, Status, StatusUpdate, UnixMillis,
+    Accepted, Clock, Entropy, ErrorClass, Event, ManualClock, MessageId, Price, Priority,
+    SeededEntropy, SendError, Status, StatusUpdate, UnixMillis,
 };
 
 use crate::{
@@ -95,12 +96,26 @@ pub(crate) fn price(amount: &str) -> Price {
     }
 }
 
+/// Fills with numbers that go up, so that of messages of one instant the first is the one that was
+/// added first.
+#[derive(Debug, Default)]
+pub(crate) struct Counting(AtomicU64);
+
+impl Entropy for Counting {
+    fn fill(&self, bytes: &mut [u8]) {
+        let number = self.0.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let (zeros, end) = bytes.split_at_mut(bytes.len() - number.len());
+        zeros.fill(0);
+        end.copy_from_slice(&number);
+    }
+}
+
 pub(crate) struct Bench {
     _folder: tempfile::TempDir,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) clock: Arc<ManualClock>,
-    pub(crate) entropy: SeededEntropy,
+    pub(crate) ids: Counting,
     pub(crate) queue: Queue,
 }
 
@@ -123,7 +138,7 @@ impl Bench {
             store,
             keyring,
             clock,
-            entropy,
+            ids: Counting::default(),
             queue,
         }
     }
@@ -143,7 +158,7 @@ impl Bench {
     /// Commits `job` as a call would, and announces it.
     pub(crate) async fn add(&self, job: Job) -> MessageId {
         let place = self.queue.reserve(&job, self.now()).expect("room");
-        let id = MessageId::new(job.accepted, &self.entropy);
+        let id = MessageId::new(job.accepted, &self.ids);
         let (key, section) = job_row(&self.keyring, id, &job).expect("sealed");
         let commit = Commit {
             instant: self.now(),

@@ -195,6 +195,14 @@ pub(crate) struct RunSavepoint {
 }
 
 impl Caller {
+    /// Who waits in one line for a place: each key, all holders of tokens together, and everybody else.
+    pub(crate) fn in_line(&self) -> Caller {
+        match self {
+            Caller::Token(_) => Caller::Token(String::new()),
+            other => other.clone(),
+        }
+    }
+
     /// Who takes turns with others in the queue: each key, all holders of tokens together, and everybody
     /// else.
     pub(crate) fn in_queue(&self) -> &str {

@@ -95,7 +95,7 @@ async fn admit<'a>(
 ) -> Result<(Turn<'a>, Place), CallError> {
     let admitted = async {
         let turn = host.subjects.turn(subject).await.ok()?;
-        let place = host.places.take(caller).await.ok()?;
+        let place = host.places.take(&caller.in_line()).await.ok()?;
         Some((turn, place))
     };
     match tokio::time::timeout(host.limits.service_wall, admitted).await {

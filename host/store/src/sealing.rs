@@ -27,10 +27,6 @@ pub struct Sealing {
 const SERVICE: u8 = b's';
 const HOST: u8 = b'h';
 
-fn place(side: u8, key: &[u8]) -> Vec<u8> {
-    [&[side], key].concat()
-}
-
 /// The sections of a row that rests sealed by [`Sealing`], each with the place that it is bound to: for
 /// whoever looks at rows below it.
 pub fn sealed_sections<'a>(
@@ -38,7 +34,7 @@ pub fn sealed_sections<'a>(
     sections: &'a Sections,
 ) -> impl Iterator<Item = (Vec<u8>, &'a Section)> {
     let sides = [(SERVICE, &sections.service), (HOST, &sections.host)];
-    let there = sides.map(|(side, section)| Some((place(side, key), section.as_ref()?)));
+    let there = sides.map(|(side, section)| Some(([&[side], key].concat(), section.as_ref()?)));
     there.into_iter().flatten()
 }
 
@@ -66,9 +62,13 @@ impl Sealing {
         if !key.starts_with(self.prefix) {
             return Ok(());
         }
+        let mut place = Vec::with_capacity(1 + key.len());
         for (side, section) in [(SERVICE, service), (HOST, host)] {
             if let Some(section) = section {
-                change(&place(side, key), section)?;
+                place.clear();
+                place.push(side);
+                place.extend_from_slice(key);
+                change(&place, section)?;
             }
         }
         Ok(())

@@ -311,7 +311,7 @@ async fn a_new_message_is_accepted_with_its_event_and_what_belongs_to_it() {
         ..Commit::default()
     };
     let job = job();
-    let id = MessageId::new(NOW, &bench.entropy);
+    let id = MessageId::new(NOW, &bench.ids);
     let accept = |id, reads| bench.queue.accept(id, &job, event(), with(reads));
     accept(id, Vec::new()).await.expect("accepted");
     assert_eq!(bench.status(id).await, Status::Queued);
@@ -321,7 +321,7 @@ async fn a_new_message_is_accepted_with_its_event_and_what_belongs_to_it() {
         version: None,
         until: None,
     };
-    let other = MessageId::new(NOW, &bench.entropy);
+    let other = MessageId::new(NOW, &bench.ids);
     let refused = accept(other, vec![stale]).await;
     assert!(matches!(
         refused,

@@ -4,7 +4,6 @@ use countersign_delivery::scrub;
 use countersign_types::{SendError, StatusUpdate};
 
 use super::Provider;
-use super::Provider;
 use super::since_v0_1::Refused;
 use crate::call::cut;
 use crate::component::reason;

@@ -372,6 +372,7 @@ mod tests {
             credentials: vec![("token".to_owned(), Secret::new("swordfish".to_owned()))],
             allow_hosts: None,
             terminal: false,
+            own: false,
             unsigned: false,
         };
         let limits = Limits {

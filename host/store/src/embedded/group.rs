@@ -54,6 +54,9 @@ pub(super) fn make_durable(db: &sled::Db, end: Place) -> Result<(), StoreError> 
     made.map(|_| ()).map_err(|error| failed(&error))
 }
 
+/// What is written, and the backup that wants it too.
+type Passed = (Arc<Follower>, Batch);
+
 type Answer = oneshot::Sender<Result<Committed, CommitError>>;
 
 /// Who waits for a group.
@@ -71,7 +74,7 @@ struct Applied {
     /// Where it ends in the log; `None` where it wrote nothing and waits for those before it alone.
     end: Option<Place>,
     /// What it wrote, for the backup that is under way.
-    passed: Option<(Arc<Follower>, Batch)>,
+    passed: Option<Passed>,
     waiting: Waiting,
 }
 
@@ -376,7 +379,7 @@ impl Storage {
         shared: &Shared,
         db: &sled::Db,
         group: Group,
-    ) -> Result<(Place, Option<(Arc<Follower>, Batch)>), StoreError> {
+    ) -> Result<(Place, Option<Passed>), StoreError> {
         let batch = self.committer.batch(group);
         let follower = self.follower.clone().filter(|follower| follower.follows());
         let passed = follower.map(|follower| (follower, batch.clone()));

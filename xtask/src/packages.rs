@@ -1,4 +1,4 @@
-//! What the tests of the example need beside Rust: a browser, and Node.js for the application.
+//! What the tests need beside Rust: a browser and Node.js for the example, Python for proofs.
 
 use std::env;
 use std::os::unix::fs::MetadataExt;
@@ -15,25 +15,28 @@ const PROGRAMS: [(&str, &str); 3] = [
 const NODE_MIN: u32 = 18;
 const INSTALL: [&str; 3] = ["install", "--yes", "--no-install-recommends"];
 
+/// Installs packages where that can be done; `what` needs them.
+pub(crate) fn install(what: &str, packages: &[&str]) -> Result<(), Failure> {
+    let line = format!("apt-get {} {}", INSTALL.join(" "), packages.join(" "));
+    let needed = |why: String| {
+        Failure(format!(
+            "{what} needs {} ({why}); type: sudo apt-get update && sudo {line}",
+            packages.join(", ")
+        ))
+    };
+    if !is_root() {
+        return Err(needed("only root can install packages".to_owned()));
+    }
+    let quiet = [("DEBIAN_FRONTEND", "noninteractive".to_owned())];
+    run("apt-get", ["update"]).map_err(|failure| needed(failure.0))?;
+    run_with("apt-get", INSTALL.iter().chain(packages), &quiet).map_err(|failure| needed(failure.0))
+}
+
 /// Makes sure that all of them are there: installs what is missing where that can be done.
 pub(crate) fn browser() -> Result<(), Failure> {
     let missing = missing();
     if !missing.is_empty() {
-        let line = format!("apt-get {} {}", INSTALL.join(" "), missing.join(" "));
-        let needed = |why: String| {
-            Failure(format!(
-                "the example is tested in a browser, and that needs {} ({why}); \
-                 type: sudo apt-get update && sudo {line}",
-                missing.join(", ")
-            ))
-        };
-        if !is_root() {
-            return Err(needed("only root can install packages".to_owned()));
-        }
-        let quiet = [("DEBIAN_FRONTEND", "noninteractive".to_owned())];
-        run("apt-get", ["update"]).map_err(|failure| needed(failure.0))?;
-        run_with("apt-get", INSTALL.iter().chain(&missing), &quiet)
-            .map_err(|failure| needed(failure.0))?;
+        install("the test of the example in a browser", &missing)?;
     }
     let version = node_version();
     if version.is_some_and(|version| version >= NODE_MIN) {
