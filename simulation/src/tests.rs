@@ -12,8 +12,10 @@ use crate::{Parts, Plant, Report, run};
 /// Compiling the components once is most of what a test costs.
 static PARTS: LazyLock<Parts> = LazyLock::new(|| Parts::new().expect("the components start"));
 
-/// Seeds that a planted bug must show itself in.
-const SEEDS: std::ops::RangeInclusive<u64> = 1..=40;
+/// Seeds that are looked at for each planted bug.
+const SEEDS: u64 = 40;
+/// A bug that shows itself in none of them, since it takes a rare interleaving, must do so in these.
+const SEEDS_MAX: u64 = 400;
 
 fn seed(seed: u64, plant: Option<Plant>) -> Report {
     run(&PARTS, seed, plant, false)
@@ -21,18 +23,22 @@ fn seed(seed: u64, plant: Option<Plant>) -> Report {
 
 #[track_caller]
 fn check_plant(plant: Plant) {
-    let found: Vec<_> = SEEDS
-        .filter_map(|number| {
-            let violation = seed(number, Some(plant)).violation?;
-            let plain = seed(number, None).violation;
-            assert_eq!(plain, None, "seed {number} without the bug");
-            assert_eq!(violation.kind, plant.kind(), "seed {number}: {violation}");
-            Some(number)
-        })
-        .collect();
+    let mut found = 0;
+    for number in 1..=SEEDS_MAX {
+        if number > SEEDS && found > 0 {
+            break;
+        }
+        let Some(violation) = seed(number, Some(plant)).violation else {
+            continue;
+        };
+        let plain = seed(number, None).violation;
+        assert_eq!(plain, None, "seed {number} without the bug");
+        assert_eq!(violation.kind, plant.kind(), "seed {number}: {violation}");
+        found += 1;
+    }
     assert!(
-        !found.is_empty(),
-        "{plant:?} shows itself in none of {SEEDS:?}"
+        found > 0,
+        "{plant:?} shows itself in none of {SEEDS_MAX} seeds"
     );
 }
 
