@@ -10,9 +10,13 @@ use base64::engine::general_purpose::STANDARD;
 use countersign_tests::{
     ACCOUNT_SID, AUTH_TOKEN, FakeTwilio, Find, Needle, Reply, Scan, Server, TEST_KEY, nearly, phone,
 };
+use hyper::Method;
 use serde_json::json;
 
 const IDEMPOTENCY_KEY: &str = "order-5b0e72c4-of-the-shop";
+/// Client addresses, and what the server makes of them.
+const ADDRESSES: [&str; 2] = ["198.51.100.77", "2001:db8:c0de:77::1"];
+const NETWORK: &str = "2001:db8:c0de:77::/64";
 const ADMIN_TOKEN: &str = "admin-token-9f2c51d0a7b84e36";
 
 /// Every secret that the run has used. Phones count: their place is the provider.
@@ -27,6 +31,9 @@ fn needles(twilio: &FakeTwilio, keys: &[String]) -> Vec<Needle> {
         all.extend(Needle::secret("a created API key", key));
     }
     all.extend(Needle::secret("an idempotency key", IDEMPOTENCY_KEY));
+    for address in ADDRESSES.iter().chain([&NETWORK]) {
+        all.extend(Needle::secret("a client address", address));
+    }
     let requests = twilio.requests();
     let codes: BTreeSet<String> = requests
         .iter()
@@ -185,6 +192,17 @@ async fn no_file_and_no_log_has_a_code_a_number_or_a_credential() {
             let answer = server.post_once("/api/otp/verify", &key, &body).await;
             answer.expect_status(200);
         }
+    }
+
+    // From addresses that the application passes on.
+    for (n, address) in (10..).zip(ADDRESSES) {
+        let body = json!({ "phoneNumber": phone(n) }).to_string();
+        let headers = [
+            ("content-type", "application/json"),
+            ("x-countersign-client-address", address),
+        ];
+        let answer = server.request(Method::POST, "/api/otp/send", &headers, body);
+        answer.await.unwrap().expect_success();
     }
 
     // Everything that a provider can do.

@@ -10,7 +10,7 @@
 //! | `p/{service}/{index}` | windows and guessing budget of all public purposes | challenge of the default purpose |
 //! | `p/{service}/{index}/{purpose}` | nothing | challenge of another public purpose |
 //! | `u/{service}/{user}/{index}/{purpose}` | windows and budget of this alone | challenge |
-//! | `address/{service}/{address}/{window}` | the `take` of a client address | nothing |
+//! | `address/{service}/{index of the address}/{window}` | the `take` of a client address | nothing |
 
 use crate::Undecided;
 use crate::host::{Challenge, Event, Host, Instant, Job, Kind, Number, PhoneError, Verdict};
@@ -33,7 +33,7 @@ pub struct Context {
     pub service: String,
     /// Whether another component asks: only such a call may name a user.
     pub nested: bool,
-    /// The end user's address where it is known; IPv6 cut to its /64 network.
+    /// The index of the end user's address where it is known.
     pub client_address: Option<String>,
 }
 

@@ -12,6 +12,9 @@ const DAY: Duration = 24 * HOUR;
 
 const PHONE: &str = "+12025550123";
 const ROW: &str = "p/default/00000000000000000000012025550123";
+/// Indexes of addresses, as the host hands them in.
+const ADDRESS: &str = "5d1f0f0c2f3e4b7a8d9c6b5a49382716";
+const OTHER_ADDRESS: &str = "0b6f2a1d9c8e7f605142330415263748";
 /// Never made by the simulation within a test.
 const WRONG: &str = "000000";
 
@@ -352,7 +355,7 @@ fn a_damaged_row_decides_nothing() {
 #[test]
 fn an_address_sends_ten_times_a_minute_to_whatever_phones() {
     let mut host = Simulation::new(&[]);
-    let call = Call::from_address("2001:db8::/64");
+    let call = Call::from_address(ADDRESS);
     for n in 0..10 {
         call.expires_of_send(&mut host, &format!("+120255501{n:0>2}"));
     }
@@ -362,18 +365,18 @@ fn an_address_sends_ten_times_a_minute_to_whatever_phones() {
     );
     assert_eq!(host.last_reason(), "address-limit");
     assert!(!host.rows.contains_key(ROW));
-    Call::from_address("192.0.2.1").expires_of_send(&mut host, PHONE);
+    Call::from_address(OTHER_ADDRESS).expires_of_send(&mut host, PHONE);
     public().expires_of_send(&mut host, PHONE);
     assert_eq!(
         host.taken.keys().next().map(String::as_str),
-        Some("address/default/192.0.2.1/hour")
+        Some(format!("address/default/{OTHER_ADDRESS}/hour").as_str())
     );
 }
 
 #[test]
 fn an_address_sends_sixty_times_an_hour() {
     let mut host = Simulation::new(&[]);
-    let call = Call::from_address("192.0.2.1");
+    let call = Call::from_address(ADDRESS);
     for n in 0..60 {
         call.expires_of_send(&mut host, &format!("+120255501{n:0>2}"));
         host.now += 10 * SECOND;
@@ -387,12 +390,13 @@ fn an_address_sends_sixty_times_an_hour() {
 #[test]
 fn a_send_that_its_phone_refuses_takes_nothing_from_the_address() {
     let mut host = Simulation::new(&[]);
-    let call = Call::from_address("192.0.2.1");
+    let call = Call::from_address(ADDRESS);
     for _ in 0..3 {
         call.expires_of_send(&mut host, PHONE);
     }
     call.refusal_of_send(&mut host, PHONE);
-    assert_eq!(host.taken["address/default/192.0.2.1/hour"].len(), 3);
+    let hour = format!("address/default/{ADDRESS}/hour");
+    assert_eq!(host.taken[&hour].len(), 3);
 }
 
 // Which code.

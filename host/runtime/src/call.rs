@@ -36,7 +36,8 @@ pub struct CallContext {
     pub service: String,
     /// Who calls.
     pub caller: Caller,
-    /// The end user's address in canonical text, IPv6 cut to its /64 network.
+    /// The end user's address in canonical text, IPv6 cut to its /64 network. Components are handed
+    /// its index, so that it is in no row.
     pub client_address: Option<String>,
 }
 
@@ -217,10 +218,11 @@ impl Run {
                 Caller::Key(id) => types::Caller::Key(id.clone()),
             },
         };
+        let address = self.context.client_address.as_deref();
         types::Context {
             service: self.context.service.clone(),
             caller,
-            client_address: self.context.client_address.clone(),
+            client_address: address.map(|address| self.host.keyring.address_index(address)),
         }
     }
 

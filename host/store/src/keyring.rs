@@ -462,6 +462,12 @@ impl Keyring {
         hex(&keyed_hash(&self.index, &[b"phone", e164.as_bytes()])[..16])
     }
 
+    /// A keyed hash of the address of an end user in canonical text: 32 hexadecimal digits, and without
+    /// the index key nobody can tell which address it is, though there are few enough to try all.
+    pub fn address_index(&self, canonical: &str) -> String {
+        hex(&keyed_hash(&self.index, &[b"address", canonical.as_bytes()])[..16])
+    }
+
     /// A keyed hash of what a client has sent with an idempotency key, each field with its length
     /// before it: under the index key as well, since rows are found by it.
     pub fn idempotency_hash(&self, fields: &[&[u8]]) -> [u8; 32] {

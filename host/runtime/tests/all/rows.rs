@@ -7,7 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use countersign_delivery::{Delivery, DeliveryConfig, ProviderTerms, Route, Routes, Sender};
 use countersign_queue::Open;
-use countersign_runtime::{Limits, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict};
+use countersign_runtime::{
+    CallContext, Limits, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict,
+};
 use countersign_store::Body;
 use countersign_types::{Accepted, Message, SendError, Status, StatusUpdate, SystemEntropy};
 
@@ -139,6 +141,31 @@ async fn a_send_writes_two_rows_a_delivery_two_and_a_verification_one() {
         (1, 1),
         "what is refused costs the same"
     );
+}
+
+#[tokio::test]
+async fn no_key_of_a_send_holds_the_clients_address() {
+    let bench = Bench::with(Limits::default(), countersign_embedded::OTP, Vec::new()).await;
+    let address = "198.51.100.77";
+    let request = SendRequest {
+        phone: "+12025550123".into(),
+        ..SendRequest::default()
+    };
+    let context = CallContext {
+        client_address: Some(address.to_owned()),
+        ..context()
+    };
+    let sent = bench.runtime.otp_send(&context, request, None).await;
+    assert!(matches!(sent.unwrap().0, SendVerdict::Sent { .. }));
+    let commits = bench.store.commits.lock().unwrap();
+    let takes = commits.iter().flat_map(|commit| &commit.takes);
+    let keys: Vec<_> = takes
+        .map(|take| String::from_utf8_lossy(&take.key).into_owned())
+        .collect();
+    let index = bench.keyring.address_index(address);
+    let key = |window| format!("c/otp/address/default/{index}/{window}");
+    assert_eq!(keys, [key("minute"), key("hour")]);
+    assert_ne!(index, bench.keyring.address_index("198.51.100.78"));
 }
 
 #[tokio::test]
