@@ -135,7 +135,8 @@ impl Queue {
         Ok(page)
     }
 
-    /// What the follower has noted of where it is.
+    /// What the follower has noted of where it is; nothing where that is sealed under a key that is not
+    /// there: it is a note only.
     ///
     /// # Errors
     ///
@@ -144,7 +145,15 @@ impl Queue {
         &self,
         now: UnixMillis,
     ) -> Result<Option<Vec<(Line, Cursor)>>, StoreError> {
-        Ok(self.get(FOLLOWER, now).await?.map(|row| row.value))
+        let Some(row) = self.inner.store.get(FOLLOWER).await? else {
+            return Ok(None);
+        };
+        let keyring = &self.inner.keyring;
+        if rows::key_is_missing(keyring, &row) {
+            return Ok(None);
+        }
+        let opened = rows::open(keyring, FOLLOWER, &row, now)?;
+        Ok(opened.map(|row| row.value))
     }
 
     /// Notes where the follower is.

@@ -134,6 +134,18 @@ pub(crate) struct Opened<T> {
     pub(crate) expires: Option<UnixMillis>,
 }
 
+/// Whether `row` is sealed under a key that is not there.
+pub(crate) fn key_is_missing(keyring: &Keyring, row: &Row) -> bool {
+    let Body::Sections(Sections {
+        host: Some(host), ..
+    }) = &row.body
+    else {
+        return false;
+    };
+    let under = keyring.sealed_under(&host.value);
+    under.is_some_and(|(_, is_here)| !is_here)
+}
+
 /// Reads `row`; `None` where it has expired at `now`.
 pub(crate) fn open<T: DeserializeOwned>(
     keyring: &Keyring,

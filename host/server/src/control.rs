@@ -4,6 +4,7 @@
 //! and owns the process is the administrator; there is no other check, and no network.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::doctor::{self, Finding};
 use crate::keys;
@@ -79,6 +80,8 @@ pub(crate) enum Request {
     },
     /// Look at the store and the keys.
     Doctor,
+    /// Which server this is.
+    About,
     /// Make new secret keys and use them.
     RotateKeyring,
 }
@@ -110,10 +113,22 @@ pub(crate) enum Answer {
     BackedUp(BackupShown),
     KeyringRotated(RotatedShown),
     Findings(Vec<Finding>),
+    About(About),
     Failed {
         reason: String,
         help: Option<String>,
     },
+}
+
+/// The server that holds a data folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct About {
+    /// The id of its process.
+    pub(crate) process: u32,
+    /// Where it serves.
+    pub(crate) address: SocketAddr,
+    /// It was told to stop, and ends what it has begun.
+    pub(crate) stopping: bool,
 }
 
 /// A backup as the command line shows it.
@@ -186,9 +201,21 @@ impl From<keys::Key> for KeyShown {
 pub(crate) struct Office {
     pub(crate) store: Arc<SledStore>,
     pub(crate) keyring: Arc<Keyring>,
+    /// Secret keys that may be missing.
+    pub(crate) without_keys: Vec<String>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) queue: QueueDoor,
+    /// `None` in a command.
+    pub(crate) server: Option<Served>,
+}
+
+/// What a server knows of itself.
+#[derive(Clone)]
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    /// Becomes true when it is told to stop.
+    pub(crate) stopping: watch::Receiver<bool>,
 }
 
 /// How the queue is reached.
@@ -212,6 +239,21 @@ impl Office {
             Request::Backup { file } => self.backup(file).await,
             Request::Doctor => Answer::Findings(self.doctor().await),
             Request::RotateKeyring => self.rotate_keyring().await,
+            Request::About => self.about(),
+        }
+    }
+
+    fn about(&self) -> Answer {
+        match &self.server {
+            Some(Served { address, stopping }) => Answer::About(About {
+                process: std::process::id(),
+                address: *address,
+                stopping: *stopping.borrow(),
+            }),
+            None => Answer::Failed {
+                reason: "no server runs on this data folder".to_owned(),
+                help: None,
+            },
         }
     }
 
@@ -222,7 +264,8 @@ impl Office {
             Err(finding) => return vec![finding],
         };
         let store: Arc<dyn Store> = self.store.clone();
-        let mut findings = doctor::look_at_store(&store, &there, self.clock.now()).await;
+        let now = self.clock.now();
+        let mut findings = doctor::look_at_store(&store, &there, &self.without_keys, now).await;
         findings.extend(doctor::look_at_use(&self.keyring, &there));
         findings
     }
@@ -509,12 +552,14 @@ mod tests {
         Office {
             store,
             keyring: Arc::new(keyring),
+            without_keys: Vec::new(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             queue: QueueDoor::Closed(QueueConfig {
                 capacity: 7,
                 ..QueueConfig::default()
             }),
+            server: None,
         }
     }
 
@@ -563,6 +608,30 @@ mod tests {
         assert!(matches!(listed, Some(Answer::Keys(keys)) if keys[0].id == id));
         let revoked = ask_from_outside(data, Request::Keys(KeysRequest::Revoke { id })).await;
         assert!(matches!(revoked, Some(Answer::KeyRevoked(key)) if key.revoked.is_some()));
+    }
+
+    #[tokio::test]
+    async fn a_server_says_which_it_is_and_whether_it_stops() {
+        let (_folder, store) = store();
+        let (stop, stopping) = watch::channel(false);
+        let address = SocketAddr::from(([127, 0, 0, 1], 4));
+        let office = Office {
+            server: Some(Served { address, stopping }),
+            ..office(store)
+        };
+        for told in [false, true] {
+            stop.send_replace(told);
+            let answer = office.perform(Request::About).await;
+            let want = About {
+                process: std::process::id(),
+                address,
+                stopping: told,
+            };
+            assert!(
+                matches!(&answer, Answer::About(about) if *about == want),
+                "{answer:?}"
+            );
+        }
     }
 
     #[tokio::test]

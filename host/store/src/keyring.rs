@@ -41,7 +41,7 @@ pub enum KeyringError {
         path: PathBuf,
     },
     /// Others than the owner could read it.
-    #[error("the key file `{}` can be read by others; type `chmod 600 {}`", path.display(), path.display())]
+    #[error("the key file `{}` can be read by others; type `chmod 600 '{}'`, and think about who may have read it", path.display(), path.display())]
     TooOpen {
         /// The file.
         path: PathBuf,
@@ -392,11 +392,27 @@ impl Keyring {
     ///
     /// When a key is not the one of its name that was used before, or the store fails.
     pub async fn bind(&self, store: &Arc<dyn Store>) -> Result<(), BindError> {
+        self.remember(store, &[]).await
+    }
+
+    /// Lets `store` forget the keys `gone` ([`missing`](Keyring::missing) names them), under which it has
+    /// nothing any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Keyring::bind).
+    pub async fn forget(&self, store: &Arc<dyn Store>, gone: &[String]) -> Result<(), BindError> {
+        self.remember(store, gone).await
+    }
+
+    async fn remember(&self, store: &Arc<dyn Store>, gone: &[String]) -> Result<(), BindError> {
         loop {
             let now = store.newest_instant();
             let mut run = Transaction::new(store.clone(), now, Rulings::default());
             let mut known = fingerprints_in(&mut run).await?;
-            let mut news = false;
+            let before = known.len();
+            known.retain(|name, _| !gone.contains(name));
+            let mut news = known.len() < before;
             for (name, print) in self.fingerprints() {
                 match known.get(&name) {
                     Some(before) if *before != print => return Err(BindError::Foreign { name }),

@@ -41,7 +41,7 @@ pub(crate) use countersign_runtime::{
 };
 use countersign_types::UnixMillis;
 
-pub(crate) use gate::{Gate, Mode, NeedsKey, Situation};
+pub(crate) use gate::{Gate, Mode, Situation};
 pub(crate) use health::Health;
 pub(crate) use idempotency::Idempotency;
 

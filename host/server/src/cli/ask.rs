@@ -5,7 +5,6 @@ use std::io::Write;
 use std::sync::Arc;
 
 use countersign_queue::QueueConfig;
-use countersign_store::OpenError;
 use countersign_types::{SystemClock, SystemEntropy};
 use miette::Diagnostic;
 
@@ -56,12 +55,7 @@ pub(super) fn ask(settings: &Offline, request: Request) -> Result<Answer, AskErr
         }
         Ok(Data::open(folders, &SystemEntropy)?)
     };
-    let in_use = |error: &AskError| {
-        matches!(
-            error,
-            AskError::Data(DataError::Store(OpenError::InUse { .. }))
-        )
-    };
+    let in_use = |error: &AskError| matches!(error, AskError::Data(DataError::InUse { .. }));
     let answer = match reach(folders, &request, open, in_use)? {
         Held::ByServer(answer) => answer,
         Held::Here(data) => perform(data, settings, request)?,
@@ -88,9 +82,11 @@ fn perform(data: Data, settings: &Offline, request: Request) -> Result<Answer, A
     let office = Office {
         store: data.store,
         keyring: data.keyring,
+        without_keys: settings.without_keys.clone(),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
         queue: QueueDoor::Closed(queue),
+        server: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

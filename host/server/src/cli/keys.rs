@@ -126,6 +126,7 @@ mod tests {
                 data: root.join("data"),
                 keys: root.join("data/keys"),
             },
+            without_keys: Vec::new(),
             queue_capacity: 10,
         }
     }

@@ -204,8 +204,24 @@ impl Merged {
     pub(crate) fn offline(&self) -> Result<Offline, ConfigError> {
         Ok(Offline {
             folders: self.folders(),
+            without_keys: self.without_keys()?,
             queue_capacity: self.queue_capacity()?,
         })
+    }
+
+    fn without_keys(&self) -> Result<Vec<String>, ConfigError> {
+        let names = &self.settings.without_keys;
+        let is_name = |name: &&String| {
+            let id = name.strip_prefix("rows-");
+            id.is_some_and(|id| id.parse::<u32>().is_ok())
+        };
+        match names.iter().find(|name| !is_name(name)) {
+            None => Ok(names.clone()),
+            Some(name) => {
+                let must = "must be names of keys for rows, such as rows-1";
+                Err(self.wrong("without-keys", must, Some(name.clone())))
+            }
+        }
     }
 
     fn queue_capacity(&self) -> Result<usize, ConfigError> {
@@ -261,6 +277,7 @@ pub(crate) struct Folders {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Offline {
     pub(crate) folders: Folders,
+    pub(crate) without_keys: Vec<String>,
     pub(crate) queue_capacity: usize,
 }
 
@@ -297,6 +314,8 @@ pub(crate) struct Delivery {
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) folders: Folders,
+    /// Keys that may be missing though rows are sealed under them, such as `rows-1`.
+    pub(crate) without_keys: Vec<String>,
     pub(crate) log: EnvFilter,
     pub(crate) open: bool,
     pub(crate) default_region: Option<String>,
@@ -361,6 +380,7 @@ impl Config {
         Ok(Config {
             listen,
             folders: merged.folders(),
+            without_keys: merged.without_keys()?,
             log,
             open: settings.open,
             default_region: settings.default_region.clone(),
