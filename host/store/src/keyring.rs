@@ -539,7 +539,8 @@ fn numbered(path: &Path) -> Result<Vec<(Kind, u32, PathBuf)>, KeyringError> {
     Ok(found)
 }
 
-fn broken(error: TransactionError) -> StoreError {
+/// A transaction of the host's own that failed.
+pub(crate) fn broken(error: TransactionError) -> StoreError {
     match error {
         TransactionError::Store(error) => error,
         TransactionError::Misuse(text) => StoreError::Failed(text),

@@ -17,15 +17,17 @@ mod embedded;
 mod event;
 mod keyring;
 mod limit;
+mod restored;
 mod row;
 mod transaction;
 
 pub use backup::{BackupFileError, BackupSummary};
 pub use commit::{Commit, CommitError, Committed, Need, Read, ScanRead, SumAdd, Take, Write};
-pub use embedded::{BackupError, OpenError, RestoreError, SledStore};
+pub use embedded::{BackupError, CheckedBackup, OpenError, RestoreError, Restoring, SledStore};
 pub use event::{StoredEvent, read_events};
 pub use keyring::{BindError, KeyIds, Keyring, KeyringError, RotateError, Rotated, Unsealable};
 pub use limit::SUB_WINDOWS;
+pub use restored::{note_restore, restored_at};
 pub use row::{Body, KEY_BYTES_MAX, ROW_BYTES_MAX, Row, Section, Sections};
 pub use transaction::{
     Counted, Ending, Recount, Rulings, Savepoint, Transaction, TransactionError, settle_counts,

@@ -43,7 +43,7 @@ use countersign_types::UnixMillis;
 
 pub(crate) use gate::{Gate, Mode, Situation};
 pub(crate) use health::Health;
-pub(crate) use idempotency::Idempotency;
+pub(crate) use idempotency::{ANSWERS, Idempotency};
 
 use crate::config::{Http, Template};
 use answer::Answer;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use countersign_types::UnixMillis;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::backup::{Followed, Follower, bytes_of};
+use super::backup::{Alive, Followed, Follower, bytes_of};
 use super::{OpenError, Request, Shared, failed, sync};
 use crate::committer::{Batch, Committer, Group};
 use crate::{CommitError, Committed, StoreError};
@@ -35,8 +35,15 @@ type Answer = oneshot::Sender<Result<Committed, CommitError>>;
 pub(super) struct Storage {
     tree: sled::Tree,
     committer: Committer<sled::Tree>,
+    following: Option<Following>,
+}
+
+/// A backup that is being made. It stays until it says that it has ended, or has died, so that a second
+/// one cannot take its place, nor be ended by its end.
+struct Following {
+    /// `None`: it could not keep up, and is passed nothing more.
     follower: Option<Follower>,
-    overrun: bool,
+    alive: Alive,
 }
 
 /// A group, and who waits for it.
@@ -73,8 +80,7 @@ impl Storage {
         let storage = Storage {
             tree,
             committer,
-            follower: None,
-            overrun: false,
+            following: None,
         };
         let before = syncs();
         storage
@@ -157,18 +163,23 @@ impl Storage {
     fn follow(&mut self, request: Request) {
         match request {
             Request::Follow(follower, answer) => {
-                let first = self.follower.is_none();
-                if first {
-                    self.follower = Some(follower);
-                    self.overrun = false;
+                let taken = self.following.as_ref().is_some_and(|one| one.alive.is());
+                if !taken {
+                    self.following = Some(Following {
+                        alive: follower.alive(),
+                        follower: Some(follower),
+                    });
                 }
-                let _ = answer.send(first);
+                let _ = answer.send(!taken);
             }
             Request::Unfollow(answer) => {
-                self.follower = None;
-                let _ = answer.send(match self.overrun {
-                    true => Followed::Overrun,
-                    false => Followed::Whole,
+                let whole = self
+                    .following
+                    .take()
+                    .is_some_and(|one| one.follower.is_some());
+                let _ = answer.send(match whole {
+                    true => Followed::Whole,
+                    false => Followed::Overrun,
                 });
             }
             _ => {}
@@ -179,7 +190,11 @@ impl Storage {
     fn finish(&mut self, shared: &Shared, gathered: Gathered) -> Result<(), StoreError> {
         if !gathered.group.is_empty() {
             let batch = self.committer.batch(gathered.group);
-            let passed = self.follower.is_some().then(|| batch.clone());
+            let follower = self
+                .following
+                .as_ref()
+                .and_then(|one| one.follower.as_ref());
+            let passed = follower.is_some().then(|| batch.clone());
             shared.room.wrote(bytes_of(&batch));
             {
                 let _closed = shared.gate.blocking_write();
@@ -190,11 +205,11 @@ impl Storage {
                     .store(self.committer.newest_instant().0, Ordering::Release);
             }
             self.flush()?;
-            if let (Some(follower), Some(batch)) = (&self.follower, passed)
+            if let (Some(following), Some(batch)) = (&mut self.following, passed)
+                && let Some(follower) = &following.follower
                 && !follower.pass(batch)
             {
-                self.follower = None;
-                self.overrun = true;
+                following.follower = None;
             }
         }
         for request in gathered.followed {

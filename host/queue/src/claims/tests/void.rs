@@ -159,13 +159,16 @@ impl Metered {
     async fn on(bench: &Bench, reads: usize) -> (Arc<Metered>, Queue) {
         let store = Arc::new(Metered {
             inner: bench.store.clone(),
-            reads: Semaphore::new(reads),
+            // The opening reads once.
+            reads: Semaphore::new(1),
             asked: tokio::sync::Notify::new(),
             full: AtomicBool::new(false),
         });
         let config = bench.queue.inner.config.clone();
         let (keyring, clock) = (bench.keyring.clone(), bench.clock.clone());
         let queue = Queue::open(store.clone(), keyring, clock, config).await;
+        store.asked.notified().await;
+        store.reads.add_permits(reads);
         (store, queue.expect("opened"))
     }
 }
