@@ -3,6 +3,7 @@
 //! One request and one answer a connection, each one line of JSON. Whoever may enter the data folder
 //! and owns the process is the administrator; there is no other check, and no network.
 
+use std::fmt::Display;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -12,7 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_queue::{Queue, QueueConfig};
-use countersign_store::{BackupSummary, Keyring, RotateError, Rotated, SledStore, Store};
+use countersign_store::{
+    BackupError, BackupSummary, Keyring, RotateError, Rotated, SledStore, Store,
+};
 use countersign_types::{Clock, Entropy};
 use miette::Diagnostic;
 use rustix::fs::{Mode, OFlags};
@@ -99,10 +102,7 @@ pub(crate) enum KeysRequest {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Answer {
-    KeyCreated {
-        id: String,
-        key: String,
-    },
+    KeyCreated { id: String, key: String },
     Keys(Vec<KeyShown>),
     KeyRevoked(KeyShown),
     Queue(Status),
@@ -114,10 +114,43 @@ pub(crate) enum Answer {
     KeyringRotated(RotatedShown),
     Findings(Vec<Finding>),
     About(About),
-    Failed {
-        reason: String,
-        help: Option<String>,
-    },
+    Failed(Refused),
+}
+
+/// Why a request was not carried out, as the command line says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{reason}")]
+pub(crate) struct Refused {
+    pub(crate) reason: String,
+    pub(crate) help: Option<String>,
+    /// The error's code; a server of another version may say none.
+    #[serde(default)]
+    pub(crate) code: Option<String>,
+}
+
+impl Refused {
+    pub(crate) fn new(code: &str, reason: impl Into<String>, help: Option<&str>) -> Refused {
+        Refused {
+            reason: reason.into(),
+            help: help.map(str::to_owned),
+            code: Some(code.to_owned()),
+        }
+    }
+}
+
+impl Diagnostic for Refused {
+    fn code<'a>(&'a self) -> Option<Box<dyn Display + 'a>> {
+        let code = self
+            .code
+            .as_deref()
+            .unwrap_or("countersign::command::failed");
+        Some(Box::new(code))
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn Display + 'a>> {
+        let help = self.help.as_ref()?;
+        Some(Box::new(help))
+    }
 }
 
 /// The server that holds a data folder.
@@ -250,10 +283,11 @@ impl Office {
                 address: *address,
                 stopping: *stopping.borrow(),
             }),
-            None => Answer::Failed {
-                reason: "no server runs on this data folder".to_owned(),
-                help: None,
-            },
+            None => Answer::Failed(Refused::new(
+                "countersign::control::no_server",
+                "no server runs on this data folder",
+                None,
+            )),
         }
     }
 
@@ -288,14 +322,16 @@ impl Office {
                 );
                 Answer::KeyringRotated(RotatedShown::new(rotated, folder, true))
             }
-            Ok(Err(error)) => Answer::Failed {
-                reason: with_cause(&error),
-                help: Some(rotation_help(&error).to_owned()),
-            },
-            Err(_) => Answer::Failed {
-                reason: "the rotation was broken off".to_owned(),
-                help: Some("the server's log says more".to_owned()),
-            },
+            Ok(Err(error)) => Answer::Failed(Refused::new(
+                "countersign::keyring::failed",
+                with_cause(&error),
+                Some(rotation_help(&error)),
+            )),
+            Err(_) => Answer::Failed(Refused::new(
+                "countersign::keyring::failed",
+                "the rotation was broken off",
+                Some("the server's log says more"),
+            )),
         }
     }
 
@@ -307,14 +343,12 @@ impl Office {
                 tracing::info!(file = %file.display(), rows = summary.rows, "a backup was made");
                 Answer::BackedUp(BackupShown::new(file, summary))
             }
-            Ok(Err(error)) => Answer::Failed {
-                reason: with_cause(&error),
-                help: None,
-            },
-            Err(_) => Answer::Failed {
-                reason: "the backup was broken off".to_owned(),
-                help: Some("the server's log says more".to_owned()),
-            },
+            Ok(Err(error)) => Answer::Failed(backup_refused(&error)),
+            Err(_) => Answer::Failed(Refused::new(
+                "countersign::backup::failed",
+                "the backup was broken off",
+                Some("the server's log says more"),
+            )),
         }
     }
 
@@ -367,11 +401,24 @@ fn rotation_help(error: &RotateError) -> &'static str {
     }
 }
 
+/// Why there is no backup.
+pub(crate) fn backup_refused(error: &BackupError) -> Refused {
+    let code = match error {
+        BackupError::Exists { .. } => "countersign::backup::exists",
+        BackupError::Running => "countersign::backup::running",
+        BackupError::TooSlow { .. } => "countersign::backup::too_slow",
+        BackupError::Write { .. } => "countersign::backup::write",
+        BackupError::Store(_) => "countersign::backup::store",
+    };
+    Refused::new(code, with_cause(error), None)
+}
+
 fn failed(error: &dyn Diagnostic) -> Answer {
-    Answer::Failed {
-        help: error.help().map(|help| help.to_string()),
+    Answer::Failed(Refused {
         reason: error.to_string(),
-    }
+        help: error.help().map(|help| help.to_string()),
+        code: error.code().map(|code| code.to_string()),
+    })
 }
 
 /// An error with what it comes from, on one line.
@@ -476,10 +523,11 @@ async fn converse(stream: UnixStream, office: Office) -> std::io::Result<()> {
         Ok(envelope) if line.ends_with('\n') && envelope.version == VERSION => {
             office.perform(envelope.request).await
         }
-        _ => Answer::Failed {
-            reason: "the server does not know this request".to_owned(),
-            help: Some("are the command and the server of the same version?".to_owned()),
-        },
+        _ => Answer::Failed(Refused::new(
+            "countersign::control::request",
+            "the server does not know this request",
+            Some("are the command and the server of the same version?"),
+        )),
     };
     let mut line = serde_json::to_vec(&answer)?;
     line.push(b'\n');
@@ -580,9 +628,11 @@ mod tests {
         let unknown = "0".repeat(32);
         for (id, words) in [(unknown.as_str(), "no dead message"), ("canary", "32 hex")] {
             let id = id.to_owned();
-            let Answer::Failed { reason, .. } = ask(QueueRequest::Replay { id }).await else {
+            let Answer::Failed(refused) = ask(QueueRequest::Replay { id }).await else {
                 panic!("replayed");
             };
+            let Refused { reason, code, .. } = refused;
+            assert!(code.is_some_and(|code| code.starts_with("countersign::queue::")));
             assert!(
                 reason.contains(words) && !reason.contains("canary"),
                 "{reason}"

@@ -2,6 +2,7 @@
 //! store itself.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use countersign_queue::QueueConfig;
@@ -10,7 +11,7 @@ use miette::Diagnostic;
 
 use super::{Held, reach};
 use crate::config::Offline;
-use crate::control::{Answer, ControlError, KeysRequest, Office, QueueDoor, Request};
+use crate::control::{Answer, ControlError, KeysRequest, Office, QueueDoor, Refused, Request};
 use crate::data::{Data, DataError};
 
 /// Why a command was not done.
@@ -22,13 +23,15 @@ pub(super) enum AskError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Data(#[from] DataError),
-    #[error("{reason}")]
-    #[diagnostic(code(countersign::command::failed))]
-    Failed {
-        reason: String,
-        #[help]
-        help: Option<String>,
-    },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Refused(#[from] Refused),
+    #[error("there is no data in `{}`", path.display())]
+    #[diagnostic(
+        code(countersign::command::no_data),
+        help("name the server's data folder with --data or --config")
+    )]
+    NoData { path: PathBuf },
     #[error("cannot write the answer")]
     #[diagnostic(code(countersign::command::output))]
     Output(#[source] std::io::Error),
@@ -48,10 +51,8 @@ pub(super) fn ask(settings: &Offline, request: Request) -> Result<Answer, AskErr
     let open = || {
         // Looking into a folder that is not there must not make one.
         if !creates && !folders.data.join("store").exists() {
-            return Err(AskError::Failed {
-                reason: format!("there is no data in `{}`", folders.data.display()),
-                help: Some("name the server's data folder with --data or --config".to_owned()),
-            });
+            let path = folders.data.clone();
+            return Err(AskError::NoData { path });
         }
         Ok(Data::open(folders, &SystemEntropy)?)
     };
@@ -61,7 +62,7 @@ pub(super) fn ask(settings: &Offline, request: Request) -> Result<Answer, AskErr
         Held::Here(data) => perform(data, settings, request)?,
     };
     match answer {
-        Answer::Failed { reason, help } => Err(AskError::Failed { reason, help }),
+        Answer::Failed(refused) => Err(refused.into()),
         answer => Ok(answer),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use countersign_store::{
-    BackupError, CheckedBackup, OpenError, RestoreError, SledStore, Store, StoreError, note_restore,
+    CheckedBackup, OpenError, RestoreError, SledStore, Store, StoreError, note_restore,
 };
 use countersign_types::{Clock, SystemClock, UnixMillis};
 use miette::Diagnostic;
@@ -16,7 +16,9 @@ use serde_json::json;
 use super::{Failure, Held, Place, reach};
 use crate::api;
 use crate::config::{Environment, Folders, Merged};
-use crate::control::{Answer, BackupShown, ControlError, KeyShown, Request};
+use crate::control::{
+    Answer, BackupShown, ControlError, KeyShown, Refused, Request, backup_refused,
+};
 use crate::data::{self, DataError};
 use crate::keys::{self, KeyError};
 
@@ -32,7 +34,7 @@ pub(super) struct Backup {
     place: Place,
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Put a backup into a data folder without a store.
@@ -47,7 +49,7 @@ pub(super) struct Restore {
     revoke_keys: bool,
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Why there is no backup, or nothing was restored.
@@ -69,15 +71,8 @@ enum Trouble {
     )]
     NoData { path: PathBuf },
     #[error(transparent)]
-    #[diagnostic(code(countersign::backup::failed))]
-    Backup(#[from] BackupError),
-    #[error("{reason}")]
-    #[diagnostic(code(countersign::backup::failed))]
-    Failed {
-        reason: String,
-        #[help]
-        help: Option<String>,
-    },
+    #[diagnostic(transparent)]
+    Refused(#[from] Refused),
     #[error(transparent)]
     #[diagnostic(code(countersign::restore::failed))]
     Restore(#[from] RestoreError),
@@ -131,11 +126,12 @@ fn back_up(folders: &Folders, file: &Path) -> Result<BackupShown, Trouble> {
     let request = Request::Backup { file: file.clone() };
     match reach(folders, &request, open, in_use)? {
         Held::ByServer(Answer::BackedUp(shown)) => Ok(shown),
-        Held::ByServer(Answer::Failed { reason, help }) => Err(Trouble::Failed { reason, help }),
+        Held::ByServer(Answer::Failed(refused)) => Err(refused.into()),
         Held::ByServer(_) => Err(ControlError::Answer.into()),
         Held::Here(store) => {
-            let summary = store.backup(&file)?;
-            Ok(BackupShown::new(file, summary))
+            let made = store.backup(&file);
+            let made = made.map_err(|error| backup_refused(&error))?;
+            Ok(BackupShown::new(file, made))
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Doctor {
     place: Place,
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Debug, thiserror::Error, Diagnostic)]

@@ -4,6 +4,7 @@
 //! program reads the environment or the file.
 
 mod bounds;
+mod effects;
 mod environment;
 mod provider;
 mod public_url;
@@ -243,6 +244,11 @@ impl Merged {
         }
     }
 
+    /// Whether a source has set `key`, and not only its default.
+    fn is_set(&self, key: &str) -> bool {
+        self.origins.contains_key(key)
+    }
+
     fn wrong(&self, key: &str, must: impl Into<String>, value: Option<String>) -> ConfigError {
         let origin = self.origins.get(key).cloned();
         ConfigError::Value {
@@ -364,6 +370,7 @@ impl Config {
             let wrong = |must| merged.wrong("public-url", must, Some(text.to_owned()));
             PublicUrl::parse(text).map_err(wrong)
         });
+        let public_url = public_url.transpose()?;
         let mut warnings = Vec::new();
         let concurrency = settings.delivery.concurrency;
         let concurrency = merged.whole("delivery.concurrency", concurrency, 1..=10_000)?;
@@ -377,6 +384,15 @@ impl Config {
         )?;
         let routes = provider::read_routes(&settings.route, &providers, &mut warnings)?;
         warnings.extend(unknown_variables(environment, &settings.provider));
+        let url = public_url.as_ref();
+        provider::warn_of_unsigned(&providers, url.is_some(), &mut warnings);
+        warnings.extend(effects::missing(
+            merged,
+            environment,
+            &providers,
+            &routes,
+            url,
+        )?);
         Ok(Config {
             listen,
             folders: merged.folders(),
@@ -384,7 +400,7 @@ impl Config {
             log,
             open: settings.open,
             default_region: settings.default_region.clone(),
-            public_url: public_url.transpose()?,
+            public_url,
             api_key: api_key(environment)?,
             admin_token: environment
                 .get(ADMIN_TOKEN)?

@@ -84,7 +84,7 @@ warning  no-public-url: there is no public-url, so no receipts come from `main`,
 fn what_is_odd_in_a_configuration_is_told_as_the_doctor_prints_it() {
     let toml = "open = true\n[[provider]]\nname = \"c\"\ncomponent = \"provider-console\"\nunsigned = true\n";
     let want = "\
-warning  configuration-odd: the provider `c` has unsigned = true: anybody who reaches its callback address can say that a message was delivered
+warning  configuration-odd: unsigned of the provider `c` has no effect: it only prints, and nobody calls back
          change it, or leave it where it is meant
 note     console-only: no provider is configured: messages are printed on the terminal
          set the TWILIO_ variables, or add a [[provider]] entry
