@@ -84,13 +84,15 @@ fn an_answer_that_does_not_wait_for_what_it_has_read_is_found() {
 
 #[test]
 fn a_seed_replays_to_the_same_step() {
+    let mut steps = 0;
     for number in 1..=8 {
         let first = run(&PARTS, number, None, true);
-        assert!(first.steps > 20, "seed {number}: {} steps", first.steps);
+        steps += first.steps;
         assert_eq!(first, run(&PARTS, number, None, true), "seed {number}");
         // Whether somebody looks changes nothing.
         assert_eq!(first.hash, seed(number, None).hash, "seed {number}");
     }
+    assert!(steps > 200, "{steps} steps are nothing to compare");
     let failing = || seed(1, Some(Plant::JobWithoutRow)).violation;
     assert_eq!(failing(), failing());
 }

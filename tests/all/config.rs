@@ -155,6 +155,36 @@ async fn half_of_twilios_variables_is_no_twilio() {
 }
 
 #[tokio::test]
+async fn a_log_filter_that_would_be_silent_by_mistake_is_refused() {
+    for (filter, word) in [
+        ("inof", "`inof` is no level"),
+        (
+            "countersing=debug",
+            "`countersing` is no part of the program",
+        ),
+        ("countersign=loud", "COUNTERSIGN_LOG"),
+    ] {
+        let server = Server::builder().console().env("COUNTERSIGN_LOG", filter);
+        server
+            .finish()
+            .await
+            .expect_refusal(&[word, "must be a filter"]);
+    }
+}
+
+#[tokio::test]
+async fn a_setting_without_effect_is_told_at_the_start_and_by_the_doctor() {
+    let toml = "[otp]\nsends-per-minute = 60\n";
+    let server = Server::builder().console().config(toml).start().await;
+    let want = "otp.sends-per-minute (60) has no effect";
+    assert!(server.stderr().text().contains(want));
+    let file = server.setup().home().join("countersign.toml");
+    let args = ["doctor", "--config", file.to_str().unwrap()];
+    let doctor = server.run(&args).await.expect_success();
+    assert!(doctor.stdout.contains(want), "{doctor:?}");
+}
+
+#[tokio::test]
 async fn the_log_level_is_a_setting() {
     let mut loud = Server::builder()
         .console()

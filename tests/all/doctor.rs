@@ -120,6 +120,56 @@ async fn what_the_server_would_refuse_is_told_without_a_start() {
     assert!(!builder.home().join("data").exists());
 }
 
+/// What the doctor says of a configuration, and that a start says no to it as well.
+async fn both_refuse(builder: Builder, toml: &str, want: &str) {
+    let builder = builder.config(toml);
+    let file = builder.home().join("countersign.toml");
+    let args = ["doctor", "--json", "--config", file.to_str().unwrap()];
+    let answer = builder.run(&args).await;
+    assert_eq!(codes(&answer.json(), "error"), [want], "{answer:?}");
+    assert!(!builder.home().join("data").exists(), "looking has made it");
+    builder.finish().await.expect_refusal(&[]);
+}
+
+#[tokio::test]
+async fn a_component_that_a_start_cannot_use_is_told_without_one() {
+    let entry = |component: &str, more: &str| {
+        format!("[[provider]]\nname = \"one\"\ncomponent = \"{component}\"\n{more}")
+    };
+    let check = async |toml: String, want: &str| {
+        let builder = Server::builder().console();
+        fs::write(builder.home().join("text.wasm"), "no component").unwrap();
+        // A component without any export.
+        let empty = [0, b'a', b's', b'm', 0x0d, 0, 1, 0];
+        fs::write(builder.home().join("empty.wasm"), empty).unwrap();
+        both_refuse(builder, &toml, want).await;
+    };
+    check(entry("nowhere.wasm", ""), "component-unreadable").await;
+    check(entry("text.wasm", ""), "component-unfit").await;
+    check(entry("empty.wasm", ""), "component-unfit").await;
+    let unknown = "settings = { account-side = \"AC1\", from = \"+15005550006\" }";
+    check(entry("provider-twilio", unknown), "provider-incomplete").await;
+    let half = "settings = { account-sid = \"AC0123456789abcdef0123456789abcdef\", from = \"+15005550006\" }";
+    check(entry("provider-twilio", half), "provider-incomplete").await;
+}
+
+#[tokio::test]
+async fn an_address_or_a_missing_api_key_that_stops_a_start_is_told_without_one() {
+    let server = Server::builder().console().start().await;
+    let taken = server.address().to_string();
+    let other = Server::builder().console().no_listen();
+    let other = other.env("COUNTERSIGN_LISTEN", &taken);
+    both_refuse(other, "", "address-in-use").await;
+    // Its own server may have it.
+    let setup = server.setup().clone().env("COUNTERSIGN_LISTEN", &taken);
+    let answer = setup.run(&["doctor", "--json"]).await.expect_success();
+    assert_eq!(answer.json()["errors"], 0, "{answer:?}");
+
+    let twilio = FakeTwilio::start().await;
+    let keyless = Server::builder().twilio(&twilio).no_key();
+    both_refuse(keyless, "", "needs-key").await;
+}
+
 #[tokio::test]
 async fn a_disk_with_less_than_the_reserve_free_is_an_error() {
     let twilio = FakeTwilio::start().await;

@@ -88,6 +88,48 @@ async fn a_running_server_uses_the_new_keys_without_a_restart() {
 }
 
 #[tokio::test]
+async fn a_start_without_a_key_that_rows_are_sealed_under_is_refused_unless_it_is_named() {
+    let twilio = FakeTwilio::start().await;
+    twilio.always(Reply::Hang);
+    let mut server = Server::start(&twilio).await;
+    server.send(&phone(1)).await.expect_success();
+    twilio.wait_for_requests_to(&phone(1), 1).await;
+    server.run(&["keyring", "rotate"]).await.expect_success();
+    server.kill().await;
+    twilio.always(Reply::Accept);
+    let keys = server.data().join("keys");
+    let (rows, away) = (keys.join("rows-1.key"), keys.join("away"));
+    std::fs::rename(&rows, &away).unwrap();
+    let setup = server.setup().clone();
+    let refused = setup.clone().finish().await;
+    refused.expect_refusal(&[
+        rows.to_str().unwrap(),
+        "rows are sealed under it",
+        "put it back from your copy of the keys",
+        "COUNTERSIGN_WITHOUT_KEYS=rows-1",
+    ]);
+    // Another one's name is not enough.
+    let other = setup.clone().env("COUNTERSIGN_WITHOUT_KEYS", "rows-3");
+    other.finish().await.expect_refusal(&["rows-1.key"]);
+    let setup = setup.env("COUNTERSIGN_WITHOUT_KEYS", "rows-1");
+    let mut without = setup.clone().start().await;
+    without.send(&phone(2)).await.expect_success();
+    twilio.message_to(&phone(2)).await;
+    assert!(without.stderr().text().contains("started without a key"));
+    let doctor = without.run(&["doctor"]).await.expect_success();
+    assert!(
+        doctor.stdout.contains("warning  key-needed: "),
+        "{doctor:?}"
+    );
+    assert!(without.terminate().await.success());
+    // With the key the message is back.
+    std::fs::rename(&away, &rows).unwrap();
+    server.restart().await;
+    let code = twilio.message_to(&phone(1)).await.code();
+    server.verify(&phone(1), &code).await.expect_success();
+}
+
+#[tokio::test]
 async fn a_rotation_that_fails_leaves_the_running_server_as_it_was() {
     let twilio = FakeTwilio::start().await;
     let server = Server::start(&twilio).await;

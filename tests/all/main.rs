@@ -8,6 +8,7 @@
 mod backup;
 mod bad_http;
 mod bad_input;
+mod commands;
 mod config;
 mod console;
 mod crash;

@@ -55,17 +55,26 @@ fn accepted(answer: &Answer) -> String {
 
 /// The story of a message once it has that status.
 pub(crate) async fn story_until(client: &Client, id: &str, status: &str) -> Value {
+    story_when(client, id, status, |story| story["status"] == status).await
+}
+
+/// The story of a message once it waits no more.
+pub(crate) async fn story_over(client: &Client, id: &str) -> Value {
+    story_when(client, id, "over", |story| story["status"] != "queued").await
+}
+
+async fn story_when(client: &Client, id: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
     let look = async {
         loop {
             let answer = client.get(&format!("{MESSAGES}/{id}")).await;
             let story = answer.expect_status(200).json();
-            if story["status"] == status {
+            if is(&story) {
                 return story;
             }
         }
     };
     let found = tokio::time::timeout(PATIENCE, look).await;
-    found.unwrap_or_else(|_| panic!("{id} was never {status}"))
+    found.unwrap_or_else(|_| panic!("{id} was never {what}"))
 }
 
 #[track_caller]

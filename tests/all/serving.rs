@@ -1,6 +1,8 @@
 //! Being there: the line, the health checks, the admin door, one server to a folder.
 
-use countersign_tests::{FakeTwilio, Server, phone};
+use std::time::Duration;
+
+use countersign_tests::{FakeTwilio, Reply, Server, phone};
 use hyper::Method;
 
 #[tokio::test]
@@ -117,8 +119,41 @@ async fn a_second_server_on_the_same_folder_is_refused() {
         .finish()
         .await;
     let folder = server.data().display().to_string();
-    refused.expect_refusal(&[&folder]);
+    let where_it_serves = format!("serves it on http://{}", server.address());
+    refused.expect_refusal(&[&folder, &where_it_serves, "stop that one first"]);
     server.expect_healthy().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_ending_is_told_to_the_next_and_a_second_signal_ends_it_at_once() {
+    let twilio = FakeTwilio::start().await;
+    twilio.always(Reply::Hang);
+    let mut server = Server::start(&twilio).await;
+    server.send(&phone(1)).await.expect_success();
+    twilio.wait_for_requests_to(&phone(1), 1).await;
+    server.ask_to_stop();
+    let said = |words: &'static str| move |text: &str| text.contains(words).then_some(());
+    let stderr = server.stderr().clone();
+    let stopping = stderr.find("a stop", said("stopping: no new connections"));
+    assert_eq!(stopping.await, Some(()));
+    let next = Server::builder().twilio(&twilio).data(server.data());
+    let folder = server.data().display().to_string();
+    let refused = next.finish().await;
+    refused.expect_refusal(&[&folder, "was told to stop, has not ended yet"]);
+    // What comes with the first signal counts as the same, so more than one is sent.
+    let ended = stderr.find("an end", said("stopped at once, at a second signal"));
+    let impatient = async {
+        let mut again = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            again.tick().await;
+            server.ask_to_stop();
+        }
+    };
+    tokio::select! {
+        ended = ended => assert_eq!(ended, Some(()), "{}", stderr.text()),
+        () = impatient => {}
+    }
+    assert!(server.stopped().await.success());
 }
 
 #[tokio::test]

@@ -311,6 +311,10 @@ impl Builder {
     pub async fn run(&self, args: &[&str]) -> Finished {
         let mut command = self.command();
         command.env("COUNTERSIGN_DATA", &self.data).args(args);
+        // The default port may be taken on this machine, which `doctor` would tell.
+        if !self.env.contains_key("COUNTERSIGN_LISTEN") {
+            command.env("COUNTERSIGN_LISTEN", "127.0.0.1:0");
+        }
         finish(command).await
     }
 }

@@ -174,7 +174,7 @@ impl Inner {
         if claim.job.is_started() && !carries_code {
             return self.end(claim, Status::Unknown, None).await;
         }
-        if at >= claim.job.deadline {
+        if at >= claim.job.deadline || self.queue.is_void(&claim.job) {
             return self.end(claim, Status::Expired, None).await;
         }
         let last = claim.job.round().last().map(|last| last.provider.as_str());

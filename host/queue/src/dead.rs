@@ -154,6 +154,10 @@ impl Queue {
         let dead_key = dead_key(id);
         let dead = self.get::<DeadRow>(&dead_key, now).await?;
         let dead = dead.ok_or(ReplayError::NotDead(id))?;
+        if self.is_void(&dead.value.job) {
+            let ended = self.restored_at();
+            return Err(ReplayError::CodeOver { ended });
+        }
         let code_ends = dead.value.job.challenge.as_ref().map(|code| code.expires);
         let job = dead.value.job.replayed(now);
         let job = job.ok_or(ReplayError::CodeOver {

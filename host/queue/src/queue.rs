@@ -4,7 +4,7 @@ use std::mem::{self, Discriminant};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use countersign_store::{Commit, CommitError, Keyring, Section, Store, StoreError};
+use countersign_store::{Commit, CommitError, Keyring, Section, Store, StoreError, restored_at};
 use countersign_types::{Clock, Event, MessageId, Seldom, UnixMillis};
 use tokio::sync::Notify;
 
@@ -139,6 +139,8 @@ pub(crate) struct Inner {
     pub(crate) keyring: Arc<Keyring>,
     clock: Arc<dyn Clock>,
     pub(crate) config: QueueConfig,
+    /// Codes of before are void.
+    restored: UnixMillis,
     order: Mutex<Order>,
     dead: Mutex<DeadCount>,
     pub(crate) early: Mutex<EarlyCount>,
@@ -178,12 +180,14 @@ impl Queue {
         config: QueueConfig,
     ) -> Result<Queue, StoreError> {
         let shares = Shares::new(&config);
+        let restored = restored_at(&store).await?;
         let queue = Queue {
             inner: Arc::new(Inner {
                 store,
                 keyring,
                 clock,
                 config,
+                restored,
                 order: Mutex::default(),
                 dead: Mutex::default(),
                 early: Mutex::default(),
@@ -278,6 +282,17 @@ impl Queue {
     pub(crate) fn lane(&self, job: &Job) -> Lane {
         let last = job.round().last().map(|last| last.provider.as_str());
         (self.inner.config.lane_of)(&job.country, last)
+    }
+
+    /// When the store was last made from a backup; `UnixMillis(0)`: never. A code of before may have
+    /// been used since the backup, so it is void.
+    pub fn restored_at(&self) -> UnixMillis {
+        self.inner.restored
+    }
+
+    /// Whether `job` carries a code that is void: it must not be sent.
+    pub fn is_void(&self, job: &Job) -> bool {
+        job.challenge.is_some() && job.accepted < self.inner.restored
     }
 
     /// Whether any provider takes messages to `country` (ISO 3166-1 alpha-2).

@@ -81,7 +81,7 @@ pub enum CallError {
         /// Whether it was cut off for its time.
         timed_out: bool,
     },
-    /// The request has happened before; see [`Once`].
+    /// The request has happened before; see [`Once`](crate::Once).
     #[error("the request has happened before")]
     Happened,
     /// The caller has made too many requests that happen once.

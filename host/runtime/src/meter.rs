@@ -8,8 +8,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+// Not the one of `std`, so that a test can let time pass.
+use tokio::time::Instant;
 use wasmtime::{Store, UpdateDeadline};
 
 /// The time of one call, shared by all stores that it passes through.
@@ -92,19 +94,17 @@ impl<F: Future> Future for Metered<F> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn waiting_is_not_running() {
         let meter = Meter::new(Duration::from_secs(1));
-        meter
-            .run(tokio::time::sleep(Duration::from_millis(30)))
-            .await;
-        assert!(meter.spent_ns.load(Ordering::Relaxed) < 10_000_000);
-        meter
-            .run(async {
-                let began = Instant::now();
-                while began.elapsed() < Duration::from_millis(20) {}
-            })
-            .await;
-        assert!(meter.spent_ns.load(Ordering::Relaxed) >= 20_000_000);
+        let spent = || Duration::from_nanos(meter.spent_ns.load(Ordering::Relaxed));
+        let span = Duration::from_millis(30);
+        meter.run(tokio::time::sleep(span)).await;
+        assert_eq!(spent(), Duration::ZERO);
+        // Sets the clock on while it is polled, as long as code takes that runs.
+        meter.run(tokio::time::advance(span)).await;
+        assert_eq!(spent(), span);
+        meter.run(tokio::time::sleep(span)).await;
+        assert_eq!(spent(), span);
     }
 }

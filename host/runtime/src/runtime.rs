@@ -163,6 +163,27 @@ impl Runtime {
         })
     }
 
+    /// What would keep [`start`](Runtime::start) from using `providers`: an error for each that cannot be
+    /// compiled, does not fit its world, or is not configured as its manifest asks for. Nothing is kept.
+    pub async fn check(
+        limits: Limits,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        providers: Vec<ProviderConfig>,
+    ) -> Vec<StartError> {
+        let engine = match engine::start(&limits) {
+            Ok(engine) => engine,
+            Err(error) => return vec![StartError::Engine(format!("{error:#}"))],
+        };
+        let compiler = Compiler::new(engine, None);
+        let mut errors = Vec::new();
+        for provider in providers {
+            let loaded = Provider::load(&compiler, &limits, &clock, &entropy, provider, 0);
+            errors.extend(loaded.await.err());
+        }
+        errors
+    }
+
     /// The same runtime as another process would have it, without compiling anything: over `store`
     /// and `queue`, with a clock and randomness of its own. Keys, limits, settings and providers are
     /// this one's. A simulation starts and crashes thousands of processes so.

@@ -1,6 +1,7 @@
 //! Accepts connections and keeps each within its bounds: how many, how long idle, how slow.
 
 use std::convert::Infallible;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
@@ -32,10 +34,30 @@ const PING_TIME: Duration = Duration::from_secs(20);
 /// hyper's smallest read buffer.
 const BUFFER_BYTES_MIN: usize = 8 * 1024;
 
+/// Where connections come from: a socket, or a test that lets no real time pass.
+pub(crate) trait Accept: Send + 'static {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Waits for the next one. Nothing is lost where it is given up.
+    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<TcpStream> {
+        let (stream, _) = TcpListener::accept(self).await?;
+        // An answer is one small write: waiting for more to send only delays it.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+}
+
 /// Serves `router` until `stop` turns true; then accepts nothing more, lets requests that have begun
 /// end within `limits.stop_time`, and returns.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    mut listener: impl Accept,
     router: Router,
     limits: Http,
     mut stop: watch::Receiver<bool>,
@@ -54,7 +76,7 @@ pub(crate) async fn serve(
         };
         let Ok(permit) = permit else { break };
         match accepted {
-            Ok((stream, _)) => {
+            Ok(stream) => {
                 let connection = Connection {
                     builder: builder.clone(),
                     router: router.clone(),
@@ -109,9 +131,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve(mut self, stream: TcpStream) {
-        // An answer is one small write: waiting for more to send only delays it.
-        let _ = stream.set_nodelay(true);
+    async fn serve(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let activity = Arc::new(Activity::new());
         let service = service_fn(|request: Request<Incoming>| {
             let busy = Busy::new(&activity);
@@ -212,19 +232,30 @@ impl Drop for Busy {
 mod tests {
     use super::*;
     use axum::routing::get;
-    use std::net::SocketAddr;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::sync::mpsc;
     use tokio::task::JoinHandle;
 
     const MOMENT: Duration = Duration::from_millis(200);
 
+    impl Accept for mpsc::UnboundedReceiver<DuplexStream> {
+        type Stream = DuplexStream;
+
+        async fn accept(&mut self) -> io::Result<DuplexStream> {
+            match self.recv().await {
+                Some(stream) => Ok(stream),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     struct Server {
-        address: SocketAddr,
+        clients: mpsc::UnboundedSender<DuplexStream>,
         stop: watch::Sender<bool>,
         task: JoinHandle<()>,
     }
 
-    async fn start(connections_max: usize, idle_time: Duration) -> Server {
+    fn start(connections_max: usize, idle_time: Duration) -> Server {
         let second = Duration::from_secs(1);
         let limits = Http {
             connections_max,
@@ -245,86 +276,88 @@ mod tests {
         let router = Router::new()
             .route("/", get(async || "hello"))
             .route("/slow", get(slow));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
-        let address = listener.local_addr().expect("an address");
+        let (clients, accepted) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(serve(listener, router, limits, stopped));
+        let task = tokio::spawn(serve(accepted, router, limits, stopped));
         Server {
-            address,
+            clients,
             stop,
             task,
         }
     }
 
-    async fn connect(server: &Server, text: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(server.address).await.expect("connected");
+    fn connect(server: &Server) -> DuplexStream {
+        let (own, others) = tokio::io::duplex(64 * 1024);
+        server.clients.send(others).expect("it accepts");
+        own
+    }
+
+    async fn say(server: &Server, text: &str) -> DuplexStream {
+        let mut stream = connect(server);
         stream.write_all(text.as_bytes()).await.expect("written");
         stream
     }
 
-    async fn rest(mut stream: TcpStream) -> String {
+    async fn rest(mut stream: DuplexStream) -> String {
         let mut text = String::new();
         let _ = stream.read_to_string(&mut text).await;
         text
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_connection_that_says_nothing_is_closed() {
-        let server = start(10, MOMENT).await;
+        let server = start(10, MOMENT);
         for text in ["", "PRI", "GET / HT"] {
-            let stream = connect(&server, text).await;
+            let stream = say(&server, text).await;
             let closed = tokio::time::timeout(Duration::from_secs(8), rest(stream)).await;
             assert!(closed.is_ok(), "{text}");
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_answer_that_takes_longer_than_idle_time_is_not_cut_off() {
-        let server = start(10, MOMENT).await;
-        let stream = connect(&server, "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let server = start(10, MOMENT);
+        let stream = say(&server, "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
         assert!(rest(stream).await.ends_with("slow"));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_connection_past_the_limit_waits_until_one_ends() {
-        let server = start(1, Duration::from_secs(60)).await;
-        let first = connect(&server, "").await;
-        let second = connect(
-            &server,
-            "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
-        )
-        .await;
+        let server = start(1, Duration::from_secs(60));
+        let first = connect(&server);
+        let request = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let second = say(&server, request).await;
         let mut answer = tokio::spawn(rest(second));
+        // Time passes only when there is nothing left to be done.
         assert!(tokio::time::timeout(MOMENT, &mut answer).await.is_err());
         drop(first);
         assert!(answer.await.expect("answered").ends_with("hello"));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_stop_lets_requests_end_and_closes_what_is_idle() {
-        let server = start(10, Duration::from_secs(60)).await;
-        let idle = connect(&server, "").await;
-        let slow = connect(&server, "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
-        tokio::time::sleep(MOMENT / 4).await;
+        let server = start(10, Duration::from_secs(60));
+        let idle = connect(&server);
+        let slow = say(&server, "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        // By then both have been accepted, and the request has begun.
+        tokio::time::sleep(MOMENT).await;
         server.stop.send_replace(true);
         assert!(rest(slow).await.ends_with("slow"));
         assert_eq!(rest(idle).await, "");
         server.task.await.expect("ended");
-        assert!(TcpStream::connect(server.address).await.is_err());
+        assert!(server.clients.is_closed());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_head_that_is_too_large_is_refused() {
-        let server = start(10, Duration::from_secs(60)).await;
+        let server = start(10, Duration::from_secs(60));
         let head = format!(
             "GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n",
             "x".repeat(20_000)
         );
-        let mut stream = TcpStream::connect(server.address).await.expect("connected");
-        // The server may answer before it has read all.
-        let _ = stream.write_all(head.as_bytes()).await;
+        let mut stream = say(&server, &head).await;
         let mut status = [0; 12];
-        let read = stream.read_exact(&mut status).await;
-        assert!(read.is_err() || &status == b"HTTP/1.1 431", "{status:?}");
+        stream.read_exact(&mut status).await.expect("an answer");
+        assert_eq!(&status, b"HTTP/1.1 431");
     }
 }

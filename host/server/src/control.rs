@@ -3,7 +3,9 @@
 //! One request and one answer a connection, each one line of JSON. Whoever may enter the data folder
 //! and owns the process is the administrator; there is no other check, and no network.
 
+use std::fmt::Display;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,8 @@ use std::time::Duration;
 use countersign_queue::{Queue, QueueConfig};
 use countersign_runtime::{Runtime, StartError};
 use countersign_store::{
-    BackupSummary, BindError, Keyring, RotateError, Rotated, SledStore, Store, StoreError,
+    BackupError, BackupSummary, BindError, Keyring, RotateError, Rotated, SledStore, Store,
+    StoreError,
 };
 use countersign_types::{Clock, Entropy};
 use miette::Diagnostic;
@@ -21,7 +24,7 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore, watch};
 
 use crate::config::Services;
 use crate::doctor::{self, Finding};
@@ -89,6 +92,8 @@ pub(crate) enum Request {
     },
     /// Look at the store and the keys.
     Doctor,
+    /// Which server this is.
+    About,
     /// Make new secret keys and use them.
     RotateKeyring,
 }
@@ -106,10 +111,7 @@ pub(crate) enum KeysRequest {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Answer {
-    KeyCreated {
-        id: String,
-        key: String,
-    },
+    KeyCreated { id: String, key: String },
     Keys(Vec<KeyShown>),
     KeyRevoked(KeyShown),
     Queue(Status),
@@ -123,10 +125,55 @@ pub(crate) enum Answer {
     BackedUp(BackupShown),
     KeyringRotated(RotatedShown),
     Findings(Vec<Finding>),
-    Failed {
-        reason: String,
-        help: Option<String>,
-    },
+    About(About),
+    Failed(Refused),
+}
+
+/// Why a request was not carried out, as the command line says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{reason}")]
+pub(crate) struct Refused {
+    pub(crate) reason: String,
+    pub(crate) help: Option<String>,
+    /// The error's code; a server of another version may say none.
+    #[serde(default)]
+    pub(crate) code: Option<String>,
+}
+
+impl Refused {
+    pub(crate) fn new(code: &str, reason: impl Into<String>, help: Option<&str>) -> Refused {
+        Refused {
+            reason: reason.into(),
+            help: help.map(str::to_owned),
+            code: Some(code.to_owned()),
+        }
+    }
+}
+
+impl Diagnostic for Refused {
+    fn code<'a>(&'a self) -> Option<Box<dyn Display + 'a>> {
+        let code = self
+            .code
+            .as_deref()
+            .unwrap_or("countersign::command::failed");
+        Some(Box::new(code))
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn Display + 'a>> {
+        let help = self.help.as_ref()?;
+        Some(Box::new(help))
+    }
+}
+
+/// The server that holds a data folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct About {
+    /// The id of its process.
+    pub(crate) process: u32,
+    /// Where it serves.
+    pub(crate) address: SocketAddr,
+    /// It was told to stop, and ends what it has begun.
+    pub(crate) stopping: bool,
 }
 
 /// A backup as the command line shows it.
@@ -207,9 +254,21 @@ impl From<keys::Key> for KeyShown {
 pub(crate) struct Office {
     pub(crate) store: Arc<SledStore>,
     pub(crate) keyring: Arc<Keyring>,
+    /// Secret keys that may be missing.
+    pub(crate) without_keys: Vec<String>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) door: Door,
+    /// `None` in a command.
+    pub(crate) server: Option<Served>,
+}
+
+/// What a server knows of itself.
+#[derive(Clone)]
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    /// Becomes true when it is told to stop.
+    pub(crate) stopping: watch::Receiver<bool>,
 }
 
 /// How queue and services are reached.
@@ -267,6 +326,22 @@ impl Office {
             Request::Backup { file } => self.backup(file).await,
             Request::Doctor => Answer::Findings(self.doctor().await),
             Request::RotateKeyring => self.rotate_keyring().await,
+            Request::About => self.about(),
+        }
+    }
+
+    fn about(&self) -> Answer {
+        match &self.server {
+            Some(Served { address, stopping }) => Answer::About(About {
+                process: std::process::id(),
+                address: *address,
+                stopping: *stopping.borrow(),
+            }),
+            None => Answer::Failed(Refused::new(
+                "countersign::control::no_server",
+                "no server runs on this data folder",
+                None,
+            )),
         }
     }
 
@@ -277,7 +352,8 @@ impl Office {
             Err(finding) => return vec![finding],
         };
         let store: Arc<dyn Store> = self.store.clone();
-        let mut findings = doctor::look_at_store(&store, &there, self.clock.now()).await;
+        let now = self.clock.now();
+        let mut findings = doctor::look_at_store(&store, &there, &self.without_keys, now).await;
         findings.extend(doctor::look_at_use(&self.keyring, &there));
         findings
     }
@@ -301,14 +377,16 @@ impl Office {
                 );
                 Answer::KeyringRotated(RotatedShown::new(rotated, folder, true))
             }
-            Ok(Err(error)) => Answer::Failed {
-                reason: with_cause(&error),
-                help: Some(rotation_help(&error).to_owned()),
-            },
-            Err(_) => Answer::Failed {
-                reason: "the rotation was broken off".to_owned(),
-                help: Some("the server's log says more".to_owned()),
-            },
+            Ok(Err(error)) => Answer::Failed(Refused::new(
+                "countersign::keyring::failed",
+                with_cause(&error),
+                Some(rotation_help(&error)),
+            )),
+            Err(_) => Answer::Failed(Refused::new(
+                "countersign::keyring::failed",
+                "the rotation was broken off",
+                Some("the server's log says more"),
+            )),
         }
     }
 
@@ -320,14 +398,12 @@ impl Office {
                 tracing::info!(file = %file.display(), rows = summary.rows, "a backup was made");
                 Answer::BackedUp(BackupShown::new(file, summary))
             }
-            Ok(Err(error)) => Answer::Failed {
-                reason: with_cause(&error),
-                help: None,
-            },
-            Err(_) => Answer::Failed {
-                reason: "the backup was broken off".to_owned(),
-                help: Some("the server's log says more".to_owned()),
-            },
+            Ok(Err(error)) => Answer::Failed(backup_refused(&error)),
+            Err(_) => Answer::Failed(Refused::new(
+                "countersign::backup::failed",
+                "the backup was broken off",
+                Some("the server's log says more"),
+            )),
         }
     }
 
@@ -353,10 +429,11 @@ impl Office {
                 match opened.await {
                     Ok(runtime) => runtime,
                     Err(error) => {
-                        return Answer::Failed {
-                            reason: with_cause(&error),
-                            help: Some("`countersign doctor` says more".to_owned()),
-                        };
+                        return Answer::Failed(Refused::new(
+                            "countersign::users::not_opened",
+                            with_cause(&error),
+                            Some("`countersign doctor` says more"),
+                        ));
                     }
                 }
             }
@@ -424,11 +501,24 @@ fn rotation_help(error: &RotateError) -> &'static str {
     }
 }
 
+/// Why there is no backup.
+pub(crate) fn backup_refused(error: &BackupError) -> Refused {
+    let code = match error {
+        BackupError::Exists { .. } => "countersign::backup::exists",
+        BackupError::Running => "countersign::backup::running",
+        BackupError::TooSlow { .. } => "countersign::backup::too_slow",
+        BackupError::Write { .. } => "countersign::backup::write",
+        BackupError::Store(_) => "countersign::backup::store",
+    };
+    Refused::new(code, with_cause(error), None)
+}
+
 fn failed(error: &dyn Diagnostic) -> Answer {
-    Answer::Failed {
-        help: error.help().map(|help| help.to_string()),
+    Answer::Failed(Refused {
         reason: error.to_string(),
-    }
+        help: error.help().map(|help| help.to_string()),
+        code: error.code().map(|code| code.to_string()),
+    })
 }
 
 /// An error with what it comes from, on one line.
@@ -533,10 +623,11 @@ async fn converse(stream: UnixStream, office: Office) -> std::io::Result<()> {
         Ok(envelope) if line.ends_with('\n') && envelope.version == VERSION => {
             office.perform(envelope.request).await
         }
-        _ => Answer::Failed {
-            reason: "the server does not know this request".to_owned(),
-            help: Some("are the command and the server of the same version?".to_owned()),
-        },
+        _ => Answer::Failed(Refused::new(
+            "countersign::control::request",
+            "the server does not know this request",
+            Some("are the command and the server of the same version?"),
+        )),
     };
     let mut line = serde_json::to_vec(&answer)?;
     line.push(b'\n');
@@ -612,6 +703,7 @@ mod tests {
         Office {
             store,
             keyring: Arc::new(keyring),
+            without_keys: Vec::new(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             door: Door::Closed(Closed::new(
@@ -622,6 +714,7 @@ mod tests {
                 crate::testing::config().services,
                 keys.path().to_owned(),
             )),
+            server: None,
         }
     }
 
@@ -642,9 +735,11 @@ mod tests {
         let unknown = "0".repeat(32);
         for (id, words) in [(unknown.as_str(), "no dead message"), ("canary", "32 hex")] {
             let id = id.to_owned();
-            let Answer::Failed { reason, .. } = ask(QueueRequest::Replay { id }).await else {
+            let Answer::Failed(refused) = ask(QueueRequest::Replay { id }).await else {
                 panic!("replayed");
             };
+            let Refused { reason, code, .. } = refused;
+            assert!(code.is_some_and(|code| code.starts_with("countersign::queue::")));
             assert!(
                 reason.contains(words) && !reason.contains("canary"),
                 "{reason}"
@@ -670,6 +765,30 @@ mod tests {
         assert!(matches!(listed, Some(Answer::Keys(keys)) if keys[0].id == id));
         let revoked = ask_from_outside(data, Request::Keys(KeysRequest::Revoke { id })).await;
         assert!(matches!(revoked, Some(Answer::KeyRevoked(key)) if key.revoked.is_some()));
+    }
+
+    #[tokio::test]
+    async fn a_server_says_which_it_is_and_whether_it_stops() {
+        let (_folder, store) = store();
+        let (stop, stopping) = watch::channel(false);
+        let address = SocketAddr::from(([127, 0, 0, 1], 4));
+        let office = Office {
+            server: Some(Served { address, stopping }),
+            ..office(store)
+        };
+        for told in [false, true] {
+            stop.send_replace(told);
+            let answer = office.perform(Request::About).await;
+            let want = About {
+                process: std::process::id(),
+                address,
+                stopping: told,
+            };
+            assert!(
+                matches!(&answer, Answer::About(about) if *about == want),
+                "{answer:?}"
+            );
+        }
     }
 
     #[tokio::test]

@@ -27,18 +27,28 @@ pub(crate) enum DataError {
     #[error(transparent)]
     #[diagnostic(code(countersign::data::keys))]
     Keys(#[from] KeyringError),
+    #[error("the data folder `{}` is in use by another process, which does not answer", path.display())]
+    #[diagnostic(
+        code(countersign::data::in_use),
+        help(
+            "it may be a server that is just starting, or a command: try again in a moment; `fuser {}` names the process",
+            quoted(&path.join("store/db"))
+        )
+    )]
+    InUse { path: PathBuf },
     #[error(transparent)]
     #[diagnostic(
         code(countersign::data::store),
-        help(
-            "`countersign doctor` says more; `countersign restore FILE` puts a backup into an empty data folder"
-        )
+        help("`countersign doctor` says more; leave the folder as it is until then")
     )]
-    Store(#[from] OpenError),
+    Store(OpenError),
     #[error("a restore into `{}` was cut off before its end", path.display())]
     #[diagnostic(
         code(countersign::data::restoring),
-        help("type it again: countersign restore FILE; or remove `{}` to begin without it", half.display())
+        help(
+            "type it again: countersign restore FILE; to begin without it, move `{}` to another place first",
+            half.display()
+        )
     )]
     Restoring { path: PathBuf, half: PathBuf },
 }
@@ -72,7 +82,12 @@ impl Data {
         make_folder(&folders.keys)?;
         let keyring = Keyring::load_or_create(&folders.keys, new, entropy)?;
         make_folder(&path)?;
-        let store = SledStore::open(&path)?;
+        let store = SledStore::open(&path).map_err(|error| match error {
+            OpenError::InUse { .. } => DataError::InUse {
+                path: folders.data.clone(),
+            },
+            error => DataError::Store(error),
+        })?;
         Ok(Data {
             store,
             keyring: Arc::new(keyring),
@@ -113,6 +128,46 @@ pub(crate) fn is_open_to_others(folder: &Path) -> bool {
     fs::metadata(folder).is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
 }
 
+/// What lies in the folders of data and keys.
+const OWN_NAMES: [&str; 6] = [
+    "cache",
+    "control.sock",
+    "countersign.toml",
+    "keys",
+    "store",
+    "store.restoring",
+];
+
+/// What to do about a folder that [others may look into](is_open_to_others). One that holds other
+/// things too may be open for a reason: a home, or where several programs keep theirs.
+pub(crate) fn how_to_close(folder: &Path) -> String {
+    let is_own = |name: &std::ffi::OsStr| {
+        let is_key = Path::new(name).extension().is_some_and(|end| end == "key");
+        is_key || OWN_NAMES.iter().any(|own| name == *own)
+    };
+    let other = fs::read_dir(folder).ok().and_then(|entries| {
+        let mut names = entries.flatten().map(|entry| entry.file_name());
+        names.find(|name| !is_own(name))
+    });
+    match other {
+        None => format!("type: chmod 700 {}", quoted(folder)),
+        Some(other) => format!(
+            "leave its mode as it is, since it holds `{}` too; give countersign a folder of its own: stop the server, move what is its there, and name the folder with --data or COUNTERSIGN_KEYS",
+            other.to_string_lossy()
+        ),
+    }
+}
+
+/// A path as it is typed into a shell.
+pub(crate) fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +192,32 @@ mod tests {
         drop(data);
         let again = Data::open(&folders, &SystemEntropy).expect("opened");
         assert!(!again.keyring.created());
+    }
+
+    #[test]
+    fn a_folder_is_closed_by_its_mode_only_where_all_in_it_is_ours() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folders = folders(root.path());
+        drop(Data::open(&folders, &SystemEntropy).expect("made"));
+        for folder in [&folders.data, &folders.keys] {
+            let want = format!("type: chmod 700 {}", folder.display());
+            assert_eq!(how_to_close(folder), want);
+        }
+        fs::write(folders.data.join("somebody's"), "").expect("written");
+        let advice = how_to_close(&folders.data);
+        assert!(
+            !advice.contains("chmod") && advice.contains("`somebody's`"),
+            "{advice}"
+        );
+    }
+
+    #[test]
+    fn a_path_is_quoted_where_a_shell_would_take_it_apart() {
+        let check = |path: &str, want: &str| assert_eq!(quoted(Path::new(path)), want);
+        check("/var/lib/countersign-1", "/var/lib/countersign-1");
+        check("my data", "'my data'");
+        check("it's; rm", r"'it'\''s; rm'");
+        check("", "''");
     }
 
     #[test]

@@ -1,23 +1,26 @@
 //! What can be wrong with a server's configuration, data, keys and machine. Nothing is changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use countersign_store::{
-    Body, KeyIds, Keyring, KeyringError, OpenError, Sections, SledStore, Store, StoreError,
-    sealed_sections,
-};
+use countersign_runtime::StartError;
+use countersign_store::{KeyIds, Keyring, KeyringError, OpenError, SledStore, Store, StoreError};
 use countersign_types::{Entropy, UnixMillis};
 use serde::{Deserialize, Serialize};
 
+use crate::api::{Mode, Situation};
 use crate::config::{Config, ConfigError, Folders, Provider};
-use crate::control::with_cause;
+use crate::control::{About, with_cause};
+use crate::data;
 use crate::keys;
+use crate::sealed::{Sealed, look_at_sealed};
+use crate::serve::ServeError;
 
 /// A clock before this is not set: 2025-01-01T00:00:00Z.
 const CLOCK_LEAST: UnixMillis = UnixMillis(1_735_689_600_000);
@@ -31,23 +34,6 @@ const FILES_BESIDE_CONNECTIONS: u64 = 512;
 ///
 /// Source: NIST SP 800-57 part 1 rev. 5, table 1 (symmetric data-encryption key).
 const KEY_AGE_MAX: Duration = Duration::from_secs(2 * 365 * 24 * 3_600);
-/// How many rows are looked at in one step.
-const ROWS_AT_ONCE: usize = 1_000;
-/// Components' rows, which rest sealed section by section.
-const COMPONENTS: &[u8] = b"c/";
-/// Where rows rest sealed ("Rows" in `ARCHITECTURE.md`).
-const SEALED: [(&[u8], &[u8]); 9] = [
-    (b"a/", b"a0"),
-    (b"c/", b"c0"),
-    (b"d/", b"d0"),
-    (b"f/", b"f0"),
-    (b"follower", b"follower\0"),
-    (b"i/", b"i0"),
-    (b"j/", b"j0"),
-    (b"m/", b"m0"),
-    (b"r/", b"r0"),
-];
-
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -153,6 +139,74 @@ pub(crate) fn look_at_configuration(config: &Config) -> Vec<Finding> {
     findings
 }
 
+/// The components of the providers, as far as they cannot be used: `errors` are a start's own.
+pub(crate) fn unusable_components(errors: &[ServeError]) -> Vec<Finding> {
+    let judge = |error: &ServeError| {
+        let (code, help) = match error {
+            ServeError::Component { .. } => (
+                "component-unreadable",
+                "put the file there, readable by the server's user, or name another one with `component`",
+            ),
+            ServeError::Runtime(StartError::Load(_)) => (
+                "component-unfit",
+                "use a component of the world `provider` (wit/provider in the sources) that was built for this version",
+            ),
+            ServeError::Runtime(StartError::Grant(_)) => (
+                "provider-incomplete",
+                "put the [[provider]] entry right; the README has its keys, and the component's own documents its settings",
+            ),
+            _ => (
+                "components",
+                "components cannot run on this machine; the reason is the operating system's or the processor's",
+            ),
+        };
+        found(Error, code, with_cause(error), help)
+    };
+    errors.iter().map(judge).collect()
+}
+
+/// The address to listen on: whether it is free, or `server` has it, the one that runs on this data
+/// folder.
+pub(crate) fn look_at_address(listen: SocketAddr, server: Option<&About>) -> Option<Finding> {
+    if let Some(server) = server
+        && (listen.port() == 0 || server.address == listen)
+    {
+        return None;
+    }
+    // For a moment only, and nobody can connect to it.
+    let error = std::net::TcpListener::bind(listen).err()?;
+    let (code, help) = match error.kind() {
+        std::io::ErrorKind::AddrInUse => (
+            "address-in-use",
+            "stop the program that listens there (`ss -ltnp` names it), or name another address with --listen",
+        ),
+        std::io::ErrorKind::PermissionDenied => (
+            "address-forbidden",
+            "name a port from 1024 on, and let your reverse proxy have the lower ones",
+        ),
+        _ => (
+            "address-unusable",
+            "name an address of this machine with --listen (`ip address` shows them)",
+        ),
+    };
+    let text = format!("cannot listen on {listen}: {error}");
+    Some(found(Error, code, text, help))
+}
+
+/// Whether a start without an API key is refused; `key` says whether the data folder ever had one.
+pub(crate) fn look_at_mode(config: &Config, key: bool) -> Option<Finding> {
+    let situation = Situation {
+        key: key || config.api_key.is_some(),
+        insists: config.open,
+        listen: config.listen,
+        console_only: config.providers.iter().all(Provider::is_console),
+    };
+    let why = Mode::decide(situation).err()?.why(config.listen);
+    let text = format!("the server does not start: there is no API key yet, and {why}");
+    let help = "make one with `countersign keys create`, or give one by COUNTERSIGN_API_KEY";
+    Some(found(Error, "needs-key", text, help))
+}
+
 /// What a provider is not told it cannot call; the terminal calls nobody.
 fn receipts_without_an_address(providers: &[Provider]) -> Option<Finding> {
     let names: Vec<String> = providers
@@ -194,17 +248,20 @@ pub(crate) fn look_at_folders(folders: &Folders, reserve: u64) -> Vec<Finding> {
     let mut findings = Vec::new();
     for folder in [&folders.data, &folders.keys] {
         findings.extend(look_at_access(folder));
+        // Both may be about the folder above that both are to be made in.
+        let place = look_at_place(folder).filter(|found| !findings.contains(found));
+        findings.extend(place);
     }
     if folders.keys.starts_with(&folders.data) {
         let text = "the host's secret keys lie in the data folder, so a copy of it has both";
-        let help = "move them to a folder of their own and name it with `keys` or COUNTERSIGN_KEYS";
+        let help = "stop the server, move them to a folder of their own, and name it with `keys` or COUNTERSIGN_KEYS";
         findings.push(found(Warning, "keys-with-data", text, help));
     }
     let store = folders.data.join("store");
     let half = SledStore::restoring(&store);
     if half.exists() {
         let text = format!("a restore was cut off and has left `{}`", half.display());
-        let help = "type it again, or remove that folder";
+        let help = "type it again; to begin without it, move that folder to another place before the start";
         findings.push(found(Error, "restore-cut-off", text, help));
     }
     // The folder that will be made lies on the disk of the next one above it that there is.
@@ -230,13 +287,27 @@ fn look_at_access(folder: &Path) -> Option<Finding> {
     let mode = metadata.permissions().mode() & 0o7777;
     (mode & 0o077 != 0).then(|| {
         let text = format!("other users of this machine can look into `{shown}` (mode {mode:o})");
-        found(
-            Warning,
-            "folder-open",
-            text,
-            format!("type: chmod 700 {shown}"),
-        )
+        found(Warning, "folder-open", text, data::how_to_close(folder))
     })
+}
+
+/// Whether the folder can be made, or written.
+fn look_at_place(folder: &Path) -> Option<Finding> {
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let there = absolute.ancestors().find(|path| path.exists())?;
+    let shown = there.display();
+    if !there.is_dir() {
+        let text = format!("`{shown}` is no folder, so nothing can be kept in it");
+        let help = "name another folder with --data or COUNTERSIGN_KEYS";
+        return Some(found(Error, "folder-unusable", text, help));
+    }
+    let rights = Access::WRITE_OK | Access::EXEC_OK;
+    let error = accessat(CWD, there, rights, AtFlags::EACCESS).err()?;
+    let text = format!("the user of this command cannot write in `{shown}`: {error}");
+    let help = "run the command as the server's user; a folder that this user can write is named with --data or COUNTERSIGN_KEYS";
+    Some(found(Error, "folder-unwritable", text, help))
 }
 
 fn look_at_disk(folder: &Path, reserve: u64) -> Vec<Finding> {
@@ -266,7 +337,7 @@ fn judge_file_system(kind: u64) -> Option<Finding> {
 }
 
 fn judge_space(free: u64, reserve: u64) -> Option<Finding> {
-    let help = "make room on the disk of the data folder";
+    let help = "make room on the disk of the data folder, but not in it: of what lies there only `cache` can be spared";
     if free < reserve {
         let text = format!(
             "{free} bytes are free, fewer than store.reserve-bytes ({reserve}): sends are turned away"
@@ -300,14 +371,21 @@ pub(crate) fn load_keys(folder: &Path, entropy: &dyn Entropy) -> Result<Keyring,
     };
     loaded.map_err(|error| {
         let (code, help) = match error {
-            KeyringError::Io { .. } => ("key-unreadable", "its owner must be the server's user"),
+            KeyringError::Io { .. } => (
+                "key-unreadable",
+                "run the command as the server's user, who must own the file, with mode 600",
+            ),
             KeyringError::Malformed { .. } => {
                 ("key-malformed", "put it back from your copy of the keys")
             }
-            KeyringError::TooOpen { .. } => ("key-open", "and think about who may have read it"),
-            KeyringError::Missing { .. } => {
-                ("key-missing", "name their folder with COUNTERSIGN_KEYS")
-            }
+            KeyringError::TooOpen { .. } => (
+                "key-open",
+                "where others may have read it, type afterwards: countersign keyring rotate",
+            ),
+            KeyringError::Missing { .. } => (
+                "key-missing",
+                "put it back from your copy of the keys, or name their folder with COUNTERSIGN_KEYS",
+            ),
         };
         found(Error, code, with_cause(&error), help)
     })
@@ -328,11 +406,15 @@ pub(crate) fn unopened(error: &OpenError) -> Finding {
     let (code, help) = match error {
         OpenError::InUse { .. } => (
             "store-in-use",
-            "which process is it? `fuser` on the file `db` in it says so",
+            "a server that is just starting or has just ended? try again in a moment; `fuser` on the file `db` in it names the process",
         ),
-        OpenError::Damaged { .. } | OpenError::Unusable { .. } => (
+        OpenError::Unusable { .. } => (
             "store-unusable",
-            "look at the disk (`dmesg`); then move the folder `store` away and type: countersign restore FILE",
+            "the data may be whole: look at the reason first, at owner and rights of the files in it, at the disk (`dmesg`) and its free space; change nothing in it before you have a copy of the folder",
+        ),
+        OpenError::Damaged { .. } => (
+            "store-unusable",
+            "look at the disk (`dmesg`); keep the folder: move it to another place, then type: countersign restore FILE",
         ),
         OpenError::NotDurable { .. } => (
             "store-not-durable",
@@ -346,6 +428,7 @@ pub(crate) fn unopened(error: &OpenError) -> Finding {
 pub(crate) async fn look_at_store(
     store: &Arc<dyn Store>,
     keyring: &Keyring,
+    without_keys: &[String],
     now: UnixMillis,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -356,10 +439,10 @@ pub(crate) async fn look_at_store(
             "set the clock, best by NTP: until it has caught up, codes end too early or too late";
         findings.push(found(Error, "clock-behind", text, help));
     }
-    match look_at_rows(store, keyring, now).await {
+    match look_at_rows(store, keyring, without_keys, now).await {
         Ok(more) => findings.extend(more),
         Err(error) => {
-            let help = "put the data back from a backup: countersign restore FILE";
+            let help = "was the data written by a newer version? then use that one; else look at the disk (`dmesg`), keep a copy of the data folder, and put a backup into a new one: countersign restore FILE --data NEW";
             findings.push(found(Error, "row-unreadable", with_cause(&error), help));
         }
     }
@@ -378,6 +461,7 @@ pub(crate) async fn look_at_store(
 async fn look_at_rows(
     store: &Arc<dyn Store>,
     keyring: &Keyring,
+    without_keys: &[String],
     now: UnixMillis,
 ) -> Result<Vec<Finding>, StoreError> {
     let missing = match keyring.missing(store).await {
@@ -393,17 +477,24 @@ async fn look_at_rows(
     let mut findings: Vec<Finding> = used
         .keys()
         .filter(|id| !ids.rows.contains(id))
-        .map(|id| {
-            let text = format!("rows are sealed under rows-{id}.key, which is not there: such users cannot log in, such messages cannot be sent or shown");
-            found(Error, "key-needed", text, "put it back from your copy of the keys")
-        })
+        .map(|id| needed(*id, without_keys))
         .collect();
+    findings.extend(
+        without_keys
+            .iter()
+            .filter(|name| ids.rows.iter().any(|id| **name == format!("rows-{id}")))
+            .map(|name| {
+                let text = format!("without-keys names {name}, whose file is there");
+                let help = "leave it out of `without-keys` and COUNTERSIGN_WITHOUT_KEYS";
+                found(Note, "without-keys", text, help)
+            }),
+    );
     let spare = missing
         .into_iter()
         .filter(|name| used.keys().all(|id| *name != format!("rows-{id}")));
     findings.extend(spare.map(|name| {
         let text = format!("{name}.key was used once and is not there any more");
-        let help = "right where it was removed on purpose, long enough after a rotation";
+        let help = "nothing in this data needs it, save for codes of the last 10 minutes; backups from before may: keep it with them";
         found(Note, "key-removed", text, help)
     }));
     if unreadable > 0 {
@@ -416,12 +507,29 @@ async fn look_at_rows(
     Ok(findings)
 }
 
+/// A key that rows are sealed under and that is not there.
+fn needed(id: u32, without_keys: &[String]) -> Finding {
+    let text = format!(
+        "rows are sealed under rows-{id}.key, which is not there: such users cannot log in, such messages cannot be sent or shown"
+    );
+    let given_up = without_keys
+        .iter()
+        .any(|name| *name == format!("rows-{id}"));
+    if given_up {
+        let help = "the server starts all the same, as `without-keys` says; with the file back in its place they are back as well";
+        found(Warning, "key-needed", text, help)
+    } else {
+        let help = "put it back from your copy of the keys: without it the server does not start";
+        found(Error, "key-needed", text, help)
+    }
+}
+
 /// The keys that a rotation has left behind, by whether they can go.
 fn look_at_old_keys(ids: &KeyIds, used: &BTreeMap<u32, usize>) -> Vec<Finding> {
     let older = |ids: &[u32]| ids[..ids.len().saturating_sub(1)].to_vec();
     let codes = older(&ids.codes).into_iter().map(|id| {
         let text = format!("codes-{id}.key is left from before a rotation");
-        let help = "codes need it for 10 minutes after that; then it may be removed";
+        let help = "codes need it for 10 minutes after that; it does no harm after them";
         found(Note, "key-old", text, help)
     });
     let signing = older(&ids.signing).into_iter().map(|id| {
@@ -437,7 +545,7 @@ fn look_at_old_keys(ids: &KeyIds, used: &BTreeMap<u32, usize>) -> Vec<Finding> {
         }
         None => {
             let text = format!("no row is sealed under rows-{id}.key any more");
-            let help = "it may be removed, once no backup is needed that was made before";
+            let help = "it does no harm; a backup that was made before needs it";
             found(Note, "key-spare", text, help)
         }
     });
@@ -486,75 +594,6 @@ pub(crate) fn look_at_use(in_use: &Keyring, there: &Keyring) -> Vec<Finding> {
             found(Warning, "key-not-in-use", text, help)
         })
         .collect()
-}
-
-/// What the rows that rest sealed show.
-#[derive(Debug, Default)]
-struct Sealed {
-    /// How many are sealed under which key.
-    used: BTreeMap<u32, usize>,
-    /// How many cannot be read, though their key is there.
-    unreadable: usize,
-}
-
-impl Sealed {
-    fn look_at(&mut self, keyring: &Keyring, key: &[u8], sections: &Sections, now: UnixMillis) {
-        let parts: Vec<_> = match key.starts_with(COMPONENTS) {
-            true => sealed_sections(key, sections).collect(),
-            false => sections
-                .host
-                .iter()
-                .map(|host| (key.to_vec(), host))
-                .collect(),
-        };
-        let mut ids = BTreeSet::new();
-        let mut is_readable = true;
-        for (place, section) in parts {
-            if !section.live(now) {
-                continue;
-            }
-            match keyring.sealed_under(&section.value) {
-                None => is_readable = false,
-                Some((id, has_key)) => {
-                    ids.insert(id);
-                    is_readable &= !has_key || keyring.unseal(&place, &section.value).is_ok();
-                }
-            }
-        }
-        for id in ids {
-            *self.used.entry(id).or_default() += 1;
-        }
-        self.unreadable += usize::from(!is_readable);
-    }
-}
-
-async fn look_at_sealed(
-    store: &Arc<dyn Store>,
-    keyring: &Keyring,
-    now: UnixMillis,
-) -> Result<Sealed, StoreError> {
-    let mut sealed = Sealed::default();
-    for (from, to) in SEALED {
-        let mut cursor = from.to_vec();
-        loop {
-            let page = store.scan(&cursor, to, ROWS_AT_ONCE).await?;
-            for (key, row) in &page {
-                cursor = [key.as_slice(), &[0]].concat();
-                let Ok(row) = row else {
-                    sealed.unreadable += 1;
-                    continue;
-                };
-                let Body::Sections(sections) = &row.body else {
-                    continue;
-                };
-                sealed.look_at(keyring, key, sections, now);
-            }
-            if page.len() < ROWS_AT_ONCE {
-                break;
-            }
-        }
-    }
-    Ok(sealed)
 }
 
 #[cfg(test)]

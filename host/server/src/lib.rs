@@ -7,7 +7,8 @@
 //! - `connections` accepts connections; `api` answers requests.
 //! - `keys` are the API keys; `users` are the end users of applications, their tokens and proofs;
 //!   `control` is the socket through which the command line reaches a
-//!   running server; `data` is the data folder; `doctor` looks for what is wrong with all that;
+//!   running server; `data` is the data folder; `sealed` tells which secret keys its rows need;
+//!   `doctor` looks for what is wrong with all that;
 //!   `queue` and `story` are what is told of messages.
 //!
 //! What never lives here: rules about codes (they are the components'), and anything of wasmtime.
@@ -21,6 +22,7 @@ mod data;
 mod doctor;
 mod keys;
 mod queue;
+mod sealed;
 mod serve;
 mod services;
 mod story;

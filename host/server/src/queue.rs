@@ -103,13 +103,19 @@ pub(crate) struct Replayed {
 pub(crate) enum QueueError {
     /// Not repeated, since it may be anything.
     #[error("an id of a message has 32 hexadecimal digits, and this is none")]
-    #[diagnostic(help("`countersign queue dead` shows them all"))]
+    #[diagnostic(
+        code(countersign::queue::no_id),
+        help("`countersign queue dead` shows them all")
+    )]
     NoId,
     #[error("{0}")]
-    #[diagnostic(help("`countersign queue dead` shows what can be replayed"))]
+    #[diagnostic(
+        code(countersign::queue::replay),
+        help("`countersign queue dead` shows what can be replayed")
+    )]
     Replay(#[from] ReplayError),
     #[error(transparent)]
-    #[diagnostic()]
+    #[diagnostic(code(countersign::queue::store))]
     Store(#[from] StoreError),
 }
 

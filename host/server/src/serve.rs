@@ -11,8 +11,8 @@ use countersign_delivery::{
 };
 use countersign_queue::{Queue, QueueConfig};
 use countersign_runtime::{ProviderConfig, Runtime, StartError};
-use countersign_store::{BindError, SledStore, Store, StoreError};
-use countersign_types::{Clock, Entropy, SystemClock, SystemEntropy};
+use countersign_store::{BindError, Keyring, SledStore, Store, StoreError};
+use countersign_types::{Clock, Entropy, SystemClock, SystemEntropy, UnixMillis};
 use miette::Diagnostic;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,20 +20,19 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::api::{
-    self, Api, Calls, ENVIRONMENT_KEY, Gate, Health, Idempotency, Mode, NeedsKey, Situation,
-};
+use crate::api::{self, Api, Calls, ENVIRONMENT_KEY, Gate, Health, Idempotency, Mode, Situation};
 use crate::config::{
     BUILT_IN_CONSOLE, BUILT_IN_TWILIO, ComponentSource, Config, Folders, Provider,
 };
-use crate::control::{self, ControlError, Door, Office};
+use crate::control::{self, Answer, ControlError, Door, Office, Request, Served};
 use crate::data::{self, Data, DataError};
 use crate::services::{self, Parts};
 use crate::users::Users;
-use crate::{connections, keys, telemetry};
+use crate::{config, connections, keys, sealed, telemetry};
 
-/// Signals this close together are one.
-const SIGNALS_TOGETHER: Duration = Duration::from_secs(1);
+/// Signals this close together are one: `timeout` signals a process and then its group. No two by hand
+/// are.
+const SIGNALS_TOGETHER: Duration = Duration::from_millis(20);
 
 /// Expired rows are removed in steps of so long, so that calls get in between.
 const SWEEP_STEP: Duration = Duration::from_millis(100);
@@ -53,6 +52,23 @@ pub(crate) enum ServeError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Data(#[from] DataError),
+    #[error("the data folder `{}` is in use already: {who}", path.display())]
+    #[diagnostic(code(countersign::serve::in_use))]
+    InUse {
+        path: PathBuf,
+        who: String,
+        #[help]
+        help: &'static str,
+    },
+    #[error("{}", told_of(lost))]
+    #[diagnostic(
+        code(countersign::serve::key_missing),
+        help(
+            "put it back from your copy of the keys, or name the folder of the keys with COUNTERSIGN_KEYS\nto start without it, with those messages out of sight and unsent until it is back: COUNTERSIGN_WITHOUT_KEYS={}",
+            names_of(lost)
+        )
+    )]
+    KeyMissing { lost: Vec<Lost> },
     #[error("there is no API key yet, and {reason}")]
     #[diagnostic(code(countersign::serve::needs_key))]
     NeedsKey {
@@ -108,6 +124,31 @@ pub(crate) enum ServeError {
     System(#[source] std::io::Error),
 }
 
+/// A key that rows are sealed under and that is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// The file's name without its ending.
+    name: String,
+    file: PathBuf,
+    /// How many rows are sealed under it.
+    rows: usize,
+}
+
+fn told_of(lost: &[Lost]) -> String {
+    let lines = lost.iter().map(|Lost { file, rows, .. }| {
+        let file = file.display();
+        format!(
+            "the key file `{file}` is missing, and {rows} rows are sealed under it: messages that wait, have failed or are over"
+        )
+    });
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+fn names_of(lost: &[Lost]) -> String {
+    let names: Vec<&str> = lost.iter().map(|lost| lost.name.as_str()).collect();
+    names.join(",")
+}
+
 /// Serves until a signal comes or the store fails.
 ///
 /// # Errors
@@ -151,6 +192,7 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
     data.store.set_reserve(config.reserve_bytes);
     let store: Arc<dyn Store> = data.store.clone();
     data.keyring.bind(&store).await?;
+    miss_no_key(&data.keyring, &store, &config.without_keys, clock.now()).await?;
     let mode = decide_mode(&config, &store).await?;
 
     // The port is taken before the components are compiled: a port in use is told at once, and a
@@ -189,10 +231,11 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
         listener,
         api::router(api.clone()),
         config.http,
-        stopped,
+        stopped.clone(),
     ));
 
     let (data_folder, stop_time) = (config.folders.data.clone(), config.http.stop_time);
+    let without_keys = config.without_keys.clone();
     let delivery_config = delivery_config(&config);
     let callers = callers(&config, &store).await;
     let queue_config = queue_config(&config, &delivery_config.routes, callers);
@@ -223,9 +266,14 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
     let office = Office {
         store: data.store.clone(),
         keyring: data.keyring.clone(),
+        without_keys,
         clock: clock.clone(),
         entropy,
         door: Door::Served(runtime.clone()),
+        server: Some(Served {
+            address,
+            stopping: stopped,
+        }),
     };
     let control = tokio::spawn(control::serve(control::bind(&data_folder)?, office));
     let sweeper = tokio::spawn(sweep(store.clone(), clock));
@@ -240,10 +288,10 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
     let mut delivery = back.spawn(async move { delivery.run(delivery_stopped).await });
 
     let ended = wait(&mut signals, &data.store, &mut delivery).await;
-    control.abort();
     sweeper.abort();
-    control::remove(&data_folder);
     if let Err(error) = ended {
+        control.abort();
+        control::remove(&data_folder);
         api.health.store_failed();
         return Err(error);
     }
@@ -263,27 +311,35 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
         // It only notes where it is; without that it asks again for a few minutes' messages.
         let _ = tokio::time::timeout_at(deadline, follower).await;
     };
-    tokio::select! {
-        () = stopping => tracing::info!("stopped"),
-        () = second_signal(&mut signals) => tracing::warn!("stopped at once, at a second signal"),
-        reason = data.store.failure() => return Err(ServeError::StoreFailed { reason }),
-    }
-    Ok(())
+    let outcome = tokio::select! {
+        () = stopping => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+        () = second_signal(async || signals.next().await) => {
+            tracing::warn!("stopped at once, at a second signal");
+            Ok(())
+        }
+        reason = data.store.failure() => Err(ServeError::StoreFailed { reason }),
+    };
+    // Until now it says who has the data folder.
+    control.abort();
+    control::remove(&data_folder);
+    outcome
 }
 
-/// Waits for somebody who has lost patience. What comes within a moment of the first signal is the same
-/// wish: some supervisors signal the process and then its group.
-async fn second_signal(signals: &mut Signals) {
+/// Waits for somebody who has lost patience, by the signals that `next` waits for.
+async fn second_signal(mut next: impl AsyncFnMut()) {
     tokio::time::sleep(SIGNALS_TOGETHER).await;
-    while tokio::time::timeout(Duration::ZERO, signals.next())
-        .await
-        .is_ok()
-    {}
-    signals.next().await;
+    while tokio::time::timeout(Duration::ZERO, next()).await.is_ok() {}
+    next().await;
 }
 
 fn open_data(folders: &Folders, entropy: &dyn Entropy) -> Result<Data, ServeError> {
-    let data = Data::open(folders, entropy)?;
+    let data = Data::open(folders, entropy).map_err(|error| match error {
+        DataError::InUse { path } => in_use(path),
+        error => error.into(),
+    })?;
     if data.keyring.created() {
         tracing::info!(
             folder = %folders.keys.display(),
@@ -293,11 +349,76 @@ fn open_data(folders: &Folders, entropy: &dyn Entropy) -> Result<Data, ServeErro
     if data::is_open_to_others(&folders.data) {
         tracing::warn!(
             folder = %folders.data.display(),
-            "other users of this machine can look into the data folder; type: chmod 700 {}",
-            folders.data.display()
+            "other users of this machine can look into the data folder; {}",
+            data::how_to_close(&folders.data)
         );
     }
     Ok(data)
+}
+
+/// Who has the data folder, as far as they say.
+fn in_use(path: PathBuf) -> ServeError {
+    let (who, help) = match control::ask(&path, &Request::About) {
+        Ok(Some(Answer::About(about))) if about.stopping => (
+            format!(
+                "process {}, which was told to stop, has not ended yet",
+                about.process
+            ),
+            "start again when it has ended: it ends what it has begun, for http.stop-seconds at most; a second signal ends it at once",
+        ),
+        Ok(Some(Answer::About(about))) => (
+            format!(
+                "process {} serves it on http://{}",
+                about.process, about.address
+            ),
+            "only one server can use a data folder: stop that one first, or name another folder with --data",
+        ),
+        _ => return DataError::InUse { path }.into(),
+    };
+    ServeError::InUse { path, who, help }
+}
+
+/// Refuses to go on without a key that rows are sealed under, unless it is among those `without` which
+/// the operator wants to start: messages would be out of sight, and wait for ever, without a word.
+async fn miss_no_key(
+    keyring: &Keyring,
+    store: &Arc<dyn Store>,
+    without: &[String],
+    now: UnixMillis,
+) -> Result<(), ServeError> {
+    for name in without {
+        if keyring.folder().join(format!("{name}.key")).exists() {
+            tracing::warn!("without-keys names {name}, which is there: it has no effect");
+        }
+    }
+    let missing = keyring.missing(store).await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    // All rows are looked at, which takes its time; so a key that none needs is missed only once.
+    let used = sealed::look_at_sealed(store, keyring, now).await?.used;
+    let (needed, spare): (Vec<_>, Vec<_>) = missing
+        .into_iter()
+        .partition(|name| sealed::rows_under(name, &used) > 0);
+    let mut lost = Vec::new();
+    for name in needed {
+        let file = keyring.folder().join(format!("{name}.key"));
+        let rows = sealed::rows_under(&name, &used);
+        if without.contains(&name) {
+            tracing::warn!(rows, file = %file.display(), "started without a key: what is sealed under it is out of sight until it is back");
+        } else {
+            lost.push(Lost { name, file, rows });
+        }
+    }
+    if !lost.is_empty() {
+        return Err(ServeError::KeyMissing { lost });
+    }
+    for name in spare.iter().filter(|name| name.starts_with("codes-")) {
+        tracing::warn!(
+            "{name}.key is not there any more: codes that were made with it, in the last 10 minutes at most, are void"
+        );
+    }
+    Ok(keyring.forget(store, &spare).await?)
 }
 
 async fn decide_mode(config: &Config, store: &Arc<dyn Store>) -> Result<Mode, ServeError> {
@@ -308,12 +429,7 @@ async fn decide_mode(config: &Config, store: &Arc<dyn Store>) -> Result<Mode, Se
         console_only: config.providers.iter().all(Provider::is_console),
     };
     let mode = Mode::decide(situation).map_err(|needs| ServeError::NeedsKey {
-        reason: match needs {
-            NeedsKey::Address => {
-                format!("others than this machine could reach {}", config.listen)
-            }
-            NeedsKey::Provider => "a provider is configured that sends real messages".to_owned(),
-        },
+        reason: needs.why(config.listen),
         help: format!(
             "make one: {}\nor say that you know better: --open",
             make_key(&config.folders)
@@ -415,6 +531,29 @@ async fn start_runtime(
     };
     let started = services::start(config.services, parts, providers, public_url);
     started.await.map_err(ServeError::Runtime)
+}
+
+/// What would keep a start from using the components of `providers`, all of it. Nothing is kept.
+pub(crate) async fn check_components(
+    providers: Vec<Provider>,
+    given: config::Limits,
+) -> Vec<ServeError> {
+    let mut errors = Vec::new();
+    let mut readable = Vec::new();
+    for provider in providers {
+        match provider_config(provider) {
+            Ok(provider) => readable.push(provider),
+            Err(error) => errors.push(error),
+        }
+    }
+    let checked = Runtime::check(
+        services::limits(given),
+        Arc::new(SystemClock),
+        Arc::new(SystemEntropy),
+        readable,
+    );
+    errors.extend(checked.await.into_iter().map(ServeError::Runtime));
+    errors
 }
 
 fn provider_config(provider: Provider) -> Result<ProviderConfig, ServeError> {
@@ -599,6 +738,46 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc;
+
+    /// How long after the first signal the server gives up waiting, when others come after `ms`.
+    async fn ends_after(ms: &[u64]) -> Duration {
+        let (send, mut signals) = mpsc::unbounded_channel();
+        let began = Instant::now();
+        let times = ms.iter().map(|ms| Duration::from_millis(*ms));
+        let sending = async {
+            for time in times {
+                tokio::time::sleep_until(began + time).await;
+                let _ = send.send(());
+            }
+            std::future::pending::<()>().await;
+        };
+        let second = second_signal(async || {
+            signals.recv().await;
+        });
+        tokio::select! {
+            () = second => began.elapsed(),
+            () = sending => Duration::MAX,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_signal_ends_at_once_and_what_comes_with_the_first_is_the_first() {
+        for (signals, want) in [
+            (&[21][..], 21),
+            (&[100], 100),
+            (&[0, 100], 100),
+            (&[1, 19, 500], 500),
+        ] {
+            let ended = ends_after(signals).await;
+            assert_eq!(ended, Duration::from_millis(want), "{signals:?}");
         }
     }
 }

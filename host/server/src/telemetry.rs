@@ -7,14 +7,64 @@ use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
 
 use tracing::{Level, Metadata};
-use tracing_subscriber::filter::{ParseError, filter_fn};
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-/// Whether `filter` can be read as a filter of logs.
-pub(crate) fn parse(filter: &str) -> Result<EnvFilter, ParseError> {
-    EnvFilter::builder().parse(filter)
+/// The packages that this program is made of: what a filter can name.
+const PACKAGES: &str = include_str!("../../../Cargo.lock");
+
+/// The filter that `text` describes: levels, and parts of the program with their levels.
+///
+/// # Errors
+///
+/// What is wrong with it. A part that there is not is wrong too: a filter that names only such would be
+/// silent, and so would be every complaint about it.
+pub(crate) fn parse(text: &str) -> Result<EnvFilter, String> {
+    let directives: Vec<&str> = text
+        .split(',')
+        .map(str::trim)
+        .filter(|directive| !directive.is_empty())
+        .collect();
+    if directives.is_empty() {
+        return Err("it names no level".to_owned());
+    }
+    for directive in &directives {
+        judge(directive)?;
+    }
+    EnvFilter::builder()
+        .parse(directives.join(","))
+        .map_err(|error| error.to_string())
+}
+
+/// Judges `LEVEL`, `PART`, `PART=LEVEL` or `PART[SPAN]=LEVEL`, as far as names are concerned.
+fn judge(directive: &str) -> Result<(), String> {
+    let part = directive.split(['[', '=']).next().unwrap_or_default();
+    let name = part.split("::").next().unwrap_or_default();
+    let stands_alone = part == directive;
+    if stands_alone && directive.parse::<LevelFilter>().is_ok() || name.is_empty() {
+        return Ok(());
+    }
+    if stands_alone && !name.starts_with("countersign") {
+        return Err(format!(
+            "`{directive}` is no level: those are off, error, warn, info, debug and trace; a part of the program has one, as in `{directive}=debug`"
+        ));
+    }
+    let packages = PACKAGES.lines().filter_map(|line| {
+        let name = line.strip_prefix("name = \"")?.strip_suffix('"')?;
+        Some(name.replace('-', "_"))
+    });
+    let mut found = packages.filter(|package| {
+        let rest = package.strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+    });
+    match found.next() {
+        Some(_) => Ok(()),
+        None => Err(format!(
+            "`{name}` is no part of the program: those are countersign, countersign_store, countersign_queue, countersign_delivery, countersign_runtime, and libraries such as hyper"
+        )),
+    }
 }
 
 /// Starts logging, once for the process. Panics are logged from then on, without what they say if
@@ -54,8 +104,41 @@ mod tests {
 
     #[test]
     fn a_filter_that_cannot_be_read_is_refused() {
-        assert!(parse("info").is_ok());
-        assert!(parse("warn,countersign=debug").is_ok());
-        assert!(parse("countersign=loud").is_err());
+        for good in [
+            "info",
+            "WARN",
+            "off",
+            "warn,countersign=debug",
+            " warn , countersign_store::embedded=trace,",
+            "countersign",
+            "info,hyper=info,cranelift=warn,wasmtime_wasi=off",
+            "[call]=debug",
+            "countersign_runtime[call{component=otp}]=debug",
+        ] {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        for (bad, word) in [
+            ("countersign=loud", "level"),
+            ("inof", "`inof` is no level"),
+            ("warn,inof", "`inof` is no level"),
+            // A package, but on its own it would silence all others.
+            ("hyper", "`hyper=debug`"),
+            ("countersing=debug", "`countersing` is no part"),
+            (
+                "info,countersign_stroe=debug",
+                "`countersign_stroe` is no part",
+            ),
+            ("", "no level"),
+            (" , ", "no level"),
+        ] {
+            let error = parse(bad).err().unwrap_or_else(|| panic!("{bad} is taken"));
+            assert!(error.contains(word), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn blanks_between_directives_are_no_part_of_their_names() {
+        let filter = parse("warn , countersign=debug").expect("good");
+        assert_eq!(filter.to_string(), "countersign=debug,warn");
     }
 }

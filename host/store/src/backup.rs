@@ -19,7 +19,8 @@ use std::io::{self, BufRead, Read, Write};
 
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 
-const MAGIC: &[u8] = b"countersign backup\n";
+/// How a backup begins.
+pub(crate) const MAGIC: &[u8] = b"countersign backup\n";
 const FORMAT: u32 = 1;
 
 const END: u8 = 0;

@@ -46,7 +46,7 @@ pub enum KeyringError {
         path: PathBuf,
     },
     /// Others than the owner could read it.
-    #[error("the key file `{}` can be read by others; type `chmod 600 {}`", path.display(), path.display())]
+    #[error("the key file `{}` can be read by others; type `chmod 600 '{}'`, and think about who may have read it", path.display(), path.display())]
     TooOpen {
         /// The file.
         path: PathBuf,
@@ -437,12 +437,28 @@ impl Keyring {
     ///
     /// When a key is not the one of its name that was used before, or the store fails.
     pub async fn bind(&self, store: &Arc<dyn Store>) -> Result<(), BindError> {
+        self.remember(store, &[]).await
+    }
+
+    /// Lets `store` forget the keys `gone` ([`missing`](Keyring::missing) names them), under which it has
+    /// nothing any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Keyring::bind).
+    pub async fn forget(&self, store: &Arc<dyn Store>, gone: &[String]) -> Result<(), BindError> {
+        self.remember(store, gone).await
+    }
+
+    async fn remember(&self, store: &Arc<dyn Store>, gone: &[String]) -> Result<(), BindError> {
         loop {
             let now = store.newest_instant();
             let mut run = Transaction::new(store.clone(), now, Rulings::default());
             let mut known = fingerprints_in(&mut run).await?;
+            let before = known.len();
+            known.retain(|name, _| !gone.contains(name));
+            let mut news = known.len() < before;
             let mut since = signing_since(&mut run).await?;
-            let mut news = false;
             for key in self.signing_ids() {
                 since.entry(key).or_insert_with(|| {
                     news = true;
@@ -633,7 +649,8 @@ fn numbered(path: &Path) -> Result<Vec<(Kind, u32, PathBuf)>, KeyringError> {
     Ok(found)
 }
 
-fn broken(error: TransactionError) -> StoreError {
+/// A transaction of the host's own that failed.
+pub(crate) fn broken(error: TransactionError) -> StoreError {
     match error {
         TransactionError::Store(error) => error,
         TransactionError::Misuse(text) => StoreError::Failed(text),

@@ -17,19 +17,21 @@ mod embedded;
 mod event;
 mod keyring;
 mod limit;
+mod restored;
 mod row;
 mod sealing;
 mod transaction;
 
 pub use backup::{BackupFileError, BackupSummary};
 pub use commit::{Commit, CommitError, Committed, Need, Read, ScanRead, SumAdd, Take, Write};
-pub use embedded::{BackupError, OpenError, RestoreError, SledStore};
+pub use embedded::{BackupError, CheckedBackup, OpenError, RestoreError, Restoring, SledStore};
 pub use event::{StoredEvent, read_events};
 pub use keyring::{
     BindError, KeyIds, Keyring, KeyringError, RotateError, Rotated, SIGNED_TIME_MAX, SigningKey,
     Unsealable,
 };
 pub use limit::{SUB_WINDOWS, TAKE_MAX};
+pub use restored::{note_restore, restored_at};
 pub use row::{Body, KEY_BYTES_MAX, ROW_BYTES_MAX, Row, Section, Sections};
 pub use sealing::{Sealing, sealed_sections};
 pub use transaction::{

@@ -84,6 +84,12 @@ impl Challenges {
         self.tried >= self.tries
     }
 
+    /// Without those of before the store was made from a backup: they may have been used since that.
+    fn without_void(mut self, restored: UnixMillis) -> Challenges {
+        self.live.retain(|live| live.opened >= restored);
+        self
+    }
+
     /// Those that have not ended at `now`. A stored validity beyond the allowed one is not believed.
     fn alive(&self, now: UnixMillis) -> impl Iterator<Item = &Live> {
         self.live
@@ -104,13 +110,15 @@ impl Challenges {
     }
 }
 
-/// The challenges of the row `key`, as far as they have not ended.
+/// The challenges of the row `key`, as far as they have not ended and are not void.
 async fn load(run: &mut Run, key: &[u8]) -> Result<Option<Challenges>, TransactionError> {
     let section = run.transaction.host(key).await?;
     let challenges = section
         .map(|section| Challenges::from_section(&section))
         .transpose()?;
     let now = run.transaction.instant();
+    let restored = run.host.queue.restored_at();
+    let challenges = challenges.map(|challenges| challenges.without_void(restored));
     Ok(challenges.filter(|challenges| challenges.alive(now).next().is_some()))
 }
 

@@ -41,6 +41,16 @@ pub(crate) enum NeedsKey {
     Provider,
 }
 
+impl NeedsKey {
+    /// For the operator, of a server that is to listen on `listen`.
+    pub(crate) fn why(self, listen: SocketAddr) -> String {
+        match self {
+            NeedsKey::Address => format!("others than this machine could reach {listen}"),
+            NeedsKey::Provider => "a provider is configured that sends real messages".to_owned(),
+        }
+    }
+}
+
 /// What the server's start depends on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Situation {

@@ -48,7 +48,7 @@ const KEPT: Duration = Duration::from_secs(24 * 3600);
 const SECRET_KEPT: Duration = Duration::from_secs(10 * 60);
 
 /// What has been answered, by key.
-const ANSWERS: &[u8] = b"i/";
+pub(crate) const ANSWERS: &[u8] = b"i/";
 /// How many keys a caller has.
 const LIMITS: &[u8] = b"il/";
 /// The format of the rows' contents.

@@ -52,9 +52,9 @@ pub(crate) use countersign_runtime::{
 use countersign_types::{Entropy, UnixMillis};
 
 pub(crate) use fields::Fields;
-pub(crate) use gate::{Asker, ENVIRONMENT_KEY, Gate, Mode, NeedsKey, Situation};
+pub(crate) use gate::{Asker, ENVIRONMENT_KEY, Gate, Mode, Situation};
 pub(crate) use health::Health;
-pub(crate) use idempotency::Idempotency;
+pub(crate) use idempotency::{ANSWERS, Idempotency};
 
 use crate::config::{Http, Template};
 use crate::users::Users;

@@ -2,15 +2,15 @@
 //! store itself.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use countersign_store::OpenError;
 use countersign_types::{SystemClock, SystemEntropy};
 use miette::Diagnostic;
 
 use super::{Held, reach};
 use crate::config::Offline;
-use crate::control::{Answer, Closed, ControlError, Door, KeysRequest, Office, Request};
+use crate::control::{Answer, Closed, ControlError, Door, KeysRequest, Office, Refused, Request};
 use crate::data::{Data, DataError};
 
 /// Why a command was not done.
@@ -22,13 +22,15 @@ pub(super) enum AskError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Data(#[from] DataError),
-    #[error("{reason}")]
-    #[diagnostic(code(countersign::command::failed))]
-    Failed {
-        reason: String,
-        #[help]
-        help: Option<String>,
-    },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Refused(#[from] Refused),
+    #[error("there is no data in `{}`", path.display())]
+    #[diagnostic(
+        code(countersign::command::no_data),
+        help("name the server's data folder with --data or --config")
+    )]
+    NoData { path: PathBuf },
     #[error("cannot write the answer")]
     #[diagnostic(code(countersign::command::output))]
     Output(#[source] std::io::Error),
@@ -81,7 +83,7 @@ impl<'a> Session<'a> {
 /// What is asked for and refused is an error.
 fn judge(answer: Answer) -> Result<Answer, AskError> {
     match answer {
-        Answer::Failed { reason, help } => Err(AskError::Failed { reason, help }),
+        Answer::Failed(refused) => Err(refused.into()),
         answer => Ok(answer),
     }
 }
@@ -93,19 +95,12 @@ fn find(settings: &Offline, request: &Request) -> Result<Held<Data>, AskError> {
     let open = || {
         // Looking into a folder that is not there must not make one.
         if !creates && !folders.data.join("store").exists() {
-            return Err(AskError::Failed {
-                reason: format!("there is no data in `{}`", folders.data.display()),
-                help: Some("name the server's data folder with --data or --config".to_owned()),
-            });
+            let path = folders.data.clone();
+            return Err(AskError::NoData { path });
         }
         Ok(Data::open(folders, &SystemEntropy)?)
     };
-    let in_use = |error: &AskError| {
-        matches!(
-            error,
-            AskError::Data(DataError::Store(OpenError::InUse { .. }))
-        )
-    };
+    let in_use = |error: &AskError| matches!(error, AskError::Data(DataError::InUse { .. }));
     reach(folders, request, open, in_use)
 }
 
@@ -130,9 +125,11 @@ impl Here {
         let office = Office {
             store: data.store,
             keyring: data.keyring,
+            without_keys: settings.without_keys.clone(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             door: Door::Closed(closed),
+            server: None,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -11,8 +11,9 @@ use serde_json::json;
 
 use super::{Failure, Held, Place, reach};
 use crate::config::{Config, Environment, Folders, Merged};
-use crate::control::{Answer, ControlError, Request, with_cause};
+use crate::control::{self, About, Answer, ControlError, Request, with_cause};
 use crate::doctor::{self, Finding, Severity};
+use crate::serve::check_components;
 
 /// Look for what is wrong with the configuration, the data, the keys and the machine.
 #[derive(Debug, Args)]
@@ -21,7 +22,7 @@ pub(super) struct Doctor {
     place: Place,
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -75,31 +76,55 @@ fn look(place: Place, environment: &Environment) -> Result<Vec<Finding>, DoctorE
         }
     };
     let folders = merged.folders();
-    let reserve = match Config::new(&merged, environment) {
-        Ok(config) => {
-            findings.extend(doctor::look_at_configuration(&config));
-            findings.extend(doctor::look_at_open_files(config.http.connections_max));
-            config.reserve_bytes
-        }
+    let config = match Config::new(&merged, environment) {
+        Ok(config) => Some(config),
         Err(error) => {
             findings.push(doctor::bad_configuration(&error));
-            0
+            None
         }
     };
+    let mut reserve = 0;
+    let mut without_keys = &[][..];
+    if let Some(config) = &config {
+        findings.extend(doctor::look_at_configuration(config));
+        findings.extend(doctor::look_at_open_files(config.http.connections_max));
+        reserve = config.reserve_bytes;
+        without_keys = &config.without_keys;
+    }
     findings.extend(doctor::look_at_folders(&folders, reserve));
-    findings.extend(look_at_store(&folders, now)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(DoctorError::System)?;
+    let of_store = look_at_store(&folders, without_keys, now, &runtime);
+    // Where the store could not be looked at nobody knows, and that is told by itself.
+    let no_key = |finding: &Finding| ["no-api-key", "no-data"].contains(&finding.code.as_str());
+    let key = !of_store.iter().any(no_key);
+    findings.extend(of_store);
+    if let Some(config) = config {
+        let server = about(&folders);
+        findings.extend(doctor::look_at_address(config.listen, server.as_ref()));
+        findings.extend(doctor::look_at_mode(&config, key));
+        let checked = runtime.block_on(check_components(config.providers, config.services.limits));
+        findings.extend(doctor::unusable_components(&checked));
+    }
     Ok(findings)
 }
 
 /// In the running server, or in a store that this command opens.
-fn look_at_store(folders: &Folders, now: UnixMillis) -> Result<Vec<Finding>, DoctorError> {
+fn look_at_store(
+    folders: &Folders,
+    without_keys: &[String],
+    now: UnixMillis,
+    runtime: &tokio::runtime::Runtime,
+) -> Vec<Finding> {
     let path = folders.data.join("store");
     if !path.exists() {
-        return Ok(vec![doctor::no_data(folders)]);
+        return vec![doctor::no_data(folders)];
     }
     let keyring = match doctor::load_keys(&folders.keys, &SystemEntropy) {
         Ok(keyring) => keyring,
-        Err(finding) => return Ok(vec![finding]),
+        Err(finding) => return vec![finding],
     };
     /// Why the store was not reached.
     enum Unreached {
@@ -114,16 +139,22 @@ fn look_at_store(folders: &Folders, now: UnixMillis) -> Result<Vec<Finding>, Doc
     let open = || SledStore::open(&path).map_err(Unreached::Open);
     let in_use = |error: &Unreached| matches!(error, Unreached::Open(OpenError::InUse { .. }));
     match reach(folders, &Request::Doctor, open, in_use) {
-        Ok(Held::ByServer(Answer::Findings(findings))) => Ok(findings),
-        Ok(Held::ByServer(_)) => Ok(vec![doctor::unreached(&with_cause(&ControlError::Answer))]),
+        Ok(Held::ByServer(Answer::Findings(findings))) => findings,
+        Ok(Held::ByServer(_)) => vec![doctor::unreached(&with_cause(&ControlError::Answer))],
         Ok(Held::Here(store)) => {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .build()
-                .map_err(DoctorError::System)?;
             let store: Arc<dyn countersign_store::Store> = store;
-            Ok(runtime.block_on(doctor::look_at_store(&store, &keyring, now)))
+            let looked = doctor::look_at_store(&store, &keyring, without_keys, now);
+            runtime.block_on(looked)
         }
-        Err(Unreached::Control(error)) => Ok(vec![doctor::unreached(&with_cause(&error))]),
-        Err(Unreached::Open(error)) => Ok(vec![doctor::unopened(&error)]),
+        Err(Unreached::Control(error)) => vec![doctor::unreached(&with_cause(&error))],
+        Err(Unreached::Open(error)) => vec![doctor::unopened(&error)],
+    }
+}
+
+/// The server that runs on this data, where one does.
+fn about(folders: &Folders) -> Option<About> {
+    match control::ask(&folders.data, &Request::About) {
+        Ok(Some(Answer::About(about))) => Some(about),
+        _ => None,
     }
 }

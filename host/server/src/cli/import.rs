@@ -38,7 +38,7 @@ pub(super) struct Import {
     place: Place,
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Why users were not moved in.
@@ -254,6 +254,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::control::Refused;
 
     fn line(user: usize) -> String {
         format!("{{\"user\": \"u{user}\", \"phoneNumber\": \"+1202555{user:04}\"}}\n")
@@ -323,10 +324,7 @@ mod tests {
         let mut send = |users: Vec<Moving>| {
             calls += 1;
             if calls == 2 {
-                return Err(AskError::Failed {
-                    reason: "no".to_owned(),
-                    help: None,
-                });
+                return Err(Refused::new("countersign::test", "no", None).into());
             }
             let moved = users.into_iter().map(|user| Moved {
                 line: user.line,

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{Failure, Held, Place, reach};
 use crate::config::{Environment, Folders, Merged};
-use crate::control::{Answer, ControlError, Request, RotatedShown};
+use crate::control::{Answer, ControlError, Refused, Request, RotatedShown};
 
 /// Rotate the host's secret keys.
 #[derive(Debug, Args)]
@@ -49,19 +49,21 @@ enum Trouble {
     #[error(transparent)]
     #[diagnostic(code(countersign::keyring::store), help("nothing was changed"))]
     Open(#[from] OpenError),
-    #[error("{reason}")]
-    #[diagnostic(code(countersign::keyring::failed))]
-    Failed {
-        reason: String,
-        #[help]
-        help: Option<String>,
-    },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Refused(#[from] Refused),
     #[error("cannot write the answer")]
     #[diagnostic(code(countersign::keyring::output))]
     Output(#[source] std::io::Error),
 }
 
 impl KeyringCommand {
+    /// Whether a program reads what it says.
+    pub(super) fn wants_json(&self) -> bool {
+        let Action::Rotate { json, .. } = self.action;
+        json
+    }
+
     /// Does it and prints what was done.
     pub(super) fn run(self, environment: &Environment) -> Result<(), Failure> {
         let Action::Rotate { place, json } = self.action;
@@ -95,7 +97,7 @@ fn rotate(folders: &Folders) -> Result<RotatedShown, Trouble> {
     let in_use = |error: &Trouble| matches!(error, Trouble::Open(OpenError::InUse { .. }));
     match reach(folders, &Request::RotateKeyring, open, in_use)? {
         Held::ByServer(Answer::KeyringRotated(shown)) => Ok(shown),
-        Held::ByServer(Answer::Failed { reason, help }) => Err(Trouble::Failed { reason, help }),
+        Held::ByServer(Answer::Failed(refused)) => Err(refused.into()),
         Held::ByServer(_) => Err(ControlError::Answer.into()),
         // While it is held no server starts, which would have read only one of the new keys.
         Held::Here(_store) => here(),

@@ -23,7 +23,7 @@ pub(super) struct Keys {
     data: Option<std::path::PathBuf>,
     /// Print JSON.
     #[arg(long, global = true)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -126,6 +126,7 @@ mod tests {
                 data: root.join("data"),
                 keys: root.join("data/keys"),
             },
+            without_keys: Vec::new(),
             queue: QueueRoom {
                 capacity: 10,
                 reserved_percent: 20,

@@ -1,22 +1,23 @@
 //! The command line. What it prints for people and as JSON goes to standard output, errors and logs
-//! to standard error. It ends with 0 when all is well, 1 on failure, 2 when it was not understood.
+//! to standard error, with `--json` errors too as JSON. It ends with 0 when all is well, 1 on failure, 2
+//! when it was not understood.
 
 mod ask;
 mod backup;
 mod doctor;
+mod failure;
 mod import;
 mod keyring;
 mod keys;
 mod queue;
 mod users;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
+use failure::Failure;
 
 use crate::config::{Config, Environment, Flags, Folders, Merged};
 use crate::control::{self, Answer, ControlError, Request};
@@ -31,7 +32,12 @@ Variables:
   COUNTERSIGN_PUBLIC_URL                    Where providers reach this server
   TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN,
   TWILIO_PHONE_NUMBER                       Switch Twilio on
-Every setting of the configuration file has one: `otp.digits` is COUNTERSIGN_OTP_DIGITS.";
+Every setting of the configuration file has one: `otp.digits` is COUNTERSIGN_OTP_DIGITS.
+
+Exit status:
+  0  done; of serve: stopped as it was told to
+  1  failed; of doctor: something must be put right
+  2  the command line was not understood";
 
 /// Self-hosted one-time codes by SMS. Without a command it serves.
 #[derive(Debug, Parser)]
@@ -153,10 +159,18 @@ fn reach<T, E: From<ControlError>>(
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    // Prints help and mistakes by itself, and ends with 2 on a mistake.
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing was understood, so what was asked for is looked for by its name.
+            let as_json = std::env::args_os().any(|arg| arg == "--json");
+            let status = failure::report_usage(&error, as_json);
+            return ExitCode::from(u8::try_from(status).unwrap_or(2));
+        }
+    };
     let environment = Environment::of_process();
     let colour = environment.colour();
+    let as_json = cli.command.as_ref().is_some_and(Command::wants_json);
     let outcome = match cli.command {
         None => run_serve(cli.serve.into(), environment),
         Some(Command::Serve(flags)) => run_serve(flags.into(), environment),
@@ -172,13 +186,28 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report(&*error, colour);
+            failure::report(&*error, as_json, colour);
             ExitCode::FAILURE
         }
     }
 }
 
-type Failure = Box<dyn Diagnostic>;
+impl Command {
+    /// Whether a program reads what it says.
+    fn wants_json(&self) -> bool {
+        match self {
+            Command::Serve(_) => false,
+            Command::Keys(command) => command.json,
+            Command::Queue(command) => command.json,
+            Command::Keyring(command) => command.wants_json(),
+            Command::Doctor(command) => command.json,
+            Command::Backup(command) => command.json,
+            Command::Restore(command) => command.json,
+            Command::Users(command) => command.json,
+            Command::Import(command) => command.json,
+        }
+    }
+}
 
 fn run_serve(flags: Flags, environment: Environment) -> Result<(), Failure> {
     let merged = Merged::load(&flags, &environment)?;
@@ -186,28 +215,6 @@ fn run_serve(flags: Flags, environment: Environment) -> Result<(), Failure> {
     // It holds secrets that nobody needs any more.
     drop((merged, environment));
     Ok(serve(config)?)
-}
-
-fn report(error: &dyn Diagnostic, colour: bool) {
-    use std::io::IsTerminal;
-    let theme = if !std::io::stderr().is_terminal() {
-        GraphicalTheme::unicode_nocolor()
-    } else if colour {
-        GraphicalTheme::unicode()
-    } else {
-        GraphicalTheme::unicode_nocolor()
-    };
-    let mut text = String::new();
-    // Only the line itself is shown of a file: the next may hold a credential.
-    let written = GraphicalReportHandler::new_themed(theme)
-        .with_context_lines(0)
-        .with_links(false)
-        .render_report(&mut text, error);
-    if written.is_err() {
-        text = error.to_string();
-    }
-    // There is nowhere else to say it.
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 #[cfg(test)]

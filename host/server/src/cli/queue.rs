@@ -23,7 +23,7 @@ pub(super) struct Queue {
     data: Option<std::path::PathBuf>,
     /// Print JSON.
     #[arg(long, global = true)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

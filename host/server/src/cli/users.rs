@@ -24,7 +24,7 @@ pub(super) struct Users {
     data: Option<std::path::PathBuf>,
     /// Print JSON.
     #[arg(long, global = true)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -62,7 +62,14 @@ impl Environment {
 #[cfg(test)]
 impl<const N: usize> From<[(&str, &str); N]> for Environment {
     fn from(variables: [(&str, &str); N]) -> Environment {
-        let owned = |(name, value): (&str, &str)| (name.into(), value.into());
-        Environment(variables.into_iter().map(owned).collect())
+        Environment::from(variables.as_slice())
+    }
+}
+
+#[cfg(test)]
+impl From<&[(&str, &str)]> for Environment {
+    fn from(variables: &[(&str, &str)]) -> Environment {
+        let owned = |(name, value): &(&str, &str)| (name.into(), value.into());
+        Environment(variables.iter().map(owned).collect())
     }
 }

@@ -5,6 +5,7 @@
 
 mod bounds;
 mod code_message;
+mod effects;
 mod environment;
 mod provider;
 mod public_url;
@@ -207,9 +208,25 @@ impl Merged {
     pub(crate) fn offline(&self) -> Result<Offline, ConfigError> {
         Ok(Offline {
             folders: self.folders(),
+            without_keys: self.without_keys()?,
             queue: bounds::queue(self)?,
             services: self.services()?,
         })
+    }
+
+    fn without_keys(&self) -> Result<Vec<String>, ConfigError> {
+        let names = &self.settings.without_keys;
+        let is_name = |name: &&String| {
+            let id = name.strip_prefix("rows-");
+            id.is_some_and(|id| id.parse::<u32>().is_ok())
+        };
+        match names.iter().find(|name| !is_name(name)) {
+            None => Ok(names.clone()),
+            Some(name) => {
+                let must = "must be names of keys for rows, such as rows-1";
+                Err(self.wrong("without-keys", must, Some(name.clone())))
+            }
+        }
     }
 
     /// What the services are configured with.
@@ -241,6 +258,11 @@ impl Merged {
             keys: keys.unwrap_or_else(|| data.join("keys")),
             data,
         }
+    }
+
+    /// Whether a source has set `key`, and not only its default.
+    fn is_set(&self, key: &str) -> bool {
+        self.origins.contains_key(key)
     }
 
     fn wrong(&self, key: &str, must: impl Into<String>, value: Option<String>) -> ConfigError {
@@ -277,6 +299,7 @@ pub(crate) struct Folders {
 #[derive(Clone, Debug)]
 pub(crate) struct Offline {
     pub(crate) folders: Folders,
+    pub(crate) without_keys: Vec<String>,
     pub(crate) queue: QueueRoom,
     pub(crate) services: Services,
 }
@@ -341,6 +364,8 @@ pub(crate) struct Delivery {
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) folders: Folders,
+    /// Keys that may be missing though rows are sealed under them, such as `rows-1`.
+    pub(crate) without_keys: Vec<String>,
     pub(crate) log: EnvFilter,
     pub(crate) open: bool,
     pub(crate) public_url: Option<PublicUrl>,
@@ -407,9 +432,19 @@ impl Config {
         let routes = provider::read_routes(&settings.route, &providers, &mut warnings)?;
         warnings.extend(unknown_variables(environment, &settings.provider));
         warnings.extend(code_message::warning(&settings.otp));
+        let url = public_url.as_ref();
+        provider::warn_of_unsigned(&providers, url.is_some(), &mut warnings);
+        warnings.extend(effects::missing(
+            merged,
+            environment,
+            &providers,
+            &routes,
+            url,
+        )?);
         Ok(Config {
             listen,
             folders: merged.folders(),
+            without_keys: merged.without_keys()?,
             log,
             open: settings.open,
             two_factor: bounds::two_factor(merged, public_url.as_ref())?,

@@ -17,6 +17,15 @@ pub(crate) const BUILT_IN_CONSOLE: &str = "provider-console";
 pub(crate) const BUILT_IN_TWILIO: &str = "provider-twilio";
 const BUILT_IN: [&str; 2] = [BUILT_IN_CONSOLE, BUILT_IN_TWILIO];
 
+/// What switches Twilio on where the file has no provider.
+pub(super) const TWILIO_VARIABLES: [&str; 5] = [
+    "TWILIO_ACCOUNT_SID",
+    "TWILIO_AUTH_TOKEN",
+    "TWILIO_PHONE_NUMBER",
+    "TWILIO_MESSAGING_SERVICE_SID",
+    "TWILIO_BASE_URL",
+];
+
 const PROVIDERS_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 64;
 
@@ -145,13 +154,6 @@ fn judge(
             ));
         }
     };
-    if entry.unsigned {
-        warnings.push(format!(
-            "the provider `{}` has unsigned = true: anybody who reaches its callback address can say \
-             that a message was delivered",
-            entry.name
-        ));
-    }
     let settings: Vec<_> = settings.collect();
     check_base_url(&entry.name, "its base-url", &settings)?;
     let has = |name: &str| settings.iter().any(|(setting, _)| setting == name);
@@ -174,6 +176,20 @@ fn judge(
         rate,
         unsigned: entry.unsigned,
     })
+}
+
+/// Warns of callbacks that are believed without a signature, where any can come.
+pub(super) fn warn_of_unsigned(providers: &[Provider], can_come: bool, warnings: &mut Vec<String>) {
+    let unsigned = providers
+        .iter()
+        .filter(|provider| can_come && provider.unsigned && !provider.is_console());
+    warnings.extend(unsigned.map(|provider| {
+        format!(
+            "the provider `{}` has unsigned = true: anybody who reaches its callback address can say \
+             that a message was delivered",
+            provider.name
+        )
+    }));
 }
 
 fn failed(provider: &str, reason: &str, help: Option<&str>) -> ConfigError {

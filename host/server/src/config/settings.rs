@@ -21,6 +21,8 @@ pub(crate) struct Settings {
     pub(crate) data: PathBuf,
     /// The folder of the host's secret keys; `keys` in the data folder where it is not set.
     pub(crate) keys: Option<PathBuf>,
+    /// Names of secret keys that may be missing though rows are sealed under them.
+    pub(crate) without_keys: Vec<String>,
     /// ISO 3166-1 alpha-2: the country of numbers without `+`.
     pub(crate) default_region: Option<String>,
     /// The address by which providers reach this server.
@@ -49,6 +51,7 @@ impl Default for Settings {
             listen: "127.0.0.1:8080".to_owned(),
             data: PathBuf::from("data"),
             keys: None,
+            without_keys: Vec::new(),
             default_region: None,
             public_url: None,
             log: "info".to_owned(),
@@ -496,6 +499,7 @@ pub(crate) const VALUES: &[(&str, Kind)] = &[
     ("listen", Kind::Text),
     ("data", Kind::Text),
     ("keys", Kind::Text),
+    ("without-keys", Kind::Words),
     ("default-region", Kind::Text),
     ("public-url", Kind::Text),
     ("log", Kind::Text),

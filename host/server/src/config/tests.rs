@@ -479,9 +479,111 @@ fn a_rate_is_a_number_a_second_whole_or_not() {
 fn a_provider_that_is_believed_without_a_signature_is_warned_of() {
     let config = load_file(&provider("")).expect("good");
     assert!(!config.providers[0].unsigned && config.warnings.is_empty());
-    let config = load_file(&provider("unsigned = true")).expect("good");
+    let url = "public-url = 'https://sms.example.com'\n";
+    let text = url.to_owned() + &provider("unsigned = true");
+    let config = load_file(&text).expect("good");
     assert!(config.providers[0].unsigned);
-    assert!(config.warnings[0].contains("`main`") && config.warnings[0].contains("unsigned"));
+    assert!(config.warnings[0].contains("`main` has unsigned = true"));
+    assert_eq!(config.warnings.len(), 1);
+}
+
+#[test]
+fn a_setting_without_effect_is_warned_of_by_its_name() {
+    #[track_caller]
+    fn check(text: &str, environment: &[(&str, &str)], want: &[&str]) {
+        let file = file(text);
+        let flags = Flags {
+            config: Some(file.path().to_owned()),
+            ..flags()
+        };
+        let config = load(&flags, &Environment::from(environment)).expect("good");
+        assert_eq!(config.warnings.len(), want.len(), "{:?}", config.warnings);
+        for (warning, want) in config.warnings.iter().zip(want) {
+            assert!(warning.contains(want), "{want} is not in: {warning}");
+        }
+    }
+    let main = provider("");
+    let two = format!("{main}\n[[provider]]\nname = 'other'\ncomponent = 'provider-console'\n");
+    // Twilio's variables are read without providers only, or where one names them.
+    let token = ("TWILIO_AUTH_TOKEN", "t");
+    let url = ("TWILIO_BASE_URL", "https://example.com");
+    check(
+        &main,
+        &[token, url],
+        &["TWILIO_AUTH_TOKEN has no", "TWILIO_BASE_URL has no"],
+    );
+    let named = provider("credentials = { auth-token = { env = 'TWILIO_AUTH_TOKEN' } }");
+    check(&named, &[token], &[]);
+    let key = (API_KEY, "0123456789abcdef0123456789abcdef");
+    check("open = true", &[key], &["open has no effect"]);
+    check("open = true", &[], &[]);
+    // Providers and routes.
+    let own = provider("concurrency = 2\n[delivery]\nconcurrency = 3");
+    check(&own, &[], &["delivery.concurrency has no effect"]);
+    check(&provider("[delivery]\nconcurrency = 3"), &[], &[]);
+    check(
+        &provider("concurrency = 5\n[delivery]\nin-hand = 4"),
+        &[],
+        &["delivery.in-hand is 4"],
+    );
+    check(&provider("unsigned = true"), &[], &["without public-url"]);
+    let console = "[[provider]]\nname = 'c'\ncomponent = 'provider-console'\n";
+    let printing = format!("{console}allow-hosts = []\nunsigned = true");
+    check(&printing, &[], &["allow-hosts of", "unsigned of"]);
+    let routed = |routes: &str| format!("{two}{routes}");
+    check(
+        &routed("[[route]]\nproviders = ['main']"),
+        &[],
+        &["`other` is in no [[route]]"],
+    );
+    let all = "[[route]]\nproviders = ['main', 'other']\n";
+    let india = "[[route]]\ncountry = 'IN'\nproviders = ['main']\n";
+    check(
+        &routed(&[all, india].concat()),
+        &[],
+        &["the route 2 has no effect"],
+    );
+    check(&routed(&[india, all].concat()), &[], &[]);
+    check(
+        &routed(&[india, india, all].concat()),
+        &[],
+        &["the route 2 has no effect: the route 1"],
+    );
+    // Of two limits the one that is reached first.
+    check("[otp]\nsends-per-minute = 10", &[], &[]);
+    check(
+        "[otp]\nsends-per-minute = 11",
+        &[],
+        &["otp.sends-per-minute (11)"],
+    );
+    check(
+        "[otp]\nmisses-per-day = 14",
+        &[],
+        &["otp.misses-per-hour (15)"],
+    );
+    check(
+        "[otp]\nvalid-seconds = 120\nsame-code-seconds = 120",
+        &[],
+        &["same-code-seconds"],
+    );
+    check("[otp]\nvalid-seconds = 120", &[], &[]);
+    check("[limits]\nprovider-wall-ms = 10000", &[], &[]);
+    check(
+        "[limits]\nprovider-wall-ms = 9999",
+        &[],
+        &["limits.http-request-ms (10000)"],
+    );
+    check(
+        "[http]\nbody-seconds = 31",
+        &[],
+        &["http.body-seconds (31)"],
+    );
+    check(
+        "[limits]\nlog-lines = 0\nlog-line-bytes = 100",
+        &[],
+        &["limits.log-line-bytes has no effect"],
+    );
+    check("[limits]\nlog-lines = 0", &[], &[]);
 }
 
 #[test]

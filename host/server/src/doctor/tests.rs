@@ -12,6 +12,19 @@ fn check(findings: impl IntoIterator<Item = Finding>, want: &[(Severity, &str)])
         .map(|finding| (finding.severity, finding.code.as_str()))
         .collect();
     assert_eq!(codes, want, "{findings:#?}");
+    findings.iter().for_each(does_no_harm);
+}
+
+/// Whoever does what is said under pressure must not lose data or open it to others.
+#[track_caller]
+fn does_no_harm(finding: &Finding) {
+    let harmful = ["777", "666", "rm", "remove", "delete", "chown", "sudo"];
+    let advice = finding.help.to_lowercase();
+    let mut words = advice.split(|c: char| !c.is_alphanumeric());
+    let harmful = words.find(|word| harmful.contains(word));
+    assert!(harmful.is_none(), "{harmful:?} in {finding:?}");
+    let opens = advice.contains("chmod") && !advice.contains("chmod 700");
+    assert!(!opens, "{finding:?}");
 }
 
 /// What `countersign doctor` prints for them.
@@ -19,6 +32,7 @@ fn check(findings: impl IntoIterator<Item = Finding>, want: &[(Severity, &str)])
 fn check_text(findings: &[Finding], want: &str) {
     let text: String = findings.iter().map(Finding::for_people).collect();
     assert_eq!(text, want, "{text}");
+    findings.iter().for_each(does_no_harm);
 }
 
 fn configured(public_url: Option<&str>, toml: &str) -> Config {
@@ -70,7 +84,7 @@ warning  no-public-url: there is no public-url, so no receipts come from `main`,
 fn what_is_odd_in_a_configuration_is_told_as_the_doctor_prints_it() {
     let toml = "open = true\n[[provider]]\nname = \"c\"\ncomponent = \"provider-console\"\nunsigned = true\n";
     let want = "\
-warning  configuration-odd: the provider `c` has unsigned = true: anybody who reaches its callback address can say that a message was delivered
+warning  configuration-odd: unsigned of the provider `c` has no effect: it only prints, and nobody calls back
          change it, or leave it where it is meant
 note     console-only: no provider is configured: messages are printed on the terminal
          set the TWILIO_ variables, or add a [[provider]] entry
@@ -156,6 +170,81 @@ fn folders_that_others_may_enter_and_keys_beside_the_data_are_told() {
 }
 
 #[test]
+fn an_address_that_is_taken_or_not_of_this_machine_is_told() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = taken.local_addr().expect("bound");
+    check(look_at_address(address, None), &[(Error, "address-in-use")]);
+    let about = |address| About {
+        process: 1,
+        address,
+        stopping: false,
+    };
+    check(look_at_address(address, Some(&about(address))), &[]);
+    let elsewhere = about(SocketAddr::from(([127, 0, 0, 1], 1)));
+    let want = [(Error, "address-in-use")];
+    check(look_at_address(address, Some(&elsewhere)), &want);
+    drop(taken);
+    // A documentation address (RFC 5737).
+    let foreign = SocketAddr::from(([192, 0, 2, 1], 8080));
+    check(
+        look_at_address(foreign, None),
+        &[(Error, "address-unusable")],
+    );
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    check(look_at_address(any, None), &[]);
+}
+
+#[test]
+fn what_a_start_needs_a_key_for_is_told_where_there_is_none() {
+    let config = configured(Some("https://sms.example.com"), TWO_PROVIDERS);
+    check(look_at_mode(&config, true), &[]);
+    check(look_at_mode(&config, false), &[(Error, "needs-key")]);
+    let open = configured(None, "open = true\nlisten = \"0.0.0.0:8080\"");
+    check(look_at_mode(&open, false), &[]);
+    let console = configured(None, "");
+    check(look_at_mode(&console, false), &[]);
+}
+
+#[test]
+fn a_file_in_the_place_of_a_folder_is_told_once() {
+    let root = tempfile::tempdir().expect("a folder");
+    let file = root.path().join("file");
+    fs::write(&file, "").expect("written");
+    let folders = Folders {
+        data: file.join("data"),
+        keys: file.join("keys"),
+    };
+    let findings = look_at_folders(&folders, 0);
+    let of_place = findings
+        .into_iter()
+        .filter(|finding| finding.code.starts_with("folder"));
+    check(of_place, &[(Error, "folder-unusable")]);
+}
+
+#[test]
+fn a_store_that_does_not_open_is_kept_and_looked_at() {
+    let path = || "store".into();
+    for (error, code) in [
+        (OpenError::InUse { path: path() }, "store-in-use"),
+        (
+            OpenError::Unusable {
+                path: path(),
+                reason: "Permission denied".to_owned(),
+            },
+            "store-unusable",
+        ),
+        (OpenError::Damaged { path: path() }, "store-unusable"),
+        (OpenError::NotDurable { path: path() }, "store-not-durable"),
+    ] {
+        let finding = unopened(&error);
+        // A store that may be whole is not given up for an older backup.
+        let gives_up = finding.help.contains("restore");
+        assert_eq!(gives_up, matches!(error, OpenError::Damaged { .. }));
+        check([finding], &[(Error, code)]);
+    }
+}
+
+#[test]
 fn keys_that_are_missing_malformed_or_open_are_told() {
     let root = tempfile::tempdir().expect("a folder");
     let folder = root.path().join("keys");
@@ -201,16 +290,19 @@ async fn a_store_is_looked_at_with_its_keys_and_its_clock() {
     seal(&store, &keyring, b"j/1").await;
     let at = UnixMillis(5_000);
     let fine = [(Note, "no-api-key")];
-    check(look_at_store(&store, &keyring, at).await, &fine);
+    check(look_at_store(&store, &keyring, &[], at).await, &fine);
     // Behind by five seconds, and by one millisecond more.
-    check(look_at_store(&store, &keyring, UnixMillis(0)).await, &fine);
+    check(
+        look_at_store(&store, &keyring, &[], UnixMillis(0)).await,
+        &fine,
+    );
     seal(&store, &keyring, b"m/1").await;
     let later = Keyring::rotate(keys.path(), &SystemEntropy).expect("rotated");
     let keyring = load(false);
     keyring.bind(&store).await.expect("bound");
     let old = "\
 note     key-old: codes-1.key is left from before a rotation
-         codes need it for 10 minutes after that; then it may be removed
+         codes need it for 10 minutes after that; it does no harm after them
 note     key-old: signing-1.key is left from before a rotation
          proofs need it for a day and 5 minutes after that; then it may be removed
 note     key-still-needed: 2 rows are still sealed under rows-1.key
@@ -218,7 +310,7 @@ note     key-still-needed: 2 rows are still sealed under rows-1.key
 note     no-api-key: no API key was ever made in this data folder
          make one with `countersign keys create`, or give one by COUNTERSIGN_API_KEY
 ";
-    let findings = look_at_store(&store, &keyring, at).await;
+    let findings = look_at_store(&store, &keyring, &[], at).await;
     check_text(&findings, old);
     // The old keys of codes and proofs have gone in peace; that of rows is needed.
     fs::remove_file(keys.path().join("codes-1.key")).expect("removed");
@@ -227,16 +319,26 @@ note     no-api-key: no API key was ever made in this data folder
     assert_eq!(later.rows, 2);
     let gone = "\
 error    key-needed: rows are sealed under rows-1.key, which is not there: such users cannot log in, such messages cannot be sent or shown
-         put it back from your copy of the keys
+         put it back from your copy of the keys: without it the server does not start
 note     key-removed: codes-1.key was used once and is not there any more
-         right where it was removed on purpose, long enough after a rotation
+         nothing in this data needs it, save for codes of the last 10 minutes; backups from before may: keep it with them
 note     key-removed: signing-1.key was used once and is not there any more
          right where it was removed on purpose, long enough after a rotation
 note     no-api-key: no API key was ever made in this data folder
          make one with `countersign keys create`, or give one by COUNTERSIGN_API_KEY
 ";
-    let findings = look_at_store(&store, &load(false), at).await;
+    let findings = look_at_store(&store, &load(false), &[], at).await;
     check_text(&findings, gone);
+    // Unless the operator wants to start without it.
+    let without = ["rows-1".to_owned(), "rows-2".to_owned()];
+    let findings = look_at_store(&store, &load(false), &without, at).await;
+    let told = [
+        (Warning, "key-needed"),
+        (Note, "without-keys"),
+        (Note, "key-removed"),
+        (Note, "no-api-key"),
+    ];
+    check(findings, &told);
     fs::rename(keys.path().join("kept"), keys.path().join("rows-1.key")).expect("moved");
     // Sealed anew, they need it no more.
     for key in [b"j/1".as_slice(), b"m/1"] {
@@ -248,12 +350,12 @@ note     no-api-key: no API key was ever made in this data folder
         (Note, "key-spare"),
         (Note, "no-api-key"),
     ];
-    check(look_at_store(&store, &load(false), at).await, &want);
+    check(look_at_store(&store, &load(false), &[], at).await, &want);
     // Another folder's keys of the same names.
     let other = tempfile::tempdir().expect("a folder");
     let other = Keyring::load_or_create(other.path(), true, &SystemEntropy).expect("made");
     let want = [(Error, "key-foreign"), (Note, "no-api-key")];
-    check(look_at_store(&store, &other, at).await, &want);
+    check(look_at_store(&store, &other, &[], at).await, &want);
 }
 
 #[tokio::test]
@@ -272,7 +374,7 @@ error    row-unreadable: 2 rows about messages cannot be read; they are passed b
 note     no-api-key: no API key was ever made in this data folder
          make one with `countersign keys create`, or give one by COUNTERSIGN_API_KEY
 ";
-    let findings = look_at_store(&store, &keyring, UnixMillis(5_000)).await;
+    let findings = look_at_store(&store, &keyring, &[], UnixMillis(5_000)).await;
     check_text(&findings, want);
 }
 

@@ -5,16 +5,18 @@
 //! end they say after which group they have stopped. Rows with those changes on top are the state
 //! after that group. Nothing is held back for it, and what waits in memory has a bound.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::oneshot;
 
+use super::group::make_durable;
+use super::part::Part;
 use super::{MARKER, MARKER_TEXT, Request, SledStore, TREE, database, failed};
 use crate::StoreError;
 use crate::backup::{self, BackupFileError, BackupSummary, Record, Writer};
@@ -62,7 +64,7 @@ pub enum BackupError {
     Store(#[from] StoreError),
 }
 
-/// Why nothing was restored. The store's folder was not made.
+/// Why nothing was restored. The store's folder was not made, or has gone again.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// There is a store.
@@ -94,10 +96,24 @@ pub enum RestoreError {
 pub(super) struct Follower {
     /// `None` once nobody wants any more, or too much waited.
     changes: Mutex<Option<Sender<Batch>>>,
-    waiting: Arc<AtomicU64>,
+    /// How many bytes wait. It is the backup's, and goes with it.
+    waiting: Weak<AtomicU64>,
 }
 
 impl Follower {
+    /// Passes on through `changes` for the backup that `waiting` belongs to.
+    pub(super) fn new(changes: Sender<Batch>, waiting: &Arc<AtomicU64>) -> Arc<Follower> {
+        Arc::new(Follower {
+            changes: Mutex::new(Some(changes)),
+            waiting: Arc::downgrade(waiting),
+        })
+    }
+
+    /// Whether the backup is still being made: it alone keeps the count for good.
+    pub(super) fn is_alive(&self) -> bool {
+        self.waiting.strong_count() > 0
+    }
+
     fn changes(&self) -> MutexGuard<'_, Option<Sender<Batch>>> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -110,10 +126,11 @@ impl Follower {
     /// Passes `batch` on. From when on too much waits, or nobody wants it, nothing is any more.
     pub(super) fn pass(&self, batch: Batch) {
         let bytes = bytes_of(&batch);
-        let waiting = self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let waiting = self.waiting.upgrade();
+        let waiting = waiting.map(|waiting| waiting.fetch_add(bytes, Ordering::Relaxed) + bytes);
         let mut changes = self.changes();
-        let sent = match &*changes {
-            Some(changes) if waiting <= CHANGES_BYTES_MAX => changes.send(batch).is_ok(),
+        let sent = match (&*changes, waiting) {
+            (Some(changes), Some(..=CHANGES_BYTES_MAX)) => changes.send(batch).is_ok(),
             _ => false,
         };
         if !sent {
@@ -162,41 +179,24 @@ impl SledStore {
         if fs::symlink_metadata(path).is_ok() {
             return Err(exists());
         }
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".part");
-        let part = path.with_file_name(name);
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&part)
-            .map_err(write)?;
-        let done = self.write_backup(file, path).and_then(|summary| {
-            // Unlike a rename, this never replaces what has come there meanwhile.
-            match fs::hard_link(&part, path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists()),
-                Err(error) => Err(write(error)),
-                Ok(()) => Ok(summary),
-            }
-        });
-        // Of a failed backup nothing is left; of a good one the name that it had before.
-        let removed = fs::remove_file(&part);
-        let summary = done?;
-        removed.and_then(|()| sync_folder_of(path)).map_err(write)?;
+        // Of a failed backup nothing is left.
+        let part = Part::create(path).map_err(write)?;
+        let summary = self.write_backup(part.file(), path)?;
+        part.finish().map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => exists(),
+            _ => write(error),
+        })?;
         Ok(summary)
     }
 
-    fn write_backup(&self, file: File, path: &Path) -> Result<BackupSummary, BackupError> {
+    fn write_backup(&self, file: &File, path: &Path) -> Result<BackupSummary, BackupError> {
         let write = |source| BackupError::Write {
             path: path.to_owned(),
             source,
         };
         let (changes, changed) = channel();
         let waiting = Arc::new(AtomicU64::new(0));
-        let follower = Arc::new(Follower {
-            changes: Mutex::new(Some(changes)),
-            waiting: waiting.clone(),
-        });
+        let follower = Follower::new(changes, &waiting);
         if !self.ask_blocking(|answer| Request::Follow(follower, answer))? {
             return Err(BackupError::Running);
         }
@@ -224,7 +224,7 @@ impl SledStore {
 
     fn copy_rows(
         &self,
-        writer: &mut Writer<BufWriter<File>>,
+        writer: &mut Writer<BufWriter<&File>>,
         changed: &Receiver<Batch>,
         waiting: &AtomicU64,
         path: &Path,
@@ -262,7 +262,7 @@ impl SledStore {
         }
     }
 
-    fn ask_blocking<T>(
+    pub(super) fn ask_blocking<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
     ) -> Result<T, StoreError> {
@@ -273,51 +273,65 @@ impl SledStore {
         result.blocking_recv().map_err(|_| StoreError::Closed)
     }
 
-    /// Makes the store of the folder `path`, which must not be there, from the backup `file`. Nothing
-    /// is visible under that name before all of it is durable.
+    /// Fills the store of the folder `path`, which must not be there, from `backup`, but for the rows
+    /// whose keys `drops` names. It has its name only after [`Restoring::finish`].
     ///
     /// # Errors
     ///
     /// See [`RestoreError`].
-    pub fn restore(file: &Path, path: &Path) -> Result<BackupSummary, RestoreError> {
-        if fs::symlink_metadata(path).is_ok() {
-            return Err(RestoreError::Exists {
-                path: path.to_owned(),
-            });
-        }
-        // All of it is checked before anything is made.
-        let summary = each_record(file, |_| Ok(()))?;
-        let write = |reason: String| RestoreError::Write {
+    pub fn restore(
+        backup: &CheckedBackup,
+        path: &Path,
+        drops: impl Fn(&[u8]) -> bool,
+    ) -> Result<Restoring, RestoreError> {
+        SledStore::may_restore(path)?;
+        let half = SledStore::restoring(path);
+        let write = |error: io::Error| RestoreError::Write {
             path: path.to_owned(),
-            reason,
+            reason: error.to_string(),
         };
-        let half = Self::restoring(path);
-        let begin = || -> io::Result<()> {
-            // Of a restore that was cut off.
-            if half.exists() {
-                fs::remove_dir_all(&half)?;
-            }
-            fs::DirBuilder::new().mode(0o700).create(&half)
-        };
-        begin().map_err(|error| write(error.to_string()))?;
-        let filled = fill(file, &half).and_then(|()| {
-            let finish = || -> io::Result<()> {
-                let mut marker = File::create(half.join(MARKER))?;
-                marker.write_all(MARKER_TEXT.as_bytes())?;
-                marker.sync_all()?;
-                File::open(half.join("conf"))?.sync_all()?;
-                File::open(&half)?.sync_all()?;
-                fs::rename(&half, path)?;
-                sync_folder_of(path)
-            };
-            finish().map_err(|error| write(error.to_string()))
-        });
-        if let Err(error) = filled {
-            // What is left of it is in nobody's way.
-            let _ = fs::remove_dir_all(&half);
-            return Err(error);
+        // Of a restore that was cut off.
+        if half.exists() {
+            fs::remove_dir_all(&half).map_err(write)?;
         }
-        Ok(summary)
+        let mut restoring = Restoring {
+            path: path.to_owned(),
+            half,
+            store: None,
+            finished: false,
+        };
+        let half = &restoring.half;
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(half)
+            .map_err(write)?;
+        let db = fill(&backup.file, half, &drops)?;
+        // It has held data, so its counters must be there.
+        fs::write(half.join(MARKER), MARKER_TEXT)
+            .and_then(|()| File::open(half.join(MARKER))?.sync_all())
+            .map_err(write)?;
+        // Not opened anew: sled lets go of its lock some time after it was closed.
+        let durable = Box::new(make_durable);
+        let store = SledStore::over(db, half, durable).map_err(|error| RestoreError::Write {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        restoring.store = Some(store);
+        Ok(restoring)
+    }
+
+    /// Whether a store can be restored to the folder `path`.
+    ///
+    /// # Errors
+    ///
+    /// When there is one.
+    pub fn may_restore(path: &Path) -> Result<(), RestoreError> {
+        match fs::symlink_metadata(path) {
+            Err(_) => Ok(()),
+            Ok(_) => Err(RestoreError::Exists {
+                path: path.to_owned(),
+            }),
+        }
     }
 
     /// Where a restore of the store `path` keeps what is not complete yet.
@@ -326,7 +340,81 @@ impl SledStore {
     }
 }
 
-fn write_changes(writer: &mut Writer<BufWriter<File>>, batch: Batch) -> io::Result<()> {
+/// A backup that was read to its end and is whole. Nothing was made.
+#[derive(Debug)]
+pub struct CheckedBackup {
+    file: PathBuf,
+    summary: BackupSummary,
+}
+
+impl CheckedBackup {
+    /// Reads all of `file`.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError::File`] where it is no whole backup.
+    pub fn read(file: &Path) -> Result<CheckedBackup, RestoreError> {
+        Ok(CheckedBackup {
+            summary: each_record(file, |_| Ok(()))?,
+            file: file.to_owned(),
+        })
+    }
+
+    /// What it holds.
+    pub fn summary(&self) -> BackupSummary {
+        self.summary
+    }
+}
+
+/// A store that was filled from a backup, durably, and does not have its name yet. It goes where it is
+/// dropped before [`finish`](Restoring::finish).
+pub struct Restoring {
+    path: PathBuf,
+    half: PathBuf,
+    store: Option<Arc<SledStore>>,
+    finished: bool,
+}
+
+impl Restoring {
+    /// The store, for what must be done before anybody else uses it. Every copy must have gone before
+    /// [`finish`](Restoring::finish).
+    ///
+    /// # Errors
+    ///
+    /// Never before that.
+    pub fn store(&self) -> Result<Arc<SledStore>, StoreError> {
+        self.store.clone().ok_or(StoreError::Closed)
+    }
+
+    /// Closes it and gives it its name, durably.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError::Write`].
+    pub fn finish(mut self) -> Result<(), RestoreError> {
+        drop(self.store.take());
+        fs::rename(&self.half, &self.path)
+            .and_then(|()| sync_folder_of(&self.path))
+            .map_err(|error| RestoreError::Write {
+                path: self.path.clone(),
+                reason: error.to_string(),
+            })?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Restoring {
+    fn drop(&mut self) {
+        drop(self.store.take());
+        if !self.finished {
+            // What is left of it is told by the next start, and cleared by the next restore.
+            let _ = fs::remove_dir_all(&self.half);
+        }
+    }
+}
+
+fn write_changes(writer: &mut Writer<BufWriter<&File>>, batch: Batch) -> io::Result<()> {
     batch
         .iter()
         .try_for_each(|(key, row)| writer.change(key, row.as_deref()))
@@ -361,7 +449,11 @@ fn each_record(
 }
 
 /// Fills a new database: all rows, then all changes in their order.
-fn fill(file: &Path, folder: &Path) -> Result<(), RestoreError> {
+fn fill(
+    file: &Path,
+    folder: &Path,
+    drops: &impl Fn(&[u8]) -> bool,
+) -> Result<sled::Db, RestoreError> {
     let write = |reason: String| RestoreError::Write {
         path: folder.to_owned(),
         reason,
@@ -374,6 +466,7 @@ fn fill(file: &Path, folder: &Path) -> Result<(), RestoreError> {
         let mut records = 0;
         each_record(file, |record| {
             match record {
+                Record::Row(key, _) | Record::Change(key, _) if drops(&key) => return Ok(()),
                 Record::Row(key, row) if !changes => batch.insert(key, row),
                 Record::Change(key, Some(row)) if changes => batch.insert(key, row),
                 Record::Change(key, None) if changes => batch.remove(key),
@@ -389,10 +482,12 @@ fn fill(file: &Path, folder: &Path) -> Result<(), RestoreError> {
         tree.apply_batch(batch).map_err(sled)?;
     }
     tree.flush().map_err(sled)?;
-    Ok(())
+    drop(tree);
+    Ok(db)
 }
 
-fn sync_folder_of(path: &Path) -> io::Result<()> {
+/// Makes the name `path` durable.
+pub(super) fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())

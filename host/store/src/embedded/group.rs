@@ -360,11 +360,13 @@ impl Storage {
             },
             // What is applied from now on is passed on; what was before can be read by who is told.
             Request::Follow(follower, answer) => {
-                let first = self.follower.is_none();
-                if first {
+                // It stays until it says that it has ended, or has died, so that a second one can
+                // neither take its place nor be ended by its end.
+                let taken = self.follower.as_ref().is_some_and(|one| one.is_alive());
+                if !taken {
                     self.follower = Some(follower);
                 }
-                waiting.followed.push((answer, first));
+                waiting.followed.push((answer, !taken));
             }
             Request::Unfollow(answer) => {
                 waiting.unfollowed.push((answer, self.follower.take()));

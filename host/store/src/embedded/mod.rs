@@ -10,6 +10,7 @@
 
 mod backup;
 mod group;
+mod part;
 mod room;
 mod sync;
 
@@ -24,7 +25,7 @@ use countersign_types::UnixMillis;
 use tokio::sync::{RwLock, mpsc, oneshot, watch};
 
 use crate::committer::Rows;
-pub use backup::{BackupError, RestoreError};
+pub use backup::{BackupError, CheckedBackup, RestoreError, Restoring};
 
 use backup::{Followed, Follower};
 use group::{MakeDurable, Writer};
@@ -85,7 +86,7 @@ pub enum OpenError {
 }
 
 enum Request {
-    /// Answers whether nobody followed before.
+    /// Answers whether nobody follows already.
     Follow(Arc<Follower>, oneshot::Sender<bool>),
     Unfollow(oneshot::Sender<Followed>),
     Commit(Box<Commit>, oneshot::Sender<Result<Committed, CommitError>>),
@@ -140,6 +141,19 @@ impl SledStore {
                     path: path.to_owned(),
                 });
             }
+        };
+        SledStore::over(db, path, make_durable)
+    }
+
+    /// The store over the open database in the folder `path`.
+    fn over(
+        db: sled::Db,
+        path: &Path,
+        make_durable: MakeDurable,
+    ) -> Result<Arc<SledStore>, OpenError> {
+        let unusable = |reason: String| OpenError::Unusable {
+            path: path.to_owned(),
+            reason,
         };
         // sled never syncs this one. The names of new files are durable only when their folder is.
         std::fs::File::open(path.join("conf"))

@@ -87,16 +87,24 @@ impl Room {
     }
 
     fn free(&self, reserve: u64) -> u64 {
+        self.free_at(Instant::now(), reserve, || available(&self.folder))
+    }
+
+    /// As much as there was when the disk was last asked, less what was written since; at `now` it is
+    /// asked again with `ask` where that is too long ago, or was too much.
+    fn free_at(&self, now: Instant, reserve: u64, ask: impl FnOnce() -> io::Result<u64>) -> u64 {
         let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_good = look.at.is_some_and(|at| at.elapsed() < LOOK_EVERY)
+        let is_good = look
+            .at
+            .is_some_and(|at| now.saturating_duration_since(at) < LOOK_EVERY)
             && look.written < reserve / LOOK_AFTER_PART;
         if !is_good {
-            match available(&self.folder) {
+            match ask() {
                 Ok(free) => look.free = free,
                 // What was known before is all that is known.
                 Err(error) => tracing::warn!(%error, "the free space of the disk cannot be told"),
             }
-            look.at = Some(Instant::now());
+            look.at = Some(now);
             look.written = 0;
         }
         look.free.saturating_sub(look.written)
@@ -151,17 +159,36 @@ mod tests {
 
     #[test]
     fn what_was_written_counts_before_the_disk_is_asked_again() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let room = Room::new(folder.path().to_owned());
-        room.set_reserve(1 << 20);
-        assert!(room.is_for(Need::NewWork));
-        let known = room.free(1 << 20);
+        const RESERVE: u64 = 1 << 20;
+        let room = Room::new(PathBuf::new());
+        let now = Instant::now();
+        let free = |now, bytes| room.free_at(now, RESERVE, || Ok(bytes));
+        assert_eq!(free(now, 5_000_000), 5_000_000);
         room.wrote(1_000);
-        assert_eq!(room.free(1 << 20), known - 8_000);
+        assert_eq!(free(now, 0), 5_000_000 - 8_000, "the disk is not asked");
         // A sixteenth of the reserve: the next question is for the disk.
         room.wrote(8_192);
-        room.free(1 << 20);
-        assert_eq!(room.look.lock().expect("whole").written, 0);
+        assert_eq!(free(now, 4_000_000), 4_000_000);
+        // So it is after a while.
+        room.wrote(1_000);
+        let soon = now + LOOK_EVERY - Duration::from_nanos(1);
+        assert_eq!(free(soon, 0), 4_000_000 - 8_000);
+        assert_eq!(free(now + LOOK_EVERY, 3_000_000), 3_000_000);
+        // A disk that does not answer is as it was.
+        let silent = room.free_at(now + 2 * LOOK_EVERY, RESERVE, || {
+            Err(io::Error::other("no answer"))
+        });
+        assert_eq!(silent, 3_000_000);
+    }
+
+    #[test]
+    fn the_disk_is_asked_for_what_is_free() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let room = Room::new(folder.path().to_owned());
+        room.set_reserve(1);
+        assert!(room.is_for(Need::NewWork));
+        room.set_reserve(u64::MAX);
+        assert!(!room.is_for(Need::NewWork) && room.is_for(Need::Finish));
     }
 
     #[test]

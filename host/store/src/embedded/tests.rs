@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::conformance::{self, Step};
-use crate::{Ending, Rulings, Section, Transaction};
+use crate::{BackupSummary, Ending, Rulings, Section, Transaction};
 
 struct Folder(tempfile::TempDir);
 
@@ -333,14 +333,16 @@ async fn a_backup_under_load_is_the_state_after_one_group() {
     assert!(made.rows >= ROWS / 2 && made.changes > 0, "{made:?}");
     assert_eq!(made.bytes, std::fs::metadata(&file).expect("there").len());
     let restored = folder.0.path().join("restored");
-    let summary = SledStore::restore(&file, &restored).expect("restored");
+    let summary = restore(&file, &restored).expect("restored");
     assert_eq!(summary, made);
 
     // Every row, against the log of acknowledged commits up to the last one in the backup.
     let rows = rows(&restored);
     // The committer's own count, since the last commit may have been one that deletes.
     let counters = rows.get(b"!counters".as_slice()).expect("counted");
-    let (newest, _, _): (u64, u64, UnixMillis) = postcard::from_bytes(counters).expect("counters");
+    let (opened, _, _): (u64, u64, UnixMillis) = postcard::from_bytes(counters).expect("counters");
+    // An opening counts on.
+    let newest = opened - 1;
     let mut want: std::collections::BTreeMap<Vec<u8>, Vec<u8>> = (0..ROWS)
         .map(|n| (key(n).to_vec(), b"old".to_vec()))
         .collect();
@@ -367,7 +369,92 @@ async fn a_backup_under_load_is_the_state_after_one_group() {
     // It is a store like any other, and goes on after its versions.
     let store = SledStore::open(&restored).expect("opened");
     let next = write(&store, b"a", b"1").await.expect("committed");
-    assert!(next.version.expect("it wrote") > newest);
+    assert!(next.version.expect("it wrote") > opened);
+}
+
+/// Makes the store `path` from the backup `file`.
+fn restore(file: &std::path::Path, path: &std::path::Path) -> Result<BackupSummary, RestoreError> {
+    let backup = CheckedBackup::read(file)?;
+    SledStore::restore(&backup, path, |_| false)?.finish()?;
+    Ok(backup.summary())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_leaves_out_what_it_is_told_to_and_goes_where_it_is_given_up() {
+    let folder = Folder::new();
+    let store = folder.open().expect("opened");
+    for key in [b"a1".as_slice(), b"b1", b"b2"] {
+        write(&store, key, b"1").await.expect("committed");
+    }
+    let file = folder.0.path().join("backup");
+    let made = tokio::task::spawn_blocking(move || store.backup(&file).map(|_| file));
+    let file = made.await.expect("no panic").expect("made");
+    let path = folder.0.path().join("restored");
+    let backup = CheckedBackup::read(&file).expect("whole");
+    let filled = || SledStore::restore(&backup, &path, |key| key.starts_with(b"b"));
+    drop(filled().expect("filled"));
+    assert!(!path.exists() && !SledStore::restoring(&path).exists());
+    let restoring = filled().expect("filled");
+    // It can be written to before it has its name.
+    let store = restoring.store().expect("open");
+    write(&store, b"c1", b"1").await.expect("committed");
+    drop(store);
+    restoring.finish().expect("finished");
+    let keys: Vec<Vec<u8>> = rows(&path).into_keys().collect();
+    let own = keys.iter().filter(|key| !key.starts_with(b"!"));
+    assert_eq!(own.collect::<Vec<_>>(), [b"a1", b"c1"]);
+}
+
+/// Begins to follow as a backup does; the count is the backup's, and goes with it.
+fn follow(
+    store: &SledStore,
+) -> (
+    bool,
+    Arc<AtomicU64>,
+    std::sync::mpsc::Receiver<crate::committer::Batch>,
+) {
+    let (changes, changed) = std::sync::mpsc::channel();
+    let waiting = Arc::new(AtomicU64::new(0));
+    let follower = Follower::new(changes, &waiting);
+    let first = store.ask_blocking(|answer| Request::Follow(follower, answer));
+    (first.expect("answered"), waiting, changed)
+}
+
+#[test]
+fn two_backups_at_once_do_not_end_each_other() {
+    let folder = Folder::new();
+    let store = folder.open().expect("opened");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let commit = |key: &[u8]| {
+        runtime
+            .block_on(write(&store, key, b"1"))
+            .expect("committed")
+    };
+    let (first, waiting, changed) = follow(&store);
+    assert!(first);
+    let file = folder.0.path().join("backup");
+    let second = store.backup(&file);
+    assert!(matches!(second, Err(BackupError::Running)), "{second:?}");
+    commit(b"a");
+    assert!(
+        changed.try_recv().is_ok(),
+        "it is still passed what is written"
+    );
+    // It cannot keep up. Until it has noticed nobody takes its place.
+    drop(changed);
+    commit(b"b");
+    assert!(!follow(&store).0);
+    let ended = store.ask_blocking(Request::Unfollow).expect("answered");
+    assert_eq!(ended, Followed::Overrun);
+    // One that has died without a word is in nobody's way.
+    let (first, died, _) = follow(&store);
+    assert!(first);
+    drop((died, waiting));
+    store.backup(&file).expect("made");
+    let names = std::fs::read_dir(folder.0.path()).expect("read").count();
+    assert_eq!(names, 2, "the store and the backup");
 }
 
 #[test]
@@ -398,8 +485,16 @@ fn a_backup_of_a_store_at_rest_has_its_very_rows() {
     assert_eq!(mode & 0o7777, 0o600);
     drop(store);
     let restored = folder.0.path().join("restored");
-    SledStore::restore(&file, &restored).expect("restored");
-    assert_eq!(rows(&restored), rows(&folder.0.path().join("store")));
+    restore(&file, &restored).expect("restored");
+    // An opening counts on.
+    let all_but_counters = |path: &Path| {
+        let mut rows = rows(path);
+        rows.retain(|key, _| key != b"!counters");
+        rows
+    };
+    let original = all_but_counters(&folder.0.path().join("store"));
+    assert_eq!(original.len(), 1_000);
+    assert_eq!(all_but_counters(&restored), original);
 }
 
 #[test]
@@ -410,14 +505,14 @@ fn a_restore_needs_an_empty_place_and_a_whole_file() {
     store.backup(&file).expect("made");
     drop(store);
     let taken = folder.0.path().join("store");
-    let refused = SledStore::restore(&file, &taken);
+    let refused = restore(&file, &taken);
     assert!(matches!(refused, Err(RestoreError::Exists { .. })));
     let place = folder.0.path().join("restored");
     let mut bytes = std::fs::read(&file).expect("read");
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     std::fs::write(&file, bytes).expect("written");
-    let refused = SledStore::restore(&file, &place);
+    let refused = restore(&file, &place);
     assert!(matches!(refused, Err(RestoreError::File { .. })));
     assert!(!place.exists() && !SledStore::restoring(&place).exists());
 }

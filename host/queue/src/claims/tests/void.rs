@@ -162,7 +162,8 @@ impl Metered {
     async fn on(bench: &Bench, reads: usize) -> (Arc<Metered>, Queue) {
         let store = Arc::new(Metered {
             inner: bench.store.clone(),
-            reads: Semaphore::new(reads),
+            // The opening reads once.
+            reads: Semaphore::new(1),
             asked: tokio::sync::Notify::new(),
             commits: AtomicUsize::new(0),
             full: AtomicBool::new(false),
@@ -170,6 +171,8 @@ impl Metered {
         let config = bench.queue.inner.config.clone();
         let (keyring, clock) = (bench.keyring.clone(), bench.clock.clone());
         let queue = Queue::open(store.clone(), keyring, clock, config).await;
+        store.asked.notified().await;
+        store.reads.add_permits(reads);
         (store, queue.expect("opened"))
     }
 }
