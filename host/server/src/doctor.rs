@@ -494,7 +494,10 @@ async fn look_at_rows(
         .filter(|name| used.keys().all(|id| *name != format!("rows-{id}")));
     findings.extend(spare.map(|name| {
         let text = format!("{name}.key was used once and is not there any more");
-        let help = "nothing in this data needs it, save for codes of the last 10 minutes; backups from before may: keep it with them";
+        let help = match name.starts_with("signing-") {
+            true => "nothing in this data needs it; proofs of the last day and 5 minutes that it has signed are void",
+            false => "nothing in this data needs it, save for codes of the last 10 minutes; backups from before may: keep it with them",
+        };
         found(Note, "key-removed", text, help)
     }));
     if unreadable > 0 {

@@ -323,7 +323,7 @@ error    key-needed: rows are sealed under rows-1.key, which is not there: such 
 note     key-removed: codes-1.key was used once and is not there any more
          nothing in this data needs it, save for codes of the last 10 minutes; backups from before may: keep it with them
 note     key-removed: signing-1.key was used once and is not there any more
-         right where it was removed on purpose, long enough after a rotation
+         nothing in this data needs it; proofs of the last day and 5 minutes that it has signed are void
 note     no-api-key: no API key was ever made in this data folder
          make one with `countersign keys create`, or give one by COUNTERSIGN_API_KEY
 ";
@@ -335,6 +335,7 @@ note     no-api-key: no API key was ever made in this data folder
     let told = [
         (Warning, "key-needed"),
         (Note, "without-keys"),
+        (Note, "key-removed"),
         (Note, "key-removed"),
         (Note, "no-api-key"),
     ];
