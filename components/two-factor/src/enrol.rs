@@ -144,6 +144,9 @@ pub fn verify_enable<H: Host>(
 ) -> Result<Result<Enabled, No>, Undecided> {
     let mut session = Session::begin(host, context, index)?;
     let pending = session.user.pending.clone();
+    if pending.is_none() && *request.authority == Authority::Application {
+        return Ok(Err(No::Refused(Refusal::new(NOT_INITIATED))));
+    }
     let proven = pending.as_ref().is_some_and(|pending| pending.proven);
     let right = match session.may_change(request.authority, request.proof, proven)? {
         Ok(right) => right,
@@ -165,6 +168,7 @@ pub fn verify_enable<H: Host>(
         return Ok(Err(No::Rejected(refusal)));
     }
     let before = session.user.phone.replace(pending.phone);
+    session.user.login_code = None;
     session.user.pending = None;
     let changed = before.filter(|before| session.user.phone.as_ref() != Some(before));
     let codes = session.activate(
@@ -216,6 +220,9 @@ pub fn verify_app<H: Host>(
     request: &VerifyRequest<'_>,
 ) -> Result<Result<Enabled, No>, Undecided> {
     let mut session = Session::begin(host, context, index)?;
+    if session.app.pending.is_none() && *request.authority == Authority::Application {
+        return Ok(Err(No::Refused(Refusal::new(NOT_INITIATED))));
+    }
     let proven = session.user.app_proven && session.app.pending.is_some();
     let right = match session.may_change(request.authority, request.proof, proven)? {
         Ok(right) => right,
@@ -410,6 +417,7 @@ impl<H: Host> Session<'_, H> {
     pub(crate) fn remove(&mut self, goes: &[Factor]) {
         if goes.contains(&Factor::Sms) {
             self.user.phone = None;
+            self.user.login_code = None;
             self.user.pending = None;
         }
         if goes.contains(&Factor::Totp) {

@@ -100,6 +100,8 @@ pub fn send<H: Host>(
         Ok(sent) => sent,
         Err(refusal) => return Ok(Err(No::Refused(refusal))),
     };
+    session.user.login_code = Some(sent.expires);
+    session.store();
     session.record(Fact::new("login.sent"));
     Ok(Ok(sent))
 }
@@ -221,11 +223,25 @@ impl<H: Host> Session<'_, H> {
         }
     }
 
-    /// What is said to a code that was not accepted, by its kinds: one that is not locked was wrong.
+    /// Whether there is something that a code of this kind is compared with.
+    fn is_live(&self, method: Method) -> bool {
+        match method {
+            Method::Sms => self.user.phone.is_some() && self.user.login_code.is_some(),
+            Method::Totp => self.app.active,
+            Method::Backup => true,
+        }
+    }
+
+    /// What is said to a code that was not accepted, by its kinds. Where one is locked and with no other
+    /// there was anything to compare, that is the lock's answer: whichever kinds there are, as many tries
+    /// are answered as wrong, and none after them.
     fn reject(&mut self, tries: &[(Method, Try)]) -> Refusal {
-        let missed = tries
+        let locked = tries
             .iter()
-            .any(|(_, tried)| matches!(tried, Try::Wrong { .. }));
+            .any(|(_, tried)| matches!(tried, Try::Locked(_)));
+        let missed = tries.iter().any(|(method, tried)| {
+            matches!(tried, Try::Wrong { .. }) && (!locked || self.is_live(*method))
+        });
         if missed {
             self.user.misses.push(self.now);
             self.miss(tries);

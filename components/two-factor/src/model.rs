@@ -112,6 +112,8 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Clone, Default)]
 struct User {
     phone: Option<&'static str>,
+    /// Until when there is a code for a login.
+    login_code: Option<Instant>,
     /// The number, whether it was asked for with a proof, and its end.
     pending: Option<(&'static str, bool, Instant)>,
     app: Option<u32>,
@@ -162,6 +164,7 @@ impl User {
     fn remove(&mut self, factor: Option<Factor>) {
         if factor != Some(Factor::Totp) {
             self.phone = None;
+            self.login_code = None;
             self.pending = None;
         }
         if factor != Some(Factor::Sms) {
@@ -321,12 +324,34 @@ impl Model {
         Ok(())
     }
 
+    /// As [`change`](Self::change), of what is pending (and whether it was asked for with a proof). Where
+    /// nothing is, the application is told so, with a proof or without one.
+    fn verification(
+        &self,
+        who: usize,
+        caller: &Caller,
+        pending: Option<bool>,
+    ) -> Result<Permitted, Denial> {
+        let permitted = self.change(who, caller, pending.unwrap_or(false));
+        match permitted {
+            Err(Denial::ProofRequired)
+                if pending.is_none() && caller.authority == Authority::Application =>
+            {
+                Ok(Permitted {
+                    proven: false,
+                    proof: None,
+                })
+            }
+            permitted => permitted,
+        }
+    }
+
     fn verify_enable(&mut self, who: usize, ok: bool, right: &Right) -> Result<(), TestCaseError> {
         let caller = self.caller(who, right);
         let now = self.host.now;
         let pending = self.users[who].pending.filter(|&(.., ends)| ends > now);
-        let proven = pending.is_some_and(|(_, proven, _)| proven);
-        let permitted = self.change(who, &caller, proven);
+        let proven = pending.map(|(_, proven, _)| proven);
+        let permitted = self.verification(who, &caller, proven);
         let code = match pending {
             Some((phone, ..)) if ok => self.host.code(caller.user, phone, "enrolment"),
             _ => WRONG.into(),
@@ -342,6 +367,7 @@ impl Model {
                 prop_assert!(self.accepted.insert((who, code)));
                 let user = &mut self.users[who];
                 user.phone = Some(phone);
+                user.login_code = None;
                 user.pending = None;
                 user.set = Some(codes);
                 user.used.clear();
@@ -378,8 +404,8 @@ impl Model {
         let now = self.host.now;
         // What the pending one was asked for with counts as long as it is pending.
         let pending = self.users[who].pending_app.filter(|&(.., ends)| ends > now);
-        let proven = pending.is_some_and(|(_, proven, _)| proven);
-        let permitted = self.change(who, &caller, proven);
+        let proven = pending.map(|(_, proven, _)| proven);
+        let permitted = self.verification(who, &caller, proven);
         let code = match pending {
             Some((secret, ..)) if ok => self.host.app_code(secret),
             _ => WRONG.into(),
@@ -504,7 +530,10 @@ impl Model {
                 prop_assert_eq!(answer, &Err(No::Denied(denial)));
                 return Ok(());
             }
-            (Ok(_), None) => "sent",
+            (Ok(sent), None) => {
+                self.users[who].login_code = Some(sent.expires);
+                "sent"
+            }
             (Err(No::Refused(refusal)), None) => refusal.text.as_str(),
             (other, None) => panic!("{other:?}"),
         };
@@ -610,16 +639,27 @@ impl Model {
                     self.spend_token(&caller);
                     return Ok(());
                 }
-                Err(until) => ends.push(until),
+                Err(until) => ends.push((kind, until)),
             }
         }
         let Err(No::Rejected(refusal)) = answer else {
             panic!("{answer:?}");
         };
-        // One that is not locked was wrong.
-        let open = ends.contains(&None);
+        // One that is not locked was wrong, where there was anything to compare with or nothing is locked.
+        let user = &self.users[who];
+        let is_live = |kind: &Method| match kind {
+            Method::Sms => user.login_code.is_some_and(|ends| ends > now),
+            Method::Totp => user.app.is_some(),
+            Method::Backup => true,
+        };
+        let locked = ends.iter().any(|(_, until)| until.is_some());
+        let wrong = |(kind, until): &(Method, Option<Instant>)| {
+            until.is_none() && (!locked || is_live(kind))
+        };
+        let open = ends.iter().any(wrong);
         prop_assert_eq!(refusal.text, if open { INVALID } else { TOO_MANY });
-        let until = ends.into_iter().flatten().min().filter(|_| !open);
+        let until = ends.iter().filter_map(|(_, until)| *until).min();
+        let until = until.filter(|_| !open);
         prop_assert_eq!(refusal.retry_at, until);
         Ok(())
     }

@@ -555,6 +555,41 @@ fn digits_that_are_wrong_for_both_kinds_are_too_many_when_both_are_locked() {
 }
 
 #[test]
+fn a_lock_is_told_where_there_is_nothing_else_to_compare_with() {
+    // An app alone.
+    let mut host = Simulation::new(&[]);
+    let secret = alice().with_app(&mut host);
+    let until = host.now + 15 * MINUTE;
+    for _ in 0..5 {
+        assert_eq!(alice().log_in(&mut host, WRONG), Err(wrong()));
+    }
+    assert_eq!(alice().log_in(&mut host, WRONG), Err(too_many(until)));
+    let code = host.app_code(secret);
+    assert_eq!(alice().log_in(&mut host, &code), Err(too_many(until)));
+    // A phone that nothing was sent to, and then something.
+    let mut host = Simulation::new(&[]);
+    alice().with_phone(&mut host, PHONE);
+    for _ in 0..5 {
+        assert_eq!(alice().log_in(&mut host, WRONG), Err(wrong()));
+    }
+    let until = host.now + 15 * MINUTE;
+    assert_eq!(alice().log_in(&mut host, WRONG), Err(too_many(until)));
+    alice().send(&mut host).expect("sent");
+    assert_eq!(alice().log_in(&mut host, WRONG), Err(wrong()));
+    let code = host.code(ALICE, PHONE, "login");
+    assert_eq!(alice().log_in(&mut host, &code), Ok(by(Method::Sms)));
+}
+
+#[test]
+fn where_nothing_is_pending_the_application_is_told_so_whatever_the_user_has() {
+    let mut host = Simulation::new(&[]);
+    alice().with_phone(&mut host, PHONE);
+    let nothing = || Err(refused(NOT_INITIATED));
+    assert_eq!(alice().verify_enable(&mut host, WRONG), nothing());
+    assert_eq!(alice().verify_app(&mut host, WRONG), nothing());
+}
+
+#[test]
 fn r12_a_day_bears_thirty_misses_and_success_gives_them_back() {
     for method in [Method::Totp, Method::Backup] {
         let mut host = Simulation::new(&[]);

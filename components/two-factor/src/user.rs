@@ -31,6 +31,9 @@ pub struct User {
     pub noticed: Option<Instant>,
     /// The end of the lock of messages' codes that was recorded last.
     pub sms_lock: Option<Instant>,
+    /// The end of the code for a login that was sent last to the active phone: until then, and no longer,
+    /// there is something that digits are compared with.
+    pub login_code: Option<Instant>,
 }
 
 /// A phone that a code was sent to.
@@ -164,6 +167,7 @@ impl User {
             .map(|at| at.min(now))
             .filter(|at| at.saturating_add(HOUR) > now);
         self.sms_lock = self.sms_lock.filter(|&until| until > now);
+        self.login_code = self.login_code.filter(|&ends| ends > now);
         if self
             .pending
             .as_ref()

@@ -36,6 +36,9 @@ async fn a_user_enrols_and_logs_in_as_in_the_seed() {
     let different: BTreeSet<_> = codes.iter().map(ToString::to_string).collect();
     assert_eq!((codes.len(), different.len()), (10, 10));
     assert!(enabled["proof"].is_string(), "{enabled}");
+    user.verify_enable(&code)
+        .await
+        .expect_body(400, &uninitiated);
 
     // Login by a message.
     let sent = user.login_send().await.expect_success().json();

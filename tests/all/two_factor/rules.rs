@@ -21,7 +21,7 @@ async fn guess(user: &User, wrong: impl Fn(u32) -> String) -> u32 {
 }
 
 #[tokio::test]
-async fn r07_r08_messages_and_backup_codes_have_their_caps_without_any_setting() {
+async fn r07_r08_every_kind_of_code_has_its_cap_without_any_setting() {
     let (twilio, server) = start().await;
     let user = server.user("user-1");
     let enrolled = user.enrol(&twilio, &phone(1)).await;
@@ -32,6 +32,20 @@ async fn r07_r08_messages_and_backup_codes_have_their_caps_without_any_setting()
     let looked_at = guess(&user, |n| format!("ZZZZ-ZZZZ-ZZZZ-{n:04}")).await;
     assert_eq!(looked_at, 5);
     user.login(&enrolled.backup_codes[0])
+        .await
+        .expect_body(400, &rejected(TOO_MANY_TRIES));
+
+    let other = server.user("user-2");
+    let secret = other.enrol_totp().await;
+    let right = [-1, 0, 1, 2].map(|steps| totp(&secret, steps));
+    let wrong = (0..1_000_000)
+        .map(|n| format!("{n:06}"))
+        .find(|code| !right.contains(code))
+        .unwrap();
+    let looked_at = guess(&other, |_| wrong.clone()).await;
+    assert_eq!(looked_at, 5);
+    other
+        .login(&totp(&secret, 1))
         .await
         .expect_body(400, &rejected(TOO_MANY_TRIES));
 }

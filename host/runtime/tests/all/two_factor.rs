@@ -478,7 +478,7 @@ async fn each_step_costs_the_rows_of_its_budget() {
     };
     let sent = runtime.two_factor_login_send(&context, &user, request, None);
     sent.await.unwrap();
-    assert_eq!(rows(), 3, "otp's two, and the trail");
+    assert_eq!(rows(), 4, "otp's two, the user, and the trail");
     let code = bench.sent_code().await;
     let wrong = if code == "000000" { "000001" } else { "000000" };
     bench.log_in(&user, wrong).await.unwrap();
