@@ -124,6 +124,7 @@ pub fn enable<H: Host>(
         phone: number.e164.clone(),
         proven: right.proven,
         ends: session.now.saturating_add(session.settings.pending),
+        code_ends: sent.expires,
     });
     session.user.sends.push(session.now);
     session.use_right(&right);
@@ -161,8 +162,8 @@ pub fn verify_enable<H: Host>(
         user: index,
     };
     if let Err(refusal) = session.host.verify_code(&about, request.code)? {
-        // A lock was recorded with the miss that made it.
-        if refusal.retry_at.is_none() {
+        // Only what was compared is recorded: otp bounds how often that is.
+        if refusal.retry_at.is_none() && session.now < pending.code_ends {
             session.record(Fact::new("enrolment.failed").with("factor", Factor::Sms.word()));
         }
         return Ok(Err(No::Rejected(refusal)));

@@ -214,6 +214,9 @@ impl<H: Host> Session<'_, H> {
     fn accept(&mut self, method: Method, left: Option<u32>, authority: &Authority) {
         self.user.misses.clear();
         self.user.sms_lock = None;
+        if method == Method::Sms {
+            self.user.login_code = None;
+        }
         self.use_token(authority);
         self.store();
         self.record(Fact::new("login.succeeded").with("method", method.word()));
@@ -242,16 +245,23 @@ impl<H: Host> Session<'_, H> {
         let missed = tries.iter().any(|(method, tried)| {
             matches!(tried, Try::Wrong { .. }) && (!locked || self.is_live(*method))
         });
-        if missed {
+        // A miss of what has no cap, since there is nothing to hit, leaves nothing: or whoever may ask could
+        // make the trail grow without end.
+        let counted = tries.iter().any(|(method, tried)| {
+            let capped = *method != Method::Sms || self.is_live(*method);
+            matches!(tried, Try::Wrong { .. }) && capped
+        });
+        if missed && counted {
             self.user.misses.push(self.now);
             self.miss(tries);
         } else {
             let methods = tries.iter().map(|(method, _)| method.word());
             let methods: Vec<&str> = methods.collect();
+            let reason = if missed { "absent" } else { "locked" };
             self.host.emit(
                 Fact::new("login.rejected")
                     .with("method", methods.join(" "))
-                    .with("reason", "locked"),
+                    .with("reason", reason),
             );
         }
         self.note_sms_lock(tries);

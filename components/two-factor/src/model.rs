@@ -636,6 +636,9 @@ impl Model {
                     let told = (kind == Method::Backup).then_some(left).flatten();
                     prop_assert_eq!(accepted.backup_codes_left, told);
                     prop_assert!(self.accepted.insert((who, code.clone())), "{} twice", code);
+                    if kind == Method::Sms {
+                        self.users[who].login_code = None;
+                    }
                     self.spend_token(&caller);
                     return Ok(());
                 }

@@ -679,6 +679,7 @@ fn r14_repeated_failures_of_all_kinds_are_told_once_an_hour_and_lock_nothing() {
     misses(&mut host, WRONG, Method::Totp, 2);
     misses(&mut host, WRONG, Method::Backup, 2);
     assert!(host.notices.is_empty());
+    alice().send(&mut host).expect("sent");
     misses(&mut host, WRONG, Method::Sms, 3);
     let [notice] = &host.notices[..] else {
         panic!("one notice: {:?}", host.notices);
@@ -863,6 +864,45 @@ fn a_user_of_another_system_moves_in_once() {
 }
 
 // The trail.
+
+#[test]
+fn what_there_is_nothing_to_compare_with_leaves_an_event_and_no_record() {
+    let mut host = Simulation::new(&[]);
+    alice().enable(&mut host, PHONE).expect("sent");
+    host.now += 10 * MINUTE;
+    let trail = host.trail.len();
+    for _ in 0..9 {
+        let answer = alice().verify_enable(&mut host, WRONG);
+        assert!(matches!(answer, Err(No::Rejected(_))), "{answer:?}");
+    }
+    assert_eq!(host.trail.len(), trail, "the code has ended");
+    alice().with_phone(&mut host, PHONE);
+    let (trail, rows) = (host.trail.len(), host.rows.clone());
+    for _ in 0..9 {
+        let answer = alice().log_in_by(&mut host, WRONG, Some(Method::Sms));
+        assert_eq!(answer, Err(wrong()), "none was sent");
+    }
+    assert_eq!(host.trail.len(), trail);
+    assert_eq!(host.rows, rows);
+    let last = host
+        .events
+        .last()
+        .map(|fact| (fact.kind, fact.attributes.clone()));
+    let attributes = vec![("method", "sms".into()), ("reason", "absent".into())];
+    assert_eq!(last, Some(("login.rejected", attributes)));
+    // One that was used is gone as well.
+    alice().send(&mut host).expect("sent");
+    let code = host.code(ALICE, PHONE, "login");
+    alice().log_in(&mut host, &code).expect("accepted");
+    let trail = host.trail.len();
+    for _ in 0..9 {
+        alice()
+            .log_in_by(&mut host, WRONG, Some(Method::Sms))
+            .expect_err("wrong");
+    }
+    assert_eq!(host.trail.len(), trail);
+    assert!(host.notices.is_empty(), "nothing was guessed at");
+}
 
 #[test]
 fn r45_every_step_is_in_the_trail_without_a_secret() {

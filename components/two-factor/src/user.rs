@@ -45,6 +45,8 @@ pub struct Pending {
     pub proven: bool,
     /// Until when it can be verified.
     pub ends: Instant,
+    /// When the code that was sent last ends.
+    pub code_ends: Instant,
 }
 
 /// One call about a user: everything that it begins with.
