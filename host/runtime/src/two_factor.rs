@@ -7,7 +7,7 @@ mod wit;
 
 use std::fmt;
 
-use countersign_types::{Secret, UnixMillis};
+use countersign_types::{Secret, UnixMillis, is_control};
 
 use crate::Runtime;
 use crate::bindings::two_factor::exports::countersign::service::two_factor as bindings;
@@ -21,9 +21,9 @@ use crate::totp::{MOVED_SECRET_BYTES, from_base32};
 /// The longest id of a user, in bytes.
 const USER_BYTES_MAX: usize = 128;
 
-/// A user as the application names them: 1 to 128 bytes of text without control characters and without
-/// white space at its ends. Only the host knows it; rows and components have its keyed hash, and it does
-/// not print.
+/// A user as the application names them: 1 to 128 bytes of text without control characters, nor what
+/// breaks lines or turns text around, and without white space at its ends. Only the host knows it; rows
+/// and components have its keyed hash, and it does not print.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct UserId(String);
 
@@ -44,7 +44,7 @@ impl std::str::FromStr for UserId {
     type Err = UserIdError;
 
     fn from_str(text: &str) -> Result<UserId, UserIdError> {
-        let printable = !text.contains(char::is_control) && text.trim() == text;
+        let printable = !text.contains(is_control) && text.trim() == text;
         if printable && (1..=USER_BYTES_MAX).contains(&text.len()) {
             Ok(UserId(text.to_owned()))
         } else {
@@ -920,7 +920,16 @@ mod tests {
             assert_eq!(user.as_str(), text);
             assert_eq!(format!("{user:?}"), "UserId(***)");
         }
-        for text in ["", " a", "a ", "a\nb", "a\0", "\u{85}a", &"u".repeat(129)] {
+        for text in [
+            "",
+            " a",
+            "a ",
+            "a\nb",
+            "a\0",
+            "\u{85}a",
+            "\u{202e}a",
+            &"u".repeat(129),
+        ] {
             assert_eq!(text.parse::<UserId>(), Err(UserIdError), "{text:?}");
         }
     }

@@ -57,6 +57,37 @@ pub(crate) async fn start(
 
 /// The runtime's limits with what the operator has set.
 pub(crate) fn limits(given: config::Limits) -> Limits {
+    // Each by its name, so that one that is not handed on is noticed.
+    let config::Limits {
+        service_time_ms,
+        provider_time_ms,
+        callback_time_ms,
+        service_wall_ms,
+        provider_wall_ms,
+        epoch_ms,
+        memory_bytes,
+        hostcall_bytes,
+        stack_bytes,
+        handles,
+        idle_instances,
+        table_elements,
+        instances,
+        service_calls,
+        service_waiting,
+        service_wait_ms,
+        subject_waiting,
+        hashes,
+        hashes_waiting,
+        instance_calls,
+        runs,
+        hold_ms,
+        log_lines,
+        log_line_bytes,
+        http_requests,
+        http_request_ms,
+        http_connect_ms,
+        http_body_bytes,
+    } = given;
     let mut limits = Limits::default();
     let span = |limit: &mut Duration, ms: Option<u64>| {
         *limit = ms.map_or(*limit, Duration::from_millis);
@@ -69,32 +100,33 @@ pub(crate) fn limits(given: config::Limits) -> Limits {
     let count = |limit: &mut u32, number: Option<u64>| {
         *limit = number.map_or(*limit, |number| u32::try_from(number).unwrap_or(u32::MAX));
     };
-    span(&mut limits.service_time, given.service_time_ms);
-    span(&mut limits.provider_time, given.provider_time_ms);
-    span(&mut limits.service_wall, given.service_wall_ms);
-    span(&mut limits.provider_wall, given.provider_wall_ms);
-    span(&mut limits.epoch, given.epoch_ms);
-    size(&mut limits.memory_bytes, given.memory_bytes);
-    size(&mut limits.hostcall_bytes, given.hostcall_bytes);
-    size(&mut limits.stack_bytes, given.stack_bytes);
-    size(&mut limits.handles, given.handles);
-    size(&mut limits.idle_instances, given.idle_instances);
-    size(&mut limits.table_elements, given.table_elements);
-    count(&mut limits.instances, given.instances);
-    size(&mut limits.service_calls, given.service_calls);
-    size(&mut limits.service_waiting, given.service_waiting);
-    span(&mut limits.service_wait, given.service_wait_ms);
-    size(&mut limits.subject_waiting, given.subject_waiting);
-    size(&mut limits.hashes, given.hashes);
-    size(&mut limits.hashes_waiting, given.hashes_waiting);
-    count(&mut limits.instance_calls, given.instance_calls);
-    count(&mut limits.runs, given.runs);
-    span(&mut limits.hold, given.hold_ms);
-    size(&mut limits.log_lines, given.log_lines);
-    size(&mut limits.log_line_bytes, given.log_line_bytes);
-    size(&mut limits.http_requests, given.http_requests);
-    span(&mut limits.http_request, given.http_request_ms);
-    span(&mut limits.http_connect, given.http_connect_ms);
-    size(&mut limits.http_body_bytes, given.http_body_bytes);
+    span(&mut limits.service_time, service_time_ms);
+    span(&mut limits.provider_time, provider_time_ms);
+    span(&mut limits.callback_time, callback_time_ms);
+    span(&mut limits.service_wall, service_wall_ms);
+    span(&mut limits.provider_wall, provider_wall_ms);
+    span(&mut limits.epoch, epoch_ms);
+    size(&mut limits.memory_bytes, memory_bytes);
+    size(&mut limits.hostcall_bytes, hostcall_bytes);
+    size(&mut limits.stack_bytes, stack_bytes);
+    size(&mut limits.handles, handles);
+    size(&mut limits.idle_instances, idle_instances);
+    size(&mut limits.table_elements, table_elements);
+    count(&mut limits.instances, instances);
+    size(&mut limits.service_calls, service_calls);
+    size(&mut limits.service_waiting, service_waiting);
+    span(&mut limits.service_wait, service_wait_ms);
+    size(&mut limits.subject_waiting, subject_waiting);
+    size(&mut limits.hashes, hashes);
+    size(&mut limits.hashes_waiting, hashes_waiting);
+    count(&mut limits.instance_calls, instance_calls);
+    count(&mut limits.runs, runs);
+    span(&mut limits.hold, hold_ms);
+    size(&mut limits.log_lines, log_lines);
+    size(&mut limits.log_line_bytes, log_line_bytes);
+    size(&mut limits.http_requests, http_requests);
+    span(&mut limits.http_request, http_request_ms);
+    span(&mut limits.http_connect, http_connect_ms);
+    size(&mut limits.http_body_bytes, http_body_bytes);
     limits
 }

@@ -160,11 +160,11 @@ impl ForUser {
             headers,
             bytes,
         } = Arrived::wait(api, request).await?;
-        let Named {
+        let AboutUser {
             context,
             user,
             authority,
-        } = Named::by(asker, &headers)?;
+        } = AboutUser::by(asker, &headers)?;
         let fields = match &*bytes {
             [] if may_be_empty => Fields::default(),
             bytes => Fields::parse(bytes)?,
@@ -181,21 +181,21 @@ impl ForUser {
 }
 
 /// Whom a request is about, and in whose right it is made.
-pub(super) struct Named {
+pub(super) struct AboutUser {
     pub(super) context: CallContext,
     pub(super) user: UserId,
     pub(super) authority: Authority,
 }
 
-impl Named {
+impl AboutUser {
     /// An application names the user in a header; a token is its user's.
     ///
     /// # Errors
     ///
     /// When the header is missing, or names nobody.
-    pub(super) fn by(asker: Asker, headers: &HeaderMap) -> Result<Named, Refused> {
+    pub(super) fn by(asker: Asker, headers: &HeaderMap) -> Result<AboutUser, Refused> {
         match asker {
-            Asker::Application(caller) => Ok(Named {
+            Asker::Application(caller) => Ok(AboutUser {
                 context: context(caller, client_address::of(headers)?),
                 user: named(headers)?,
                 authority: Authority::Application,
@@ -219,7 +219,7 @@ impl Named {
                     Purpose::Login => Authority::LoginToken(token),
                     Purpose::Enroll => Authority::EnrolmentToken(token),
                 };
-                Ok(Named {
+                Ok(AboutUser {
                     context,
                     user,
                     authority,

@@ -12,7 +12,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use countersign_types::UnixMillis;
 
-use super::admitted::{Denied, ForUser, Named};
+use super::admitted::{AboutUser, Denied, ForUser};
 use super::answer::{Answer, Judged};
 use super::fields::{Fields, PHONE_BYTES_MAX, locale};
 use super::otp::CODE_BYTES_MAX;
@@ -35,7 +35,7 @@ pub(super) async fn status(State(api): State<Arc<Api>>, request: Request) -> Res
         tracing::error!("a request came past the gate");
         return Problem::internal().into_response();
     };
-    let Named { context, user, .. } = match Named::by(asker, &parts.headers) {
+    let AboutUser { context, user, .. } = match AboutUser::by(asker, &parts.headers) {
         Ok(named) => named,
         Err(refused) => return Problem::from(refused).into_response(),
     };

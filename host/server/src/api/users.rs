@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use countersign_types::UnixMillis;
@@ -14,6 +13,7 @@ use serde_json::json;
 
 use super::admitted::Admitted;
 use super::answer::{Answer, Judged};
+use super::path::Named;
 use super::problem::{Problem, Refused};
 use super::{Api, UserId};
 use crate::users::{NewToken, Purpose};
@@ -25,7 +25,7 @@ const KEY_SET_KEPT: Duration = Duration::from_secs(300);
 
 pub(super) async fn make_token(
     State(api): State<Arc<Api>>,
-    id: Result<Path<String>, PathRejection>,
+    Named(id): Named,
     request: Request,
 ) -> Response {
     let Admitted {
@@ -36,8 +36,7 @@ pub(super) async fn make_token(
         Ok(admitted) => admitted,
         Err(denied) => return denied.into_problem(),
     };
-    let user = id.ok().and_then(|Path(id)| id.parse::<UserId>().ok());
-    let Some(user) = user else {
+    let Ok(user) = id.parse::<UserId>() else {
         return Problem::no_user_id().into_response();
     };
     let purpose = match fields.text("purpose", PURPOSE_BYTES_MAX) {

@@ -235,7 +235,7 @@ pub(super) fn two_factor_name(merged: &Merged) -> Result<String, ConfigError> {
 }
 
 fn text(merged: &Merged, key: &str, text: &str, bytes_max: usize) -> Result<String, ConfigError> {
-    if (1..=bytes_max).contains(&text.len()) && !text.contains(char::is_control) {
+    if (1..=bytes_max).contains(&text.len()) && !text.contains(is_control) {
         return Ok(text.to_owned());
     }
     let must = format!("must have 1 to {bytes_max} bytes and no control characters");
