@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use countersign_queue::{Finish, Open};
 use countersign_runtime::{
-    CallError, Claim, ClaimError, Found, KeptAnswer, Ledger, LedgerLimits, Limits,
-    MessageRequest, Once, ReplayCallError, Scope, SendRequest, SendVerdict,
+    CallError, Claim, ClaimError, Found, KeptAnswer, Ledger, LedgerLimits, Limits, MessageRequest,
+    Once, ReplayCallError, Scope, SendRequest, SendVerdict,
 };
 use countersign_store::{Ending, Rulings, SledStore, Store, Transaction};
 use countersign_types::{MessageId, Priority, Status};

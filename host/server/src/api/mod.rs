@@ -43,11 +43,11 @@ use tower_http::catch_panic::CatchPanicLayer;
 // The runtime's door for this folder.
 pub(crate) use countersign_runtime::{
     AuditCursor, Authority, BackupCodesVerdict, CallContext, CallError, CallbackError,
-    CallbackRequest, Caller, ChangeRequest, Claim, Denial, DisableRequest, DisableVerdict, EnableRequest,
-    EnableVerdict, Factor, FactorProof, LoginRequest, LoginSendRequest, LoginSendVerdict,
-    Ledger, LoginVerdict, MessageRequest, Method, NO_ROUTE, Once, PhoneError, Refusal, Runtime,
-    SendRequest, SendVerdict, TotpVerdict, UserId, UserIdError, UserToken, VerifyFactorRequest,
-    VerifyFactorVerdict, VerifyRequest, VerifyVerdict,
+    CallbackRequest, Caller, ChangeRequest, Claim, Denial, DisableRequest, DisableVerdict,
+    EnableRequest, EnableVerdict, Factor, FactorProof, Ledger, LoginRequest, LoginSendRequest,
+    LoginSendVerdict, LoginVerdict, MessageRequest, Method, NO_ROUTE, Once, PhoneError, Refusal,
+    Runtime, SendRequest, SendVerdict, TotpVerdict, UserId, UserIdError, UserToken,
+    VerifyFactorRequest, VerifyFactorVerdict, VerifyRequest, VerifyVerdict,
 };
 use countersign_types::{Entropy, UnixMillis};
 

@@ -41,15 +41,7 @@ fn api(
     let templates = config.templates;
     let health = Health::default();
     let entropy = Arc::new(SystemEntropy);
-    Api::new(
-        config.http,
-        gate,
-        health,
-        ledger,
-        users,
-        entropy,
-        templates,
-    )
+    Api::new(config.http, gate, health, ledger, users, entropy, templates)
 }
 
 struct Server {
@@ -80,7 +72,14 @@ impl Server {
         let (folder, store) = store();
         let key = Secret::new(KEY.to_owned());
         let clocks = clock.clone();
-        let (api, calls) = api(&folder, store.clone(), clocks, Mode::Keyed, Some(&key), None);
+        let (api, calls) = api(
+            &folder,
+            store.clone(),
+            clocks,
+            Mode::Keyed,
+            Some(&key),
+            None,
+        );
         let issued = Arc::new(AtomicU64::new(0));
         let issue = move |State(api): State<Arc<Api>>, request: Request| {
             let (store, issued, now) = (store.clone(), issued.clone(), clock.now());

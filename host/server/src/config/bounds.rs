@@ -5,8 +5,8 @@ use std::time::Duration;
 use countersign_types::is_control;
 
 use super::{
-    ConfigError, Delivery, Http, LedgerLimits, Limits, Merged, PublicUrl, QueueRoom,
-    TwoFactor, as_size, code_message,
+    ConfigError, Delivery, Http, LedgerLimits, Limits, Merged, PublicUrl, QueueRoom, TwoFactor,
+    as_size, code_message,
 };
 use crate::users::{ProofSettings, TokenSettings};
 
