@@ -6,13 +6,18 @@
 //! step.
 //!
 //! Real are the call loop, the otp component and its instances, the capabilities, transactions, the
-//! committer, the queue and the delivery. Simulated are the disk and its thread (`disk`, `store`),
-//! the clock and chance (`world`), providers (`provider`) and clients (`process`). `oracle`
-//! watches the seams and asks `model` what must come out.
+//! committer, the keys of requests, the queue, the delivery and the follower. Simulated are the disk
+//! and its thread (`disk`, `store`), the clock and chance (`world`), providers (`provider`, `carrier`)
+//! and whoever calls (`client`, `outside`). `oracle` watches the seams and asks `model` and `news` what
+//! must come out.
 
+mod carrier;
+mod client;
 mod disk;
 mod model;
+mod news;
 mod oracle;
+mod outside;
 mod parts;
 mod plant;
 mod probe;
@@ -52,6 +57,12 @@ pub enum Kind {
     ExpiredSend,
     /// A message went out again that must not.
     SentTwice,
+    /// A request that must be done once was done again, or was done and is not remembered.
+    DoneTwice,
+    /// Less is known of a message than was known before.
+    StepBack,
+    /// What a provider has told of a message is not known.
+    LostReceipt,
     /// A message had more requests of unknown outcome than allowed.
     TooManyRequests,
     /// What was acknowledged is not durable.
@@ -80,6 +91,9 @@ impl fmt::Display for Kind {
             Kind::RowWithoutJob => "row without its cause",
             Kind::ExpiredSend => "expired send",
             Kind::SentTwice => "message sent twice",
+            Kind::DoneTwice => "request done twice",
+            Kind::StepBack => "receipt that steps back",
+            Kind::LostReceipt => "lost receipt",
             Kind::TooManyRequests => "too many requests",
             Kind::LostAcknowledgement => "lost acknowledgement",
             Kind::Events => "events out of place",

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use countersign_types::{MessageId, UnixMillis};
 
+use crate::news::Told;
+
 pub(crate) const PURPOSES: [&str; 2] = ["verification", "change"];
 pub(crate) const DIGITS: usize = 10;
 /// How many addresses clients call from.
@@ -38,6 +40,10 @@ pub(crate) enum Outcome {
     Rejected(&'static str),
     /// Nothing but a try was counted, or not even that.
     Counted(usize),
+    /// A dead message waits again.
+    Replayed,
+    /// What a provider has told was taken note of.
+    Told,
 }
 
 /// Which code: counted over all phones.
@@ -151,17 +157,40 @@ pub(crate) struct Message {
     /// `None`: it carries no code.
     pub(crate) code: Option<CodeId>,
     pub(crate) deadline: UnixMillis,
-    /// The event that says how it ended.
+    /// When its code ends.
+    pub(crate) end: UnixMillis,
+    /// Since when it waits: its making, or its replay.
+    pub(crate) since: UnixMillis,
+    /// The event that says how it left the queue.
     pub(crate) ended: Option<String>,
+}
+
+/// Something that was taken from a window.
+#[derive(Clone, Copy, Debug)]
+struct Take {
+    at: UnixMillis,
+    /// As when it counts: where the clock was set back, not before what was taken earlier.
+    counts: UnixMillis,
+    /// Whether it has left the window since: it does not come back when the clock is set back.
+    left: bool,
+}
+
+impl Take {
+    /// Whether it may still stand in a window of that length, which may give its room back up to 2/63
+    /// late.
+    fn may_count(&self, length: Duration, now: UnixMillis) -> bool {
+        self.counts + length + length / 31 > now
+    }
 }
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     pub(crate) phones: BTreeMap<usize, Phone>,
     pub(crate) messages: BTreeMap<MessageId, Message>,
-    /// What each address has taken from each of its windows, in commit order, and whether it has left
-    /// the window since: it does not come back when the clock is set back.
-    taken: BTreeMap<(usize, usize), Vec<(UnixMillis, bool)>>,
+    /// What became of those that a provider took.
+    pub(crate) told: Told,
+    /// What each address has taken from each of its windows, in commit order.
+    taken: BTreeMap<(usize, usize), Vec<Take>>,
     codes: CodeId,
 }
 
@@ -305,6 +334,21 @@ impl Model {
         }
     }
 
+    /// A message is to be sent once more: it has as long as it had, but never longer than its code.
+    /// Returns whether it may.
+    pub(crate) fn replay(&mut self, message: MessageId, now: UnixMillis) -> bool {
+        let Some(made) = self.messages.get_mut(&message) else {
+            return false;
+        };
+        if made.ended.as_deref() != Some("message.failed") || now >= made.end {
+            return false;
+        }
+        made.deadline = made.end.min(now + made.deadline.since(made.since));
+        made.since = now;
+        made.ended = None;
+        true
+    }
+
     /// An address has taken from its window. Returns the window where there is too much in it.
     pub(crate) fn take(
         &mut self,
@@ -314,24 +358,29 @@ impl Model {
     ) -> Option<Duration> {
         let (length, max) = ADDRESS_SENDS[window];
         let times = self.taken.entry((address, window)).or_default();
-        times.push((now, false));
-        for (time, left) in times.iter_mut() {
-            *left |= *time + length <= now;
+        let earlier = times.iter().filter(|take| take.may_count(length, now));
+        let counts = earlier.map(|take| take.counts).max();
+        times.push(Take {
+            at: now,
+            counts: counts.map_or(now, |counts| counts.max(now)),
+            left: false,
+        });
+        for take in times.iter_mut() {
+            take.left |= take.at + length <= now;
         }
-        let inside = times.iter().filter(|(time, left)| !left && *time <= now);
+        let inside = times.iter().filter(|take| !take.left && take.at <= now);
         (inside.count() > max).then_some(length)
     }
 
-    /// Whether an address may be told that it has sent too much: one of its windows, which may give
-    /// its room back up to 2/63 late, is full.
+    /// Whether an address may be told that it has sent too much: one of its windows is full.
     pub(crate) fn may_refuse(&self, address: usize, now: UnixMillis) -> bool {
         ADDRESS_SENDS
             .iter()
             .enumerate()
             .any(|(window, (length, max))| {
                 let times = self.taken.get(&(address, window));
-                let inside = times.into_iter().flatten();
-                let inside = inside.filter(|(time, _)| *time + *length + *length / 31 > now);
+                let times = times.into_iter().flatten();
+                let inside = times.filter(|take| take.may_count(*length, now));
                 inside.count() >= *max
             })
     }

@@ -2,7 +2,7 @@
 //! of them.
 
 use countersign_store::committer::Rows;
-use countersign_store::{Body, Commit, Row, Write};
+use countersign_store::{Body, Commit, Need, Row, Sections, Write};
 use countersign_types::Event;
 
 use crate::Kind;
@@ -28,11 +28,17 @@ pub enum Plant {
     LostAcknowledgement,
     /// What wrote nothing is answered while what it has read is not durable.
     EarlyAnswer,
+    /// What a receipt has told of a message is not kept.
+    StepBack,
+    /// A receipt that comes before its provider's answer is not kept.
+    LostReceipt,
+    /// That a request was done is not kept.
+    DoneTwice,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 8] = [
+    pub const ALL: [Plant; 11] = [
         Plant::LostUpdate,
         Plant::DoubleUse,
         Plant::UncountedTry,
@@ -41,6 +47,9 @@ impl Plant {
         Plant::ExpiredSend,
         Plant::LostAcknowledgement,
         Plant::EarlyAnswer,
+        Plant::StepBack,
+        Plant::LostReceipt,
+        Plant::DoneTwice,
     ];
 
     /// What the simulation must call it.
@@ -53,6 +62,18 @@ impl Plant {
             Plant::RowWithoutJob => Kind::RowWithoutJob,
             Plant::ExpiredSend => Kind::ExpiredSend,
             Plant::LostAcknowledgement | Plant::EarlyAnswer => Kind::LostAcknowledgement,
+            Plant::StepBack => Kind::StepBack,
+            Plant::LostReceipt => Kind::LostReceipt,
+            Plant::DoneTwice => Kind::DoneTwice,
+        }
+    }
+
+    /// Changes what is asked for.
+    pub(crate) fn mislead(self, commit: &mut Commit) {
+        match self {
+            Plant::LostReceipt if commit.need == Need::Deliver => end_at_once(commit, b"r/"),
+            Plant::DoneTwice => end_at_once(commit, b"i/"),
+            _ => {}
         }
     }
 
@@ -69,8 +90,9 @@ impl Plant {
                 let which = world.below(commit.reads.len() as u64);
                 commit.reads.remove(which as usize);
             }
-            Plant::DoubleUse if is("verification.approved") => forget_challenges(commit, disk),
-            Plant::UncountedTry if is("verification.rejected") => forget_challenges(commit, disk),
+            Plant::DoubleUse if is("verification.approved") => forget(commit, b"c/", disk),
+            Plant::UncountedTry if is("verification.rejected") => forget(commit, b"c/", disk),
+            Plant::StepBack if commit.need == Need::Deliver => forget(commit, b"m/", disk),
             Plant::JobWithoutRow if is("verification.sent") => {
                 commit.writes.retain(|write| !is_job(&write.key));
             }
@@ -87,9 +109,22 @@ pub(crate) fn is_job(key: &[u8]) -> bool {
     key.starts_with(b"j/")
 }
 
-/// Puts the host's sections back as they are stored.
-fn forget_challenges(commit: &mut Commit, disk: &Disk) {
+/// Lets rows end when they are written.
+fn end_at_once(commit: &mut Commit, prefix: &[u8]) {
     for Write { key, body } in &mut commit.writes {
+        if let Some(Body::Sections(Sections {
+            host: Some(host), ..
+        })) = body.as_mut().filter(|_| key.starts_with(prefix))
+        {
+            host.expires = Some(commit.instant);
+        }
+    }
+}
+
+/// Puts the host's sections back as they are stored.
+fn forget(commit: &mut Commit, prefix: &[u8], disk: &Disk) {
+    let writes = commit.writes.iter_mut();
+    for Write { key, body } in writes.filter(|write| write.key.starts_with(prefix)) {
         let stored = disk.get(key).ok().flatten();
         let stored = stored.and_then(|bytes| Row::from_bytes(key, &bytes).ok());
         if let (Some(Body::Sections(new)), Some(Body::Sections(old))) =

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::carrier::Carrier;
 use crate::disk::Disk;
 use crate::oracle::Oracle;
 use crate::process::{self, Seed};
@@ -33,11 +34,14 @@ pub struct Report {
 /// Runs one seed, with a bug planted if one is given; `keep_lines` for a trace that can be read.
 pub fn run(parts: &Parts, seed: u64, plant: Option<Plant>, keep_lines: bool) -> Report {
     let world = Arc::new(World::new(seed, keep_lines));
+    let (indexes, keyring) = (parts.indexes.clone(), parts.keyring.clone());
+    let oracle = Arc::new(Oracle::new(&world, indexes, keyring));
     let seed = Seed {
         parts,
         world: world.clone(),
         disk: Disk::default(),
-        oracle: Arc::new(Oracle::new(&world, parts.indexes.clone())),
+        carrier: Arc::new(Carrier::new(&world, &oracle)),
+        oracle,
         plant,
     };
     let crashes = world.below(LIVES);

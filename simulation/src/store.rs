@@ -277,16 +277,20 @@ impl Store for SimulatedStore {
             .collect()
     }
 
-    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+    async fn commit(&self, mut commit: Commit) -> Result<Committed, CommitError> {
         let Shared { world, disk, .. } = &*self.shared;
         let call = CALL.try_with(Arc::clone).ok();
         let by = call.as_ref().map_or(0, |call| call.id);
         world.pass(format!("commit of call {by}")).await;
+        if let Some(plant) = self.shared.plant {
+            plant.mislead(&mut commit);
+        }
         let mut judged = commit.clone();
         if let Some(plant) = self.shared.plant {
             plant.meddle(&mut judged, world, disk);
         }
-        let record = Record { call, commit };
+        let task = tokio::task::try_id();
+        let record = Record { call, task, commit };
         let entry = Box::new(Entry { record, judged });
         let (answer, result) = oneshot::channel();
         let result = self.ask(Request::Commit(entry, answer), result).await;

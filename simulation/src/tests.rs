@@ -87,6 +87,21 @@ fn an_answer_that_does_not_wait_for_what_it_has_read_is_found() {
 }
 
 #[test]
+fn a_receipt_that_steps_back_is_found() {
+    check_plant(Plant::StepBack);
+}
+
+#[test]
+fn an_early_receipt_that_is_lost_is_found() {
+    check_plant(Plant::LostReceipt);
+}
+
+#[test]
+fn a_repeat_that_sends_twice_is_found() {
+    check_plant(Plant::DoneTwice);
+}
+
+#[test]
 fn a_seed_replays_to_the_same_step() {
     let mut steps = 0;
     for number in 1..=8 {
@@ -131,14 +146,30 @@ fn the_seeds_come_to_every_corner() {
         "a crash that loses two groups",
         "a failed read",
         "a failed sync",
+        "a key swept",
+        "a late price",
         "a phone's row swept",
+        "a replay",
+        "a receipt that is lost and comes again",
+        "a receipt that is news",
+        "a receipt that never came",
+        "a receipt that says nothing new, or comes early",
+        "a repeat after a crash",
+        "a repeat after hanging up",
+        "a repeat of what is in flight",
+        "a repeat that another host was faster with",
+        "a repeat that is answered again",
         "a stale run",
         "a step back that is followed",
         "a take without room",
         "a try counted afterwards",
         "a try counted though the call failed",
+        "a key that belongs to another request",
         "an answer that waits for the group before",
         "address-limit",
+        "an answer that is no longer kept",
+        "an early receipt",
+        "an early receipt swept",
         "an outage",
         "an unknown outcome",
         "code",
@@ -173,7 +204,7 @@ fn the_simulated_store_conforms() {
         world.begin_life(None);
         world.calm();
         world.without_waits();
-        let oracle = Arc::new(Oracle::new(&world, Vec::new()));
+        let oracle = Arc::new(Oracle::new(&world, Vec::new(), PARTS.keyring.clone()));
         let store = SimulatedStore::open(&world, &Disk::default(), &oracle, None);
         let store: Arc<dyn Store> = store.expect("opened");
         std::future::ready(store)

@@ -6,6 +6,8 @@ use countersign_tests::{
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
+use crate::queue::{die, start};
+
 const SEND: &str = "/api/otp/send";
 const VERIFY: &str = "/api/otp/verify";
 const KEY: &str = "8e03978e-40d5-43e8-bc93-6894a57f9324";
@@ -19,8 +21,14 @@ fn to(phone: &str) -> Value {
 fn expect_replay(again: &Answer, first: &Answer) {
     assert_eq!(again.status, first.status, "{}", again.text());
     assert_eq!(again.body, first.body);
-    for header in ["content-type", "retry-after", "cache-control"] {
+    for header in ["content-type", "cache-control"] {
         assert_eq!(again.header(header), first.header(header), "{header}");
+    }
+    // The wait counts from now.
+    let waits = [again, first].map(|answer| answer.header("retry-after").is_some());
+    assert_eq!(waits[0], waits[1]);
+    if waits[0] {
+        assert!(again.retry_after() <= first.retry_after());
     }
     assert_eq!(first.header("idempotency-replayed"), None);
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
@@ -128,6 +136,44 @@ async fn a_key_with_another_body_is_422_and_nothing_is_done() {
     malformed.expect_problem(422);
     assert!(server.terminate().await.success());
     assert!(twilio.requests_to(&phone(2)).is_empty());
+}
+
+#[tokio::test]
+async fn a_refusal_that_changes_nothing_leaves_the_key_free() {
+    let twilio = FakeTwilio::start().await;
+    let server = Server::start(&twilio).await;
+    for _ in 0..2 {
+        let refused = server.post_once(SEND, KEY, &to("no number")).await;
+        assert_eq!(refused.header("idempotency-replayed"), None);
+        let want = json!({ "error": "Invalid phone number", "field": "phoneNumber" });
+        refused.expect_body(400, &want);
+    }
+    let corrected = server.post_once(SEND, KEY, &to(&phone(1))).await;
+    corrected.expect_success();
+}
+
+#[tokio::test]
+async fn a_replay_that_is_repeated_is_answered_again_and_replayed_once() {
+    let twilio = FakeTwilio::start().await;
+    let mut server = start(&twilio).await;
+    let admin = server.with_key("t");
+    let id = die(&twilio, &server, &phone(1)).await;
+    let path = format!("/admin/queue/dead/{id}/replay");
+    let first = admin.post_once(&path, KEY, &json!({})).await;
+    let first = first.expect_status(202);
+    assert_eq!(first.json()["status"], "queued");
+    twilio.message_to(&phone(1)).await;
+    expect_replay(&admin.post_once(&path, KEY, &json!({})).await, &first);
+    // Another request finds nothing to replay, and leaves its key free.
+    for body in [json!({}), json!({"another": "body"})] {
+        let other = admin.post_once(&path, "another", &body).await;
+        other.expect_problem(404);
+    }
+    // An API key's requests have keys of their own, and none is let in here.
+    let stranger = server.post_once(&path, KEY, &json!({})).await;
+    stranger.expect_problem(401);
+    assert!(server.terminate().await.success());
+    assert_eq!(twilio.messages().len(), 1);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use crate::messages::story_until;
 
 const DEAD: &str = "/admin/queue/dead";
 
-async fn start(twilio: &FakeTwilio) -> Server {
+pub(crate) async fn start(twilio: &FakeTwilio) -> Server {
     let server = Server::builder()
         .twilio(twilio)
         .env("COUNTERSIGN_ADMIN_TOKEN", "t");
@@ -16,7 +16,7 @@ async fn start(twilio: &FakeTwilio) -> Server {
 }
 
 /// Sends a code that no provider can take, and returns its message's id.
-async fn die(twilio: &FakeTwilio, server: &Server, phone: &str) -> String {
+pub(crate) async fn die(twilio: &FakeTwilio, server: &Server, phone: &str) -> String {
     twilio.next_to(phone, [Reply::error(400, 21211)]);
     let sent = server.send(phone).await.expect_success().json();
     let id = sent["messageId"].as_str().unwrap().to_owned();

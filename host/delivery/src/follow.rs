@@ -4,7 +4,7 @@
 //! age at which a message is asked for, and one that ends the wait for receipts. A pass that falls
 //! behind so far that the next one would come first skips ahead.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -112,8 +112,8 @@ pub struct Follower {
     backlogs: Backlogs,
 }
 
-/// By provider.
-type Backlogs = Arc<Mutex<HashMap<String, Backlog>>>;
+/// By provider, in an order that is always the same.
+type Backlogs = Arc<Mutex<BTreeMap<String, Backlog>>>;
 
 /// What one provider is still to be asked for.
 #[derive(Debug, Default)]
@@ -180,6 +180,8 @@ impl Follower {
             }
             while asking.try_join_next().is_some() {}
             tokio::select! {
+                // Without chance, so that a simulation replays.
+                biased;
                 // The sender gone means stop as well.
                 _ = shutdown.wait_for(|stop| *stop) => break,
                 () = tokio::time::sleep(PACE) => {}
@@ -347,7 +349,7 @@ impl Asker {
     }
 }
 
-fn lock(backlogs: &Backlogs) -> MutexGuard<'_, HashMap<String, Backlog>> {
+fn lock(backlogs: &Backlogs) -> MutexGuard<'_, BTreeMap<String, Backlog>> {
     backlogs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use countersign_store::{Commit, CommitError, Read, StoreError};
+use countersign_store::{Commit, CommitError, Read, StoreError, Write};
 use countersign_types::{MessageId, Status, UnixMillis};
 
 use crate::queue::{Queue, host_event};
 use crate::reading::Found;
 use crate::rows::{self, DEAD, DEAD_END, JOBS, dead_key, gone, key};
-use crate::{Job, MessageRow, MessageView, TurnedAway};
+use crate::{Job, MessageRow, MessageView, Reservation, TurnedAway};
 
 /// How many dead letters a page holds at most.
 pub const DEAD_PAGE_MAX: usize = 100;
@@ -73,6 +73,24 @@ impl DeadCount {
     pub(crate) fn count(&mut self, now: UnixMillis) -> usize {
         self.0 = self.0.split_off(&DeadCount::hour(now));
         self.0.values().sum()
+    }
+}
+
+/// A dead message that is about to wait again.
+#[derive(Debug)]
+pub struct Replay {
+    view: MessageView,
+    place: Reservation,
+    read: Read,
+    writes: [Write; 2],
+    event: Vec<u8>,
+    expires: Option<UnixMillis>,
+}
+
+impl Replay {
+    /// What will be known of it.
+    pub fn view(&self) -> &MessageView {
+        &self.view
     }
 }
 
@@ -151,6 +169,28 @@ impl Queue {
     ///
     /// See [`ReplayError`].
     pub async fn replay(&self, id: MessageId, now: UnixMillis) -> Result<MessageView, ReplayError> {
+        let replay = self.prepare_replay(id, now).await?;
+        let commit = Commit {
+            instant: now,
+            ..Commit::default()
+        };
+        match self.commit_replay(replay, commit).await {
+            Ok(view) => Ok(view),
+            Err(CommitError::Store(error)) => Err(error.into()),
+            Err(_) => Err(ReplayError::Busy),
+        }
+    }
+
+    /// The first half of [`replay`](Queue::replay), for whoever commits something with it.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReplayError`].
+    pub async fn prepare_replay(
+        &self,
+        id: MessageId,
+        now: UnixMillis,
+    ) -> Result<Replay, ReplayError> {
         let dead_key = dead_key(id);
         let dead = self.get::<DeadRow>(&dead_key, now).await?;
         let dead = dead.ok_or(ReplayError::NotDead(id))?;
@@ -165,31 +205,41 @@ impl Queue {
         })?;
         let place = self.reserve(&job, now)?;
         let keyring = &self.inner.keyring;
-        let event = host_event(id, &job, "message.replayed", now, &[]);
-        let commit = Commit {
-            instant: now,
-            reads: vec![Read {
+        let waiting = rows::put(keyring, key(JOBS, id), &job, None)?;
+        Ok(Replay {
+            place,
+            event: host_event(id, &job, "message.replayed", now, &[]),
+            read: Read {
                 key: dead_key.clone(),
                 version: Some(dead.version),
                 until: dead.expires,
-            }],
-            writes: vec![
-                gone(dead_key),
-                rows::put(keyring, key(JOBS, id), &job, None)?,
-            ],
-            events: vec![event],
-            ..Commit::default()
-        };
-        match self.inner.store.commit(commit).await {
-            Ok(_) => {}
-            Err(CommitError::Store(error)) => return Err(error.into()),
-            Err(_) => return Err(ReplayError::Busy),
-        }
-        if let Some(expires) = dead.expires {
+            },
+            writes: [gone(dead_key), waiting],
+            expires: dead.expires,
+            view: MessageView::waiting(id, job),
+        })
+    }
+
+    /// The second half of [`replay`](Queue::replay): commits it with whatever `with` holds, which has
+    /// the instant of the first half. Returns when that is durable.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not committed: above all that somebody else has replayed the message meanwhile.
+    pub async fn commit_replay(
+        &self,
+        replay: Replay,
+        mut with: Commit,
+    ) -> Result<MessageView, CommitError> {
+        with.reads.push(replay.read);
+        with.writes.extend(replay.writes);
+        with.events.push(replay.event);
+        self.inner.store.commit(with).await?;
+        if let Some(expires) = replay.expires {
             self.dead_count().remove(expires);
         }
-        self.announce(place, id);
-        Ok(MessageView::waiting(id, job))
+        self.announce(replay.place, replay.view.id);
+        Ok(replay.view)
     }
 }
 

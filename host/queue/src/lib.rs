@@ -29,7 +29,7 @@ mod shares;
 mod testing;
 
 pub use claims::{Claim, Finish, Gate, Open, Taken};
-pub use dead::{DEAD_PAGE_MAX, DeadPage, ReplayError};
+pub use dead::{DEAD_PAGE_MAX, DeadPage, Replay, ReplayError};
 pub use follow::{Cursor, FOLLOW_SENT_WITHIN, FollowPage, Followed, Line};
 pub use job::{ANONYMOUS, Attempt, ChallengeRef, Counts, Job, Outcome, mask};
 pub use message::{MessageRow, MessageView, Part, Receipt, Sent};

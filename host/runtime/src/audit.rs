@@ -14,7 +14,7 @@ use countersign_store::{
 use countersign_types::{Event, UnixMillis, hex};
 use serde::{Deserialize, Serialize};
 
-use crate::call::{CallContext, CallError, Caller, busy};
+use crate::call::{CallContext, CallError, Caller, busy, store_full};
 use crate::once::Once;
 use crate::{Runtime, UserId};
 
@@ -253,7 +253,6 @@ impl Runtime {
             let mut transaction = Transaction::new(host.store.clone(), instant, rulings.clone());
             if let Some(once) = &once {
                 once.begin(&mut transaction).await?;
-                once.end(&mut transaction, &()).await?;
             }
             let entry = AuditEntry {
                 at: instant,
@@ -275,16 +274,15 @@ impl Runtime {
                 Err(TransactionError::Store(error)) => return Err(error.into()),
                 Err(TransactionError::Misuse(_)) => return Err(busy()),
             }
+            if let Some(once) = &once {
+                once.end(&mut transaction, &()).await?;
+            }
             let mut commit = transaction.into_commit(Ending::Commit);
             commit.need = Need::Call;
             match host.store.commit(commit).await {
                 Ok(_) => return Ok(instant),
                 Err(CommitError::NoRoom { take, until }) => rulings.add(take, until),
-                Err(CommitError::Full) => {
-                    return Err(CallError::StoreFull {
-                        retry_after: Duration::from_secs(10),
-                    });
-                }
+                Err(CommitError::Full) => return Err(store_full()),
                 Err(CommitError::Store(error)) => return Err(error.into()),
                 // Somebody else was at it, which the next run will see.
                 Err(_) => {}

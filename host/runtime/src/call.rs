@@ -334,6 +334,12 @@ pub(crate) fn queue_full(reason: TurnedAway) -> CallError {
     }
 }
 
+pub(crate) fn store_full() -> CallError {
+    CallError::StoreFull {
+        retry_after: Duration::from_secs(10),
+    }
+}
+
 /// Takes the run out of the rescue slot.
 pub(crate) fn rescued(rescue: &Rescue) -> Option<Box<Run>> {
     rescue.lock().unwrap_or_else(PoisonError::into_inner).take()

@@ -1,11 +1,11 @@
 //! Messages that no component decides about: configured texts that an application asks for.
 
-use countersign_queue::{AcceptError, Counts, Job, MessageView};
-use countersign_store::{CommitError, Ending, Rulings, StoreError, Transaction};
+use countersign_queue::{AcceptError, Counts, Job, MessageView, ReplayError};
+use countersign_store::{CommitError, Ending, Need, Rulings, StoreError, Transaction};
 use countersign_types::{Event, MessageId, PhoneNumber, Priority, UnixMillis};
 
 use crate::Runtime;
-use crate::call::{CallContext, CallError, busy, queue_full};
+use crate::call::{CallContext, CallError, busy, queue_full, store_full};
 use crate::once::Once;
 use crate::phone::{self, PhoneError};
 
@@ -30,6 +30,17 @@ pub struct MessageRequest {
     pub due: UnixMillis,
     /// Not to be tried at or after; later than `due`.
     pub deadline: UnixMillis,
+}
+
+/// Why a message was not replayed. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayCallError {
+    /// The message or the queue does not allow it.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// The request has happened before, or must not happen now.
+    #[error(transparent)]
+    Call(#[from] CallError),
 }
 
 impl Runtime {
@@ -89,9 +100,10 @@ impl Runtime {
             let mut transaction = Transaction::new(host.store.clone(), instant, rulings.clone());
             if let Some(once) = &once {
                 once.begin(&mut transaction).await?;
-                once.end(&mut transaction, &id).await?;
+                once.record(&mut transaction, &id).await?;
             }
-            let commit = transaction.into_commit(Ending::Commit);
+            let mut commit = transaction.into_commit(Ending::Commit);
+            commit.need = Need::NewWork;
             let job = job(context, request, instant);
             let event = event(&job, instant);
             match host.queue.accept(id, &job, event, commit).await {
@@ -101,11 +113,49 @@ impl Runtime {
                 Err(AcceptError::Refused(CommitError::NoRoom { take, until })) => {
                     rulings.add(take, until);
                 }
+                Err(AcceptError::Refused(CommitError::Full)) => return Err(store_full()),
                 // The same request was answered meanwhile, which the next run will see.
                 Err(AcceptError::Refused(_)) => {}
             }
         }
         Err(busy())
+    }
+
+    /// Lets a dead message wait again; returns what is known of it, and the instant. To be awaited to
+    /// its end even where the client has gone.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReplayCallError`].
+    pub async fn replay(
+        &self,
+        id: MessageId,
+        once: Option<Once<'_, MessageView>>,
+    ) -> Result<(MessageView, UnixMillis), ReplayCallError> {
+        let host = self.host();
+        let mut rulings = Rulings::default();
+        for _ in 0..host.limits.runs {
+            let instant = host.instants.now();
+            let mut transaction = Transaction::new(host.store.clone(), instant, rulings.clone());
+            // Before the message is looked for: where the request has happened, it is no longer dead.
+            if let Some(once) = &once {
+                once.begin(&mut transaction).await?;
+            }
+            let replay = host.queue.prepare_replay(id, instant).await?;
+            if let Some(once) = &once {
+                let recorded = once.record(&mut transaction, replay.view()).await;
+                recorded.map_err(CallError::from)?;
+            }
+            let commit = transaction.into_commit(Ending::Commit);
+            match host.queue.commit_replay(replay, commit).await {
+                Ok(view) => return Ok((view, instant)),
+                Err(CommitError::NoRoom { take, until }) => rulings.add(take, until),
+                Err(CommitError::Store(error)) => return Err(ReplayError::Store(error).into()),
+                // Somebody else has replayed it, or answered the same request: the next run sees it.
+                Err(_) => {}
+            }
+        }
+        Err(ReplayError::Busy.into())
     }
 }
 

@@ -18,7 +18,7 @@ use rand::{Rng, SeedableRng};
 
 use crate::call::{
     CallContext, CallError, Caller, Ended, Enqueued, Finished, Host, Kept, Line, Rescue, Run, Used,
-    Versions, busy, clean, queue_full,
+    Versions, busy, clean, queue_full, store_full,
 };
 use crate::component::reason;
 use crate::meter::{Meter, TimeOver};
@@ -267,9 +267,7 @@ impl<'a, R> Runs<'a, R> {
             CommitError::Full => {
                 // Nobody is told a verdict, but its time may have told it.
                 self.settle(done.instant).await?;
-                Err(CallError::StoreFull {
-                    retry_after: Duration::from_secs(10),
-                })
+                Err(store_full())
             }
             CommitError::Store(error) => Err(error.into()),
             // The component's bug, found only now: as good as a trap.

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::api::{self, Api, Calls, ENVIRONMENT_KEY, Gate, Health, Idempotency, Mode, Situation};
+use crate::api::{self, Api, Calls, ENVIRONMENT_KEY, Gate, Health, Ledger, Mode, Situation};
 use crate::config::{
     BUILT_IN_CONSOLE, BUILT_IN_TWILIO, ComponentSource, Config, Folders, Provider,
 };
@@ -209,7 +209,7 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
         config.admin_token.as_ref(),
     );
     config.http.connections_max = connections_possible(config.http.connections_max);
-    let idempotency = Idempotency::new(
+    let ledger = Ledger::new(
         store.clone(),
         data.keyring.clone(),
         clock.clone(),
@@ -221,7 +221,7 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
         config.http,
         gate,
         health,
-        idempotency,
+        ledger,
         users,
         entropy.clone(),
         templates,

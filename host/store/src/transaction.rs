@@ -413,6 +413,17 @@ impl Transaction {
         Ok(Ok(()))
     }
 
+    /// Takes nothing after all: `take` is forgotten, where the run has made it.
+    pub fn give_back(&mut self, take: &Take) {
+        self.takes.retain(|made| made != take);
+    }
+
+    /// How much the run changes: rows, sums, takes and events.
+    pub fn changes(&self) -> usize {
+        let rows = self.rows.values().filter(|row| row.dirty).count();
+        rows + self.sums.len() + self.takes.len() + self.events.len()
+    }
+
     /// Appends an event when the run commits.
     pub fn emit(&mut self, event: Vec<u8>) {
         self.events.push(event);

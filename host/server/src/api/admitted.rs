@@ -9,10 +9,10 @@ use countersign_types::hex;
 
 use super::body::{self, Strictness};
 use super::fields::Fields;
-use super::idempotency::{Claim, USER};
+use super::idempotency::USER;
 use super::problem::{Problem, Refused};
 use super::{
-    Api, Asker, Authority, CallContext, Caller, FactorProof, UserId, UserIdError, UserToken,
+    Api, Asker, Authority, CallContext, Caller, Claim, FactorProof, UserId, UserIdError, UserToken,
     client_address,
 };
 use crate::users::{Purpose, Token};

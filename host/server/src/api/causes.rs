@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use countersign_queue::{ReceiveError, ReplayError, TurnedAway};
+use countersign_runtime::{ClaimError, Found, ReplayCallError};
 use countersign_store::StoreError;
 
 use super::problem::{Kind, Problem, Refused, SOON};
-use super::{CallError, CallbackError};
+use super::{CallError, CallbackError, NoVerdict};
 
 /// For a queue that must empty first.
 const LATER: Duration = Duration::from_secs(5);
@@ -89,6 +90,37 @@ impl From<ReceiveError> for Problem {
         match error {
             ReceiveError::Busy => Problem::too_many_callbacks(SOON),
             ReceiveError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ClaimError> for Problem {
+    fn from(error: ClaimError) -> Problem {
+        match error {
+            ClaimError::OtherInFlight | ClaimError::Used(Found::Other) => Problem::key_reused(),
+            ClaimError::InFlight => Problem::in_flight(),
+            // Its answer is given where there is one.
+            ClaimError::Used(Found::Answer { .. } | Found::Done) => Problem::already_done(),
+            ClaimError::TooMany => Problem::too_many_in_flight(),
+            ClaimError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<CallError> for NoVerdict {
+    fn from(error: CallError) -> NoVerdict {
+        match error {
+            CallError::Happened => NoVerdict::Happened,
+            error => NoVerdict::Problem(error.into()),
+        }
+    }
+}
+
+impl From<ReplayCallError> for NoVerdict {
+    fn from(error: ReplayCallError) -> NoVerdict {
+        match error {
+            ReplayCallError::Call(error) => error.into(),
+            ReplayCallError::Replay(error) => NoVerdict::Problem(error.into()),
         }
     }
 }

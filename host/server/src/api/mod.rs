@@ -1,6 +1,6 @@
 //! The HTTP API: routes, who may use them, and what they answer.
 //!
-//! `gate` decides who may ask, `idempotency` whether it was asked before, `body` and `fields` read what is
+//! `gate` decides who may ask, `idempotency` whether it was asked before (by the runtime's ledger), `body` and `fields` read what is
 //! sent, `admitted` has what requests have in common. `otp` and `two_factor` are the seed's routes,
 //! `messages` those of other messages, `users` tokens of users and the keys that proofs are checked with,
 //! `audit` what was done to users, `webhooks` what providers call and `callbacks` the room for it, `queue` what administrators see, `health` is for load balancers.
@@ -43,24 +43,22 @@ use tower_http::catch_panic::CatchPanicLayer;
 // The runtime's door for this folder.
 pub(crate) use countersign_runtime::{
     AuditCursor, Authority, BackupCodesVerdict, CallContext, CallError, CallbackError,
-    CallbackRequest, Caller, ChangeRequest, Denial, DisableRequest, DisableVerdict, EnableRequest,
-    EnableVerdict, Factor, FactorProof, LoginRequest, LoginSendRequest, LoginSendVerdict,
-    LoginVerdict, MessageRequest, Method, NO_ROUTE, Once, PhoneError, Refusal, Runtime,
-    SendRequest, SendVerdict, TotpVerdict, UserId, UserIdError, UserToken, VerifyFactorRequest,
-    VerifyFactorVerdict, VerifyRequest, VerifyVerdict,
+    CallbackRequest, Caller, ChangeRequest, Claim, Denial, DisableRequest, DisableVerdict,
+    EnableRequest, EnableVerdict, Factor, FactorProof, Ledger, LoginRequest, LoginSendRequest,
+    LoginSendVerdict, LoginVerdict, MessageRequest, Method, NO_ROUTE, Once, PhoneError, Refusal,
+    Runtime, SendRequest, SendVerdict, TotpVerdict, UserId, UserIdError, UserToken,
+    VerifyFactorRequest, VerifyFactorVerdict, VerifyRequest, VerifyVerdict,
 };
 use countersign_types::{Entropy, UnixMillis};
 
 pub(crate) use fields::Fields;
 pub(crate) use gate::{Asker, ENVIRONMENT_KEY, Gate, Mode, Situation};
 pub(crate) use health::Health;
-pub(crate) use idempotency::{ANSWERS, Idempotency};
 
 use crate::config::{Http, Template};
 use crate::users::Users;
-use answer::Judged;
+use answer::{Answer, Judged};
 use callbacks::Callbacks;
-use idempotency::Claim;
 pub(crate) use problem::Refused;
 use problem::{Kind, Problem};
 
@@ -69,7 +67,7 @@ pub(crate) struct Api {
     pub(crate) http: Http,
     pub(crate) gate: Gate,
     pub(crate) health: Health,
-    idempotency: Arc<Idempotency>,
+    ledger: Arc<Ledger>,
     users: Arc<Users>,
     entropy: Arc<dyn Entropy>,
     templates: Vec<Template>,
@@ -97,7 +95,7 @@ impl Api {
         http: Http,
         gate: Gate,
         health: Health,
-        idempotency: Arc<Idempotency>,
+        ledger: Arc<Ledger>,
         users: Arc<Users>,
         entropy: Arc<dyn Entropy>,
         templates: Vec<Template>,
@@ -107,7 +105,7 @@ impl Api {
             http,
             gate,
             health,
-            idempotency,
+            ledger,
             users,
             entropy,
             templates,
@@ -157,7 +155,7 @@ impl Api {
 
     /// Runs a call to its end and answers its verdict as `judge` says: once, where the request has an
     /// idempotency key. `judge` says the same of the same verdict each time.
-    async fn answer<T, F>(
+    async fn answer<T, E, F>(
         &self,
         claim: Option<Claim>,
         judge: impl Fn(&T, UnixMillis) -> Judged + Clone + Send + Sync + 'static,
@@ -165,37 +163,56 @@ impl Api {
     ) -> Response
     where
         T: Send + 'static,
-        F: Future<Output = Result<(T, UnixMillis), CallError>> + Send + 'static,
+        E: Into<NoVerdict> + Send + 'static,
+        F: Future<Output = Result<(T, UnixMillis), E>> + Send + 'static,
     {
-        let once = claim.as_ref().map(|claim| claim.once(judge.clone()));
-        let problem = match self.run_to_its_end(call(once)).await {
+        let kept = judge.clone();
+        let once = claim.as_ref().map(|claim| {
+            claim.once(move |verdict: &T, instant| {
+                let answer = kept(verdict, instant).ok();
+                answer.as_ref().map(Answer::to_kept)
+            })
+        });
+        let ended = match self.run_to_its_end(call(once)).await {
             Ok(Ok((verdict, instant))) => match judge(&verdict, instant) {
                 Ok(answer) => return answer.into_response(),
-                Err(problem) => problem,
-            },
-            Ok(Err(CallError::Happened)) => match find(claim).await {
-                Ok(Some(response)) => return response,
-                Ok(None) => CallError::Happened.into(),
-                Err(problem) => problem,
+                Err(problem) => NoVerdict::Problem(problem),
             },
             Ok(Err(error)) => error.into(),
-            Err(problem) => problem,
+            Err(problem) => NoVerdict::Problem(problem),
         };
-        problem.into_response()
+        match ended {
+            NoVerdict::Happened => happened(claim).await,
+            NoVerdict::Problem(problem) => problem.into_response(),
+        }
     }
 }
 
+/// How a call ends that has nothing to answer.
+enum NoVerdict {
+    /// The same request was carried out by somebody else meanwhile.
+    Happened,
+    /// Something else.
+    Problem(Problem),
+}
+
 /// The answer that another process has given to the same request.
-async fn find(claim: Option<Claim>) -> Result<Option<Response>, Problem> {
-    match claim {
-        Some(claim) => claim.find().await,
+async fn happened(claim: Option<Claim>) -> Response {
+    let found = match claim {
+        Some(claim) => claim.find().await.map_err(Problem::from),
         None => Ok(None),
+    };
+    match found {
+        Ok(Some(found)) => idempotency::replay(found),
+        // It was there a moment ago, and a day was over.
+        Ok(None) => Problem::in_flight().into_response(),
+        Err(problem) => problem.into_response(),
     }
 }
 
 /// All routes.
 pub(crate) fn router(api: Arc<Api>) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/api/otp/send", post(otp::send))
@@ -221,7 +238,13 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/admin/queue", get(queue::status))
         .route("/admin/queue/dead", get(queue::dead))
         .route("/admin/queue/dead/{id}", get(queue::letter))
-        .route("/admin/queue/dead/{id}/replay", post(queue::replay))
+        .route("/admin/queue/dead/{id}/replay", post(queue::replay));
+    guarded(routes, api)
+}
+
+/// `routes` with all that a request passes before it comes to its own.
+fn guarded(routes: Router<Arc<Api>>, api: Arc<Api>) -> Router {
+    routes
         .route_layer(from_fn_with_state(api.clone(), idempotency::claim))
         .fallback(not_found)
         .layer(from_fn_with_state(api.clone(), admit))

@@ -320,10 +320,16 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Rounded up and at least one (RFC 9110, 10.2.3): who comes a moment too early is refused again.
+/// What `Retry-After` says at most: no limit here is for longer, and a client that waits for days has
+/// forgotten why.
+const RETRY_AFTER_MAX_S: u64 = 24 * 3_600;
+
+/// A wait as `Retry-After` says it: rounded up and at least one (RFC 9110, 10.2.3), since who comes a
+/// moment too early is refused again; and at most a day.
 pub(crate) fn whole_seconds(span: Duration) -> u64 {
-    let seconds = span.as_millis().div_ceil(1000).max(1);
-    u64::try_from(seconds).unwrap_or(u64::MAX)
+    let seconds = span.as_millis().div_ceil(1000);
+    let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
+    seconds.clamp(1, RETRY_AFTER_MAX_S)
 }
 
 /// The seed's own form of a refusal: `{error, field?}`.
@@ -397,8 +403,18 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_whole_seconds_never_too_early_and_never_zero() {
-        for (millis, want) in [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (60_000, 60)] {
+    fn retry_after_is_whole_seconds_from_one_to_a_day() {
+        let day = 24 * 3_600;
+        for (millis, want) in [
+            (0, 1),
+            (1, 1),
+            (1_000, 1),
+            (1_001, 2),
+            (60_000, 60),
+            (day * 1_000, day),
+            (day * 1_000 + 1, day),
+            (u64::MAX, day),
+        ] {
             assert_eq!(
                 whole_seconds(Duration::from_millis(millis)),
                 want,

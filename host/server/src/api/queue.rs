@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
-use countersign_types::MessageId;
+use countersign_queue::MessageView;
+use countersign_runtime::ReplayCallError;
+use countersign_types::{MessageId, UnixMillis};
 use url::form_urlencoded;
 
-use super::answer::Answer;
+use super::answer::{Answer, Judged};
 use super::path::Named;
 use super::problem::{Kind, Problem};
-use super::{Api, Runtime};
+use super::{Api, Claim, Runtime};
 use crate::queue::{self, Page, Status};
 use crate::story::Story;
 
@@ -64,17 +66,29 @@ pub(super) async fn letter(State(api): State<Arc<Api>>, Named(id): Named) -> Res
     .await
 }
 
-pub(super) async fn replay(State(api): State<Arc<Api>>, Named(id): Named) -> Response {
-    with(&api, async |runtime| {
-        let id = named(&id)?;
-        let replaying = runtime.clone();
-        let replayed =
-            api.run_to_its_end(async move { replaying.queue().replay(id, replaying.now()).await });
-        let view = replayed.await?.map_err(Problem::from)?;
+pub(super) async fn replay(
+    State(api): State<Arc<Api>>,
+    Named(id): Named,
+    claim: Option<Extension<Claim>>,
+) -> Response {
+    let Some(runtime) = api.runtime() else {
+        return Problem::starting().into_response();
+    };
+    let id = match named(&id) {
+        Ok(id) => id,
+        Err(problem) => return problem.into_response(),
+    };
+    let call = async move |once| {
+        let replayed = runtime.replay(id, once).await?;
         tracing::info!(message = %id, "a dead message waits again");
-        Ok(Answer::accepted(&Story::from(view)))
-    })
-    .await
+        Ok::<_, ReplayCallError>(replayed)
+    };
+    api.answer(claim.map(|Extension(claim)| claim), replayed, call)
+        .await
+}
+
+fn replayed(view: &MessageView, _: UnixMillis) -> Judged {
+    Ok(Answer::accepted(&Story::from(view.clone())))
 }
 
 async fn with(api: &Api, work: impl AsyncFnOnce(&Runtime) -> Result<Answer, Problem>) -> Response {

@@ -1,11 +1,16 @@
 //! The routes as a client sees them, without a runtime: everything up to a call.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::admitted::Admitted;
+use super::answer::Judged;
 use super::*;
 use crate::testing::{config, keyring, store, users};
 use axum::http::Method;
-use countersign_store::Store;
-use countersign_types::{Secret, SystemClock, SystemEntropy};
-use serde_json::Value;
+use countersign_store::{Ending, Rulings, Store, Transaction};
+use countersign_types::{Clock, ManualClock, Secret, SystemClock, SystemEntropy};
+use serde_json::{Value, json};
 use tower::ServiceExt;
 
 const KEY: &str = "an-api-key-of-thirty-two-characters";
@@ -15,13 +20,13 @@ const ADMIN_TOKEN: &str = "swordfish";
 fn api(
     folder: &tempfile::TempDir,
     store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
     mode: Mode,
     key: Option<&Secret<String>>,
     token: Option<&str>,
 ) -> (Arc<Api>, Calls) {
     let token = token.map(|token| Secret::new(token.to_owned()));
     let config = config();
-    let clock = Arc::new(SystemClock);
     let users = users(folder.path());
     let gate = Gate::new(
         store.clone(),
@@ -32,19 +37,11 @@ fn api(
         token.as_ref(),
     );
     let keyring = keyring(folder.path());
-    let idempotency = Idempotency::new(store, keyring, clock, config.idempotency);
+    let ledger = Ledger::new(store, keyring, clock, config.idempotency);
     let templates = config.templates;
     let health = Health::default();
     let entropy = Arc::new(SystemEntropy);
-    Api::new(
-        config.http,
-        gate,
-        health,
-        idempotency,
-        users,
-        entropy,
-        templates,
-    )
+    Api::new(config.http, gate, health, ledger, users, entropy, templates)
 }
 
 struct Server {
@@ -62,9 +59,41 @@ impl Server {
         let (folder, store) = store();
         let key = Secret::new(KEY.to_owned());
         let key = (mode == Mode::Keyed).then_some(&key);
-        let (api, calls) = api(&folder, store, mode, key, token);
+        let (api, calls) = api(&folder, store, Arc::new(SystemClock), mode, key, token);
         Server {
             router: router(api),
+            _folder: folder,
+            _calls: calls,
+        }
+    }
+
+    /// A server with a route of its own that issues secrets, each another one.
+    fn issuing(clock: Arc<ManualClock>) -> Server {
+        let (folder, store) = store();
+        let key = Secret::new(KEY.to_owned());
+        let clocks = clock.clone();
+        let (api, calls) = api(
+            &folder,
+            store.clone(),
+            clocks,
+            Mode::Keyed,
+            Some(&key),
+            None,
+        );
+        let issued = Arc::new(AtomicU64::new(0));
+        let issue = move |State(api): State<Arc<Api>>, request: Request| {
+            let (store, issued, now) = (store.clone(), issued.clone(), clock.now());
+            async move {
+                let Ok(Admitted { claim, .. }) = Admitted::read(&api, request).await else {
+                    panic!("it is not let in");
+                };
+                let call = async move |once| issue(store, &issued, once, now).await;
+                api.answer(claim, secret, call).await
+            }
+        };
+        let routes = Router::new().route("/api/users/{id}/secrets", post(issue));
+        Server {
+            router: guarded(routes, api),
             _folder: folder,
             _calls: calls,
         }
@@ -80,10 +109,39 @@ impl Server {
     }
 }
 
+/// What a call of a component would do: a change, and the request's row with it.
+async fn issue(
+    store: Arc<dyn Store>,
+    issued: &AtomicU64,
+    once: Option<Once<'static, u64>>,
+    now: UnixMillis,
+) -> Result<(u64, UnixMillis), CallError> {
+    let verdict = issued.fetch_add(1, Ordering::Relaxed) + 1;
+    let mut run = Transaction::new(store.clone(), now, Rulings::default());
+    if let Some(once) = &once {
+        once.begin(&mut run).await?;
+    }
+    run.emit(b"issued".to_vec());
+    if let Some(once) = &once {
+        once.end(&mut run, &verdict).await?;
+    }
+    let committed = store.commit(run.into_commit(Ending::Commit)).await;
+    committed.expect("nobody else is here");
+    Ok((verdict, now))
+}
+
+fn secret(verdict: &u64, _: UnixMillis) -> Judged {
+    Ok(Answer::ok(&json!({"secret": verdict})).secret())
+}
+
 fn post_send() -> axum::http::request::Builder {
+    post_to("/api/otp/send")
+}
+
+fn post_to(path: &str) -> axum::http::request::Builder {
     Request::builder()
         .method(Method::POST)
-        .uri("/api/otp/send")
+        .uri(path)
         .header("host", "127.0.0.1:8080")
         .header("content-type", "application/json")
         .header("authorization", format!("Bearer {KEY}"))
@@ -252,6 +310,52 @@ async fn what_has_no_verdict_leaves_its_key_free() {
         let starting = server.ask(request(), r#"{"phoneNumber": "+12025550123"}"#);
         check_problem(&starting.await, 503);
     }
+}
+
+#[tokio::test]
+async fn a_secret_is_answered_again_for_10_minutes_and_never_issued_again() {
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let clock = Arc::new(ManualClock::new(UnixMillis(1_769_860_800_000)));
+    let server = Server::issuing(clock.clone());
+    let ask = async |body: &'static str| {
+        let request = post_to("/api/users/ann/secrets").header("idempotency-key", "k");
+        server.ask(request, body).await
+    };
+    let first = ask("{}").await;
+    assert!(!first.headers().contains_key("idempotency-replayed"));
+    assert_eq!(json_of(first).await, json!({"secret": 1}));
+    clock.advance(minutes(10) - Duration::from_millis(1));
+    let again = ask("{}").await;
+    assert_eq!(again.headers()["idempotency-replayed"], "true");
+    assert_eq!(again.headers()["cache-control"], "no-store");
+    assert_eq!(json_of(again).await, json!({"secret": 1}));
+    clock.advance(Duration::from_millis(1));
+    let late = ask("{}").await;
+    check_problem(&late, 409);
+    let kind = json_of(late).await["type"].clone();
+    assert_eq!(kind, "urn:countersign:error:already-done");
+    check_problem(&ask(r#"{"another": "body"}"#).await, 422);
+    clock.advance(minutes(24 * 60 - 10));
+    assert_eq!(json_of(ask("{}").await).await, json!({"secret": 2}));
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_the_whole_path_and_the_query_to_the_request() {
+    let clock = Arc::new(ManualClock::new(UnixMillis(1_769_860_800_000)));
+    let server = Server::issuing(clock);
+    let ask = async |path: &str| {
+        let request = post_to(path).header("idempotency-key", "k");
+        server.ask(request, "{}").await
+    };
+    for (path, want) in [
+        ("/api/users/ann/secrets", 1),
+        ("/api/users/bob/secrets", 2),
+        ("/api/users/ann/secrets", 1),
+        ("/api/users/bob/secrets", 2),
+    ] {
+        assert_eq!(json_of(ask(path).await).await, json!({"secret": want}));
+    }
+    check_problem(&ask("/api/users/ann/secrets?for=bob").await, 422);
 }
 
 #[tokio::test]
@@ -455,7 +559,8 @@ async fn a_call_runs_to_its_end_when_its_client_has_gone() {
     use std::task::{Context, Waker};
 
     let (folder, store) = store();
-    let (api, _calls) = api(&folder, store, Mode::Keyed, None, None);
+    let clock = Arc::new(SystemClock);
+    let (api, _calls) = api(&folder, store, clock, Mode::Keyed, None, None);
     let (go, gone) = tokio::sync::oneshot::channel::<()>();
     let (done, ended) = tokio::sync::oneshot::channel();
     let call = async move {

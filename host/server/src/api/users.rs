@@ -15,7 +15,7 @@ use super::admitted::Admitted;
 use super::answer::{Answer, Judged};
 use super::path::Named;
 use super::problem::{Problem, Refused};
-use super::{Api, UserId};
+use super::{Api, CallError, UserId};
 use crate::users::{NewToken, Purpose};
 
 const PURPOSE_BYTES_MAX: usize = 16;
@@ -69,7 +69,7 @@ pub(super) async fn make_token(
         let at = runtime
             .audit_record(&context, &user, kind, attributes, once)
             .await?;
-        Ok(((), at))
+        Ok::<_, CallError>(((), at))
     };
     api.answer(claim, judge, call).await
 }

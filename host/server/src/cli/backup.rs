@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Failure, Held, Place, reach};
-use crate::api;
+use crate::api::Ledger;
 use crate::config::{Environment, Folders, Merged};
 use crate::control::{
     Answer, BackupShown, ControlError, KeyShown, Refused, Request, backup_refused,
@@ -175,7 +175,7 @@ fn restore(folders: &Folders, file: &Path, revoke: bool) -> Result<Restored, Tro
     let backup = CheckedBackup::read(file)?;
     // Only now is there anything to be made.
     data::make_folder(&folders.data)?;
-    let restoring = SledStore::restore(&backup, &path, |key| key.starts_with(api::ANSWERS))?;
+    let restoring = SledStore::restore(&backup, &path, |key| key.starts_with(Ledger::ANSWERS))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(Trouble::System)?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use countersign_types::is_control;
 
 use super::{
-    ConfigError, Delivery, Http, IdempotencyLimits, Limits, Merged, PublicUrl, QueueRoom,
-    TwoFactor, as_size, code_message,
+    ConfigError, Delivery, Http, LedgerLimits, Limits, Merged, PublicUrl, QueueRoom, TwoFactor,
+    as_size, code_message,
 };
 use crate::users::{ProofSettings, TokenSettings};
 
@@ -337,7 +337,7 @@ pub(super) fn http(merged: &Merged) -> Result<Http, ConfigError> {
     })
 }
 
-pub(super) fn idempotency(merged: &Merged) -> Result<IdempotencyLimits, ConfigError> {
+pub(super) fn idempotency(merged: &Merged) -> Result<LedgerLimits, ConfigError> {
     let given = &merged.settings.idempotency;
     let keys = merged.whole(
         "idempotency.keys-per-day",
@@ -345,7 +345,7 @@ pub(super) fn idempotency(merged: &Merged) -> Result<IdempotencyLimits, ConfigEr
         1..=1_000_000_000,
     )?;
     let in_flight = merged.whole("idempotency.in-flight", given.in_flight, 1..=1_000_000)?;
-    Ok(IdempotencyLimits {
+    Ok(LedgerLimits {
         keys_per_day: keys,
         in_flight: as_size(in_flight),
     })

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_queue::QueueConfig;
-use countersign_runtime::is_region;
+use countersign_runtime::{LedgerLimits, is_region};
 use countersign_types::Secret;
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use tracing_subscriber::EnvFilter;
@@ -338,13 +338,6 @@ pub(crate) struct Http {
     pub(crate) stop_time: Duration,
 }
 
-/// Limits of requests with idempotency keys.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct IdempotencyLimits {
-    pub(crate) keys_per_day: u64,
-    pub(crate) in_flight: usize,
-}
-
 /// What is told of users, and to whom.
 #[derive(Clone, Debug)]
 pub(crate) struct TwoFactor {
@@ -377,7 +370,7 @@ pub(crate) struct Config {
     pub(crate) queue: QueueRoom,
     pub(crate) delivery: Delivery,
     pub(crate) http: Http,
-    pub(crate) idempotency: IdempotencyLimits,
+    pub(crate) idempotency: LedgerLimits,
     pub(crate) providers: Vec<Provider>,
     pub(crate) routes: Vec<Route>,
     pub(crate) templates: Vec<Template>,
