@@ -30,6 +30,9 @@ use crate::services::{self, Parts};
 use crate::users::Users;
 use crate::{config, connections, keys, sealed, telemetry};
 
+/// How much the thread that delivers gives way to the others of this process (nice(2)).
+const DELIVERY_NICENESS: i32 = 5;
+
 /// Signals this close together are one: `timeout` signals a process and then its group. No two by hand
 /// are.
 const SIGNALS_TOGETHER: Duration = Duration::from_millis(20);
@@ -164,11 +167,16 @@ pub(crate) fn serve(config: Config) -> Result<(), ServeError> {
         .thread_name("countersign")
         .build()
         .map_err(ServeError::System)?;
-    // Deliveries have a thread of their own, so that neither side can starve the other.
+    // Deliveries have a thread of their own, so that neither side can starve the other. Where there is
+    // not enough for both, acceptance goes first: what was accepted has minutes.
     let back = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .thread_name("countersign-delivery")
+        .on_thread_start(|| {
+            // Where the operating system does not let it, both get the same.
+            let _ = rustix::process::nice(DELIVERY_NICENESS);
+        })
         .build()
         .map_err(ServeError::System)?;
     let outcome = front.block_on(run(config, back.handle()));
