@@ -124,6 +124,10 @@ impl Store for NoStore {
 
     fn step_back(&self, _: UnixMillis) {}
 
+    async fn await_events(&self, _: u64) {
+        std::future::pending().await
+    }
+
     async fn sweep(&self, _: UnixMillis) -> Result<bool, StoreError> {
         Ok(true)
     }
