@@ -8,7 +8,10 @@
 
 use countersign_types::{Event, MessageId, Status, UnixMillis};
 
-use crate::{Job, MessageRow, rows};
+use crate::{Attempt, Job, MessageRow, rows};
+
+/// The kind of what is in no log: how a message stands.
+const STANDS: &str = "message.stands";
 
 /// Facts that are known of a step, by name.
 type Facts = Vec<(String, String)>;
@@ -25,6 +28,7 @@ pub(crate) struct Standing {
     /// where no provider has taken it.
     unpriced: Option<u32>,
     segments: Option<u32>,
+    arrived: bool,
 }
 
 /// The event of a message's acceptance, ready for the commit that creates its job.
@@ -53,8 +57,22 @@ impl Job {
     }
 
     /// When it could go for the first time since it was accepted or replayed.
-    fn due_first(&self) -> UnixMillis {
+    pub(crate) fn due_first(&self) -> UnixMillis {
         self.counts.due_first.unwrap_or(self.due).max(self.since())
+    }
+
+    /// How it stands while it waits: for who counts it anew.
+    pub(crate) fn stands(&self, id: MessageId) -> Event {
+        let mut facts = self.facts(None);
+        add(&mut facts, "is", Status::Queued.word());
+        event(
+            id,
+            STANDS,
+            self.accepted,
+            &self.service,
+            &self.country,
+            facts,
+        )
     }
 
     /// A try failed, and there will be another one.
@@ -97,6 +115,7 @@ impl MessageRow {
             status: self.status,
             unpriced: unpriced.map(|sent| sent.segments.unwrap_or(1).max(1)),
             segments: sent.and_then(|sent| sent.segments),
+            arrived: self.arrived.is_some(),
         }
     }
 
@@ -104,7 +123,7 @@ impl MessageRow {
     pub(crate) fn sent_event(&self, id: MessageId, job: &Job, at: UnixMillis) -> Vec<u8> {
         let mut facts = job.facts(Some(Status::Queued));
         self.add_sent(&mut facts);
-        add(&mut facts, "queue-ms", millis(at, job.due_first()));
+        self.add_queue_time(&mut facts);
         job.told(id, "message.sent", at, facts)
     }
 
@@ -128,12 +147,8 @@ impl MessageRow {
         if let Some(segments) = was.unpriced {
             add(&mut facts, "unpriced-was", segments);
         }
-        let arrived = |status| matches!(status, Status::Delivered | Status::Read);
-        if let Some(ended) = self.ended
-            && arrived(self.status)
-            && !arrived(was.status)
-        {
-            add(&mut facts, "delivery-ms", millis(ended, self.left));
+        if !was.arrived {
+            self.add_delivery_time(&mut facts);
         }
         if self.status != was.status
             && let Some(class) = self.newest_error_class()
@@ -141,6 +156,43 @@ impl MessageRow {
             add(&mut facts, "class", class);
         }
         Some(told(id, &kind, at, &self.service, &self.country, facts))
+    }
+
+    /// How it stands now, whatever has become of it: for who counts it anew.
+    pub(crate) fn stands(&self, id: MessageId) -> Event {
+        let mut facts = Facts::new();
+        add(&mut facts, "channel", &self.channel);
+        if self.code {
+            add(&mut facts, "code", "yes");
+        }
+        add(&mut facts, "is", self.status.word());
+        if self.sent.is_some() {
+            add(&mut facts, "taken", "yes");
+            self.add_sent(&mut facts);
+            self.add_queue_time(&mut facts);
+            self.add_delivery_time(&mut facts);
+        } else if let Some(last) = self.last_try() {
+            add(&mut facts, "provider", &last.provider);
+        }
+        event(id, STANDS, self.left, &self.service, &self.country, facts)
+    }
+
+    /// The last try since it was accepted or replayed.
+    fn last_try(&self) -> Option<&Attempt> {
+        let last = self.attempts.last()?;
+        self.replayed
+            .is_none_or(|since| last.at >= since)
+            .then_some(last)
+    }
+
+    fn add_queue_time(&self, facts: &mut Facts) {
+        add(facts, "queue-ms", millis(self.left, self.due));
+    }
+
+    fn add_delivery_time(&self, facts: &mut Facts) {
+        if let Some(arrived) = self.arrived {
+            add(facts, "delivery-ms", millis(arrived, self.left));
+        }
     }
 
     fn newest_error_class(&self) -> Option<&'static str> {
@@ -175,7 +227,18 @@ fn told(
     country: &str,
     attributes: Facts,
 ) -> Vec<u8> {
-    rows::event(&Event {
+    rows::event(&event(id, kind, at, service, country, attributes))
+}
+
+fn event(
+    id: MessageId,
+    kind: &str,
+    at: UnixMillis,
+    service: &str,
+    country: &str,
+    attributes: Facts,
+) -> Event {
+    Event {
         kind: kind.to_owned(),
         at,
         service: service.to_owned(),
@@ -184,7 +247,7 @@ fn told(
         // Numbers of no country have none.
         country: (country.len() == 2).then(|| country.to_owned()),
         attributes,
-    })
+    }
 }
 
 #[cfg(test)]

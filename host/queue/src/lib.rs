@@ -27,6 +27,7 @@ mod reading;
 mod receipts;
 mod rows;
 mod shares;
+mod standing;
 #[cfg(test)]
 mod testing;
 
@@ -41,3 +42,4 @@ pub use queue::{
     AcceptError, LaneOf, Overview, Queue, QueueConfig, Reservation, TurnedAway, job_row,
 };
 pub use receipts::{ReceiveError, Received, UPDATES_MAX};
+pub use standing::{StandingCursor, StandingPage};

@@ -17,12 +17,16 @@ pub struct MessageRow {
     pub status: Status,
     /// When it was accepted.
     pub accepted: UnixMillis,
+    /// When it could go for the first time since it was accepted or replayed.
+    pub due: UnixMillis,
     /// When it left the queue: sent, expired or given up.
     pub left: UnixMillis,
     /// When it was replayed last.
     pub replayed: Option<UnixMillis>,
     /// When its status became final.
     pub ended: Option<UnixMillis>,
+    /// When the receiver had it, read or not.
+    pub arrived: Option<UnixMillis>,
     /// Why the host gave it up by itself, where no provider's answer says it: for the operator, free of
     /// codes and numbers.
     pub reason: Option<String>,
@@ -38,6 +42,8 @@ pub struct MessageRow {
     pub service: String,
     /// What it was for.
     pub purpose: String,
+    /// Whether it carried a code.
+    pub code: bool,
     /// Who asked for it.
     pub caller: String,
     /// Who went first.
@@ -95,9 +101,11 @@ impl Job {
         MessageRow {
             status,
             accepted: self.accepted,
+            due: self.due_first(),
             left: now,
             replayed: self.counts.replayed,
             ended: status.is_final().then_some(now),
+            arrived: None,
             reason: None,
             channel: self.channel,
             to: mask(&self.to),
@@ -105,6 +113,7 @@ impl Job {
             template: self.template,
             service: self.service,
             purpose: self.purpose,
+            code: self.challenge.is_some(),
             caller: self.caller,
             priority: self.priority,
             attempts: self.attempts,
@@ -200,6 +209,9 @@ impl MessageRow {
         if status.rank() > self.status.rank() {
             self.status = status;
             self.ended = status.is_final().then_some(at);
+            if matches!(status, Status::Delivered | Status::Read) {
+                self.arrived.get_or_insert(at);
+            }
         }
     }
 
