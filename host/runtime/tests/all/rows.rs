@@ -89,7 +89,7 @@ async fn a_send_writes_two_rows_a_delivery_two_and_a_verification_one() {
     assert!(matches!(sent, SendVerdict::Sent { .. }), "{sent:?}");
     assert_eq!(
         bench.store.last_commit(),
-        (2, 1),
+        (2, 2),
         "challenge with windows; message with job"
     );
     let taken = Arc::new(Taken::default());
