@@ -6,6 +6,7 @@
     reason = "tests"
 )]
 
+mod analytics;
 mod bench;
 mod callbacks;
 mod hostile;
