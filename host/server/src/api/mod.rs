@@ -3,10 +3,12 @@
 //! `gate` decides who may ask, `idempotency` whether it was asked before (by the runtime's ledger), `body` and `fields` read what is
 //! sent, `admitted` has what requests have in common. `otp` and `two_factor` are the seed's routes,
 //! `messages` those of other messages, `users` tokens of users and the keys that proofs are checked with,
-//! `audit` what was done to users, `webhooks` what providers call and `callbacks` the room for it, `queue` what administrators see, `health` is for load balancers.
+//! `audit` what was done to users, `webhooks` what providers call and `callbacks` the room for it, `queue` what administrators see, `analytics` the
+//! figures, `health` is for load balancers.
 //! `answer` and `problem` alone know statuses, and `causes` which error has which.
 
 mod admitted;
+mod analytics;
 mod answer;
 mod audit;
 mod body;
@@ -47,7 +49,7 @@ pub(crate) use countersign_runtime::{
     EnableRequest, EnableVerdict, Factor, FactorProof, Ledger, LoginRequest, LoginSendRequest,
     LoginSendVerdict, LoginVerdict, MessageRequest, Method, NO_ROUTE, Once, PhoneError, Refusal,
     Runtime, SendRequest, SendVerdict, TotpVerdict, UserId, UserIdError, UserToken,
-    VerifyFactorRequest, VerifyFactorVerdict, VerifyRequest, VerifyVerdict,
+    VerifyFactorRequest, VerifyFactorVerdict, VerifyRequest, VerifyVerdict, figures,
 };
 use countersign_types::{Entropy, UnixMillis};
 
@@ -249,6 +251,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
             "/webhooks/{provider}",
             get(webhooks::receive).post(webhooks::receive),
         )
+        .route("/api/analytics/dashboard", get(analytics::dashboard))
         .route("/admin/queue", get(queue::status))
         .route("/admin/queue/dead", get(queue::dead))
         .route("/admin/queue/dead/{id}", get(queue::letter))
@@ -329,10 +332,11 @@ impl Part {
             let rest = uri.path().strip_prefix(folder);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        if inside("/api") {
-            Part::Api
-        } else if inside("/admin") {
+        // Figures are the operator's, wherever they lie.
+        if inside("/admin") || inside("/api/analytics") {
             Part::Admin
+        } else if inside("/api") {
+            Part::Api
         } else {
             Part::Public
         }
