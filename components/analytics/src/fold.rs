@@ -1,6 +1,7 @@
 //! Counting: batches of events into cells and timelines, and where that has come to, in one commit.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use crate::Undecided;
 use crate::calendar::{Level, hour};
@@ -117,16 +118,17 @@ impl Rows {
         country: Country,
         n: u32,
     ) -> Result<&mut Cells, Undecided> {
-        let at = (level, country.group(), n);
-        if !self.cells.contains_key(&at) {
-            let key = cells::key(level, country.group(), n);
-            let cells = match host.get(&key) {
-                None => Cells::default(),
-                Some(row) => Cells::decode(&row).ok_or(Undecided::Row(key))?,
-            };
-            self.cells.insert(at, cells);
+        match self.cells.entry((level, country.group(), n)) {
+            Entry::Occupied(found) => Ok(found.into_mut()),
+            Entry::Vacant(place) => {
+                let key = cells::key(level, country.group(), n);
+                let cells = match host.get(&key) {
+                    None => Cells::default(),
+                    Some(row) => Cells::decode(&row).ok_or(Undecided::Row(key))?,
+                };
+                Ok(place.insert(cells))
+            }
         }
-        Ok(self.cells.entry(at).or_default())
     }
 
     fn steps<H: Host>(
@@ -135,15 +137,17 @@ impl Rows {
         level: Level,
         n: u32,
     ) -> Result<&mut Steps, Undecided> {
-        if !self.steps.contains_key(&(level, n)) {
-            let key = timeline::key(level, n);
-            let steps = match host.get(&key) {
-                None => Steps::default(),
-                Some(row) => Steps::decode(&row).ok_or(Undecided::Row(key))?,
-            };
-            self.steps.insert((level, n), steps);
+        match self.steps.entry((level, n)) {
+            Entry::Occupied(found) => Ok(found.into_mut()),
+            Entry::Vacant(place) => {
+                let key = timeline::key(level, n);
+                let steps = match host.get(&key) {
+                    None => Steps::default(),
+                    Some(row) => Steps::decode(&row).ok_or(Undecided::Row(key))?,
+                };
+                Ok(place.insert(steps))
+            }
         }
-        Ok(self.steps.entry((level, n)).or_default())
     }
 
     fn store<H: Host>(mut self, host: &mut H) {

@@ -398,7 +398,10 @@ mod tests {
         assert_eq!(span, wait, "it is not this caller's crowd");
         drop((second, third));
         let (fourth, span) = join("a", 199);
-        assert_eq!(span, CROWDED_WAIT, "an empty line is not the end of a crowd");
+        assert_eq!(
+            span, CROWDED_WAIT,
+            "an empty line is not the end of a crowd"
+        );
         drop(fourth);
         let (_fifth, span) = join("a", 200);
         assert_eq!(span, wait, "nobody was turned away for as long");
