@@ -35,7 +35,7 @@ Commands:
   simulate [ARGS]
                 the release build and the simulation: `--seeds N` for more of them, `--seed N` to replay one
   browser       what the tests of the example need: Chromium, chromedriver and Node.js, by apt-get; `test` does it too
-  python        the Python that a test checks proofs with, in the target folder; `test` makes it too
+  python        the Python that tests read proofs and metrics with, in the target folder; `test` makes it too
   tidy          the rules that a machine can check: documented WIT, no machine paths, nothing unfinished
   --help        this text
 ";
@@ -220,7 +220,7 @@ fn wasm_target() -> Result<(), Failure> {
     })
 }
 
-/// Makes sure that proofs can be checked by a library that is not ours.
+/// Makes sure that proofs and metrics can be read by libraries that are not ours.
 fn python() -> Result<(), Failure> {
     let folder = target().join(PYTHON);
     let installed = root().join(&folder).join("requirements.txt");
@@ -231,7 +231,7 @@ fn python() -> Result<(), Failure> {
     }
     let needed = |failure| {
         Failure(format!(
-            "a test checks proofs with Python, and that could not be set up ({failure}); \
+            "tests read proofs and metrics with Python, and that could not be set up ({failure}); \
              put Python 3.9 or newer with its module venv on the PATH"
         ))
     };
@@ -240,7 +240,7 @@ fn python() -> Result<(), Failure> {
     if run("python3", make).is_err() {
         // Debian has the module in a package of its own.
         packages::install(
-            "the test of proofs by another library",
+            "the tests with libraries of another language",
             &["python3", "python3-venv"],
         )?;
         run("python3", make).map_err(needed)?;

@@ -9,7 +9,7 @@
 //!   `control` is the socket through which the command line reaches a
 //!   running server; `data` is the data folder; `sealed` tells which secret keys its rows need;
 //!   `doctor` looks for what is wrong with all that;
-//!   `queue` and `story` are what is told of messages.
+//!   `queue` and `story` are what is told of messages; `metrics` is what monitoring reads.
 //!
 //! What never lives here: rules about codes (they are the components'), and anything of wasmtime.
 
@@ -21,6 +21,7 @@ mod control;
 mod data;
 mod doctor;
 mod keys;
+mod metrics;
 mod queue;
 mod sealed;
 mod serve;

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use countersign_types::UnixMillis;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -182,9 +182,14 @@ impl Writer {
         loop {
             let done = match self.apply_next() {
                 Ok(None) => return,
-                Ok(Some(end)) => (self.make_durable)(&self.db, end).map(|()| {
-                    self.unanswered().answer(end);
-                }),
+                Ok(Some(end)) => {
+                    let began = Instant::now();
+                    (self.make_durable)(&self.db, end).map(|()| {
+                        let figures = &self.shared.figures;
+                        figures.sync_times.record_time(began.elapsed());
+                        self.unanswered().answer(end);
+                    })
+                }
                 Err(error) => Err(error),
             };
             if let Err(error) = done {
@@ -229,6 +234,8 @@ impl Writer {
             let (end, passed) = match group.is_empty() {
                 true => (None, None),
                 false => {
+                    let figures = &self.shared.figures;
+                    figures.group_commits.record(turn.last as u64);
                     let (end, passed) = turn.storage.write(&self.shared, &self.db, group)?;
                     (Some(end), passed)
                 }
