@@ -21,6 +21,7 @@ mod idempotency;
 mod keyring;
 mod keys;
 mod messages;
+mod metrics;
 mod otp;
 mod overload;
 mod power;

@@ -1,8 +1,10 @@
-//! Proofs as others check them: by a library of another ecosystem, in a process of its own.
+//! Proofs and metrics as others read them: by libraries of another ecosystem, in a process of its own.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use serde_json::Value;
 
 use crate::process::{Finished, finish};
 
@@ -12,13 +14,32 @@ use crate::process::{Finished, finish};
 /// # Panics
 /// When there is no Python with PyJWT, with the line to type.
 pub async fn check_proof(key_set: &str, issuer: &str, audience: &str, proof: &str) -> Finished {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/check_proof.py");
-    let mut command = Command::new(python());
-    command
-        .env_clear()
-        .arg(script)
-        .args([key_set, issuer, audience, proof]);
+    let mut command = script("check_proof.py");
+    command.args([key_set, issuer, audience, proof]);
     finish(command).await
+}
+
+/// Reads `page` with the strict parser of Prometheus' own client, and what `dashboard` and `rules` ask
+/// of metrics with a parser of its language: see `read_metrics.py`.
+///
+/// # Panics
+/// When one of them cannot be read, or there is no Python with those parsers, with the line to type.
+pub async fn read_metrics(page: &str, dashboard: &Path, rules: &Path) -> Value {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = folder.path().join("page");
+    std::fs::write(&file, page).expect("it can be written");
+    let mut command = script("read_metrics.py");
+    command.args([&file, dashboard, rules]);
+    let read = finish(command).await;
+    read.expect_success().json()
+}
+
+/// A script of `tests/python`, still without arguments.
+fn script(name: &str) -> Command {
+    let mut command = Command::new(python());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
+    command.env_clear().arg(folder.join(name));
+    command
 }
 
 /// The Python that `cargo xtask python` has made in the target folder.

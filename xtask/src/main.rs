@@ -35,7 +35,7 @@ Commands:
   simulate [ARGS]
                 the release build and the simulation: `--seeds N` for more of them, `--seed N` to replay one
   browser       what the tests of the example need: Chromium, chromedriver and Node.js, by apt-get; `test` does it too
-  python        the Python that a test checks proofs with, in the target folder; `test` makes it too
+  python        the Python that tests read proofs and metrics with, in the target folder; `test` makes it too
   tidy          the rules that a machine can check: documented WIT, no machine paths, nothing unfinished
   --help        this text
 ";

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Limits;
 use crate::bindings::service::countersign::service::types;
+use crate::call_figures::Figures;
 use crate::hashing::{Hashed, Hashing};
 use crate::instant::Instants;
 use crate::meter::Meter;
@@ -110,6 +111,7 @@ pub(crate) struct Host {
     pub(crate) subjects: Subjects,
     pub(crate) places: Places,
     pub(crate) hashing: Hashing,
+    pub(crate) figures: Figures,
     /// How long records of the audit trail are kept.
     pub(crate) audit_kept: Duration,
 }

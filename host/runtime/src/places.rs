@@ -89,6 +89,13 @@ impl Places {
         !lines.crowds.is_empty() && !lines.has_room(&self.0, caller, Instant::now())
     }
 
+    /// How many places are free, and how many calls wait for one.
+    pub(crate) fn overview(&self) -> (usize, usize) {
+        let lines = self.0.lines();
+        let waiting = lines.callers.values().map(|line| line.waiting.len());
+        (lines.free, waiting.sum())
+    }
+
     /// A place for a call of `caller`.
     pub(crate) async fn take(&self, caller: &Caller) -> Result<Place, Full> {
         let (mut waiting, wait) = {

@@ -15,11 +15,13 @@ use countersign_store::{
 use countersign_types::UnixMillis;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::time::Instant;
 
 use crate::call::{
     CallContext, CallError, Caller, Ended, Enqueued, Finished, Host, Kept, Line, Rescue, Run, Used,
     Versions, busy, clean, queue_full, store_full,
 };
+use crate::call_figures::ServiceFigures;
 use crate::component::reason;
 use crate::meter::{Meter, TimeOver};
 use crate::once::Once;
@@ -35,6 +37,8 @@ pub(crate) struct CallRequest<'a, R> {
     /// The function that is called, as `describe` names it.
     pub(crate) read_only: bool,
     pub(crate) component: &'a str,
+    /// Where its calls are counted.
+    pub(crate) figures: &'a ServiceFigures,
     pub(crate) versions: Versions,
     /// Numbers that have been parsed already.
     pub(crate) phones: Parsed,
@@ -50,6 +54,23 @@ pub(crate) struct CallRequest<'a, R> {
 pub(crate) async fn call<R, I, F>(
     host: &Arc<Host>,
     request: CallRequest<'_, R>,
+    run: impl FnMut(Box<Run>, Duration) -> F,
+    keep: impl Fn(I),
+) -> Result<(R, UnixMillis), CallError>
+where
+    F: Future<Output = Finished<R, I>>,
+{
+    let figures = request.figures;
+    let began = Instant::now();
+    let ended = run_until_one_counts(host, request, began, run, keep).await;
+    host.figures.ended(figures, began.elapsed(), ended.as_ref());
+    ended
+}
+
+async fn run_until_one_counts<R, I, F>(
+    host: &Arc<Host>,
+    request: CallRequest<'_, R>,
+    began: Instant,
     mut run: impl FnMut(Box<Run>, Duration) -> F,
     keep: impl Fn(I),
 ) -> Result<(R, UnixMillis), CallError>
@@ -57,7 +78,6 @@ where
     F: Future<Output = Finished<R, I>>,
 {
     let limits = &host.limits;
-    let began = tokio::time::Instant::now();
     let _admitted = admit(host, request.subject, &request.context.caller).await?;
     let mut runs = Runs::new(host, request);
     for number in 1..=limits.runs {
@@ -257,10 +277,12 @@ impl<'a, R> Runs<'a, R> {
     ) -> Result<(), CallError> {
         match error {
             CommitError::Stale => {
+                self.request.figures.stale.add_one();
                 pause_before(number, &mut self.pause).await;
                 Ok(())
             }
             CommitError::NoRoom { take, until } => {
+                self.request.figures.no_room.add_one();
                 self.rulings.add(take, until);
                 Ok(())
             }

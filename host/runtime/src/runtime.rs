@@ -15,6 +15,7 @@ use countersign_types::{
 use crate::bindings::service::countersign::service::types;
 use crate::cache::Cache;
 use crate::call::{ANALYTICS, CallError, Caller, Host, Versions, busy};
+use crate::call_figures::{Figures, RuntimeOverview};
 use crate::component::Compiler;
 use crate::hashing::Hashing;
 use crate::instant::Instants;
@@ -145,6 +146,7 @@ impl Runtime {
                 limits.service_wait,
             ),
             hashing: Hashing::new(limits.hashes, limits.hashes_waiting),
+            figures: Figures::default(),
             audit_kept: config.audit_kept,
             limits: limits.clone(),
         });
@@ -234,6 +236,7 @@ impl Runtime {
                 self.host.limits.service_wait,
             ),
             hashing: Hashing::new(self.host.limits.hashes, self.host.limits.hashes_waiting),
+            figures: Figures::default(),
             audit_kept: self.host.audit_kept,
             limits: self.host.limits.clone(),
         });
@@ -308,6 +311,7 @@ impl Runtime {
             context,
             read_only: service.read_only(function),
             component: service.name(),
+            figures: service.figures(),
             versions: Versions {
                 otp: self.otp.clone(),
             },
@@ -377,6 +381,25 @@ impl Runtime {
     pub(crate) fn issuer(&self) -> String {
         let set = self.host.settings.iter().find(|(name, _)| name == "issuer");
         set.map_or("countersign", |(_, value)| value).to_owned()
+    }
+
+    /// What goes on, and what has happened since the process began.
+    pub fn overview(&self) -> RuntimeOverview {
+        let host = &self.host;
+        let mut providers: Vec<_> = self.providers.values().map(Provider::overview).collect();
+        providers.sort_by(|one, other| one.provider.cmp(&other.provider));
+        let (free, waiting) = host.places.overview();
+        let pool = self.compiler.engine.pooling_allocator_metrics();
+        RuntimeOverview {
+            services: host.figures.overview(),
+            providers,
+            places: host.limits.service_calls,
+            places_taken: host.limits.service_calls.saturating_sub(free),
+            waiting,
+            instances_max: host.limits.instances,
+            instances: pool.map_or(0, |pool| pool.component_instances()),
+            hashes: host.hashing.done(),
+        }
     }
 
     /// How many password hashes have been worked out since the start.

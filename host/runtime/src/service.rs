@@ -15,6 +15,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::bindings::service::countersign::service::types;
 use crate::call::{Ended, Finished, Host, Rescue, Run, misuse, rescued};
+use crate::call_figures::ServiceFigures;
 use crate::component::{Compiler, LoadError, reason};
 use crate::meter::{self, Meter};
 use crate::secrets::Secrets;
@@ -203,6 +204,7 @@ pub struct Service<W: World> {
     host: Arc<Host>,
     pre: W::Pre,
     identity: Arc<Identity>,
+    figures: Arc<ServiceFigures>,
     idle: Mutex<Vec<Instance<W>>>,
 }
 
@@ -252,6 +254,7 @@ impl<W: World> Service<W> {
             host: host.clone(),
             pre,
             identity: Arc::new(unknown),
+            figures: host.figures.of(name),
             idle: Mutex::default(),
         };
         let manifest = service
@@ -275,12 +278,17 @@ impl<W: World> Service<W> {
             host: host.clone(),
             pre: self.pre.clone(),
             identity: self.identity.clone(),
+            figures: host.figures.of(self.name()),
             idle: Mutex::default(),
         })
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.identity.name
+    }
+
+    pub(crate) fn figures(&self) -> &ServiceFigures {
+        &self.figures
     }
 
     pub(crate) fn read_only(&self, function: &str) -> bool {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
+use countersign_types::Level;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -55,11 +56,12 @@ impl Accept for TcpListener {
 }
 
 /// Serves `router` until `stop` turns true; then accepts nothing more, lets requests that have begun
-/// end within `limits.stop_time`, and returns.
+/// end within `limits.stop_time`, and returns. `open` counts the connections.
 pub(crate) async fn serve(
     mut listener: impl Accept,
     router: Router,
     limits: Http,
+    open: Arc<Level>,
     mut stop: watch::Receiver<bool>,
 ) {
     let builder = Arc::new(builder(&limits));
@@ -83,7 +85,9 @@ pub(crate) async fn serve(
                     idle_time: limits.idle_time,
                     stop: stop.clone(),
                 };
+                let open = open.clone();
                 tokio::spawn(async move {
+                    let _one = open.rise();
                     connection.serve(stream).await;
                     drop(permit);
                 });
@@ -278,7 +282,7 @@ mod tests {
             .route("/slow", get(slow));
         let (clients, accepted) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(serve(accepted, router, limits, stopped));
+        let task = tokio::spawn(serve(accepted, router, limits, Arc::default(), stopped));
         Server {
             clients,
             stop,

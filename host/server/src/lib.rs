@@ -9,7 +9,8 @@
 //!   `control` is the socket through which the command line reaches a
 //!   running server; `data` is the data folder; `sealed` tells which secret keys its rows need;
 //!   `doctor` looks for what is wrong with all that;
-//!   `queue`, `story` and `dashboard` are what is told of messages, `recount` counts them anew.
+//!   `queue`, `story` and `dashboard` are what is told of messages, `recount` counts them anew;
+//!   `metrics` is what monitoring reads.
 //!
 //! What never lives here: rules about codes (they are the components'), and anything of wasmtime.
 
@@ -22,6 +23,7 @@ mod dashboard;
 mod data;
 mod doctor;
 mod keys;
+mod metrics;
 mod queue;
 mod recount;
 mod sealed;

@@ -26,6 +26,7 @@ use crate::config::{
 };
 use crate::control::{self, Answer, ControlError, Door, Office, Request, Served};
 use crate::data::{self, Data, DataError};
+use crate::metrics::{MeasuredSender, Metrics};
 use crate::recount::Recounts;
 use crate::services::{self, Parts};
 use crate::users::Users;
@@ -218,7 +219,8 @@ async fn run(
 
     let data = open_data(&config.folders, &*entropy)?;
     data.store.set_reserve(config.reserve_bytes);
-    let store: Arc<dyn Store> = data.store.clone();
+    let metrics = Metrics::new(places(&config), clock.now());
+    let store = metrics.watch(data.store.clone());
     data.keyring.bind(&store).await?;
     miss_no_key(&data.keyring, &store, &config.without_keys, clock.now()).await?;
     let mode = decide_mode(&config, &store).await?;
@@ -235,6 +237,7 @@ async fn run(
         mode,
         config.api_key.as_ref(),
         config.admin_token.as_ref(),
+        config.metrics_token.as_ref(),
     );
     config.http.connections_max = connections_possible(config.http.connections_max);
     let ledger = Ledger::new(
@@ -244,7 +247,7 @@ async fn run(
         config.idempotency,
     );
     let templates = std::mem::take(&mut config.templates);
-    let health = Health::of(store.clone());
+    let health = Health::of(Some(data.store.clone()), metrics.clone());
     let (api, calls) = Api::new(
         config.http,
         gate,
@@ -259,6 +262,7 @@ async fn run(
         listener,
         api::router(api.clone()),
         config.http,
+        metrics.connections.clone(),
         stopped.clone(),
     ));
 
@@ -274,13 +278,22 @@ async fn run(
         queue_config,
     )
     .await?;
+    let parts = Parts {
+        store: store.clone(),
+        keyring: data.keyring.clone(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        queue: queue.clone(),
+        cache: data.cache.clone(),
+    };
     let runtime = tokio::select! {
-        runtime = start_runtime(config, &data, &queue, &clock, &entropy) => runtime?,
+        runtime = start_runtime(config, parts) => runtime?,
         // Nothing has been promised to anybody yet.
         () = signals.next() => return Ok(()),
     };
 
-    let sender: Arc<dyn Sender> = Arc::new(runtime.clone());
+    let sender = MeasuredSender::new(Arc::new(runtime.clone()), metrics);
+    let sender: Arc<dyn Sender> = Arc::new(sender);
     let source: Arc<dyn StatusSource> = Arc::new(runtime.clone());
     let follower = Follower::start(queue.clone(), clock.clone(), source).await?;
     let delivery = Delivery::new(
@@ -545,24 +558,10 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 }
 
 /// Reads and compiles the components.
-async fn start_runtime(
-    config: Config,
-    data: &Data,
-    queue: &Queue,
-    clock: &Arc<dyn Clock>,
-    entropy: &Arc<dyn Entropy>,
-) -> Result<Runtime, ServeError> {
+async fn start_runtime(config: Config, parts: Parts) -> Result<Runtime, ServeError> {
     let providers = config.providers.into_iter().map(provider_config);
     let providers = providers.collect::<Result<_, _>>()?;
     let public_url = config.public_url.map(|url| url.to_string());
-    let parts = Parts {
-        store: data.store.clone(),
-        keyring: data.keyring.clone(),
-        clock: clock.clone(),
-        entropy: entropy.clone(),
-        queue: queue.clone(),
-        cache: data.cache.clone(),
-    };
     let started = services::start(config.services, parts, providers, public_url);
     started.await.map_err(ServeError::Runtime)
 }
@@ -698,6 +697,14 @@ fn delivery_config(config: &Config) -> DeliveryConfig {
         backoff_base: config.delivery.backoff_base,
         backoff_max: config.delivery.backoff_max,
     }
+}
+
+/// The providers, each with how many messages it is handed at once.
+fn places(config: &Config) -> Vec<(String, usize)> {
+    let providers = config.providers.iter();
+    providers
+        .map(|provider| (provider.name.clone(), provider.concurrency))
+        .collect()
 }
 
 /// Where a provider sends its receipts: nowhere without a public address, and the terminal sends none.

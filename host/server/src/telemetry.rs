@@ -6,14 +6,37 @@
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
 
-use tracing::{Level, Metadata};
+use countersign_types::Counter;
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 /// The packages that this program is made of: what a filter can name.
 const PACKAGES: &str = include_str!("../../../Cargo.lock");
+
+/// Lines that were written as errors, and as warnings.
+static LINES: [Counter; 2] = [Counter::new(), Counter::new()];
+
+/// How many lines of each kind that somebody should look at have been written since the process began.
+pub(crate) fn lines() -> [(&'static str, u64); 2] {
+    let [errors, warnings] = &LINES;
+    [("error", errors.value()), ("warn", warnings.value())]
+}
+
+/// Counts lines.
+struct Count;
+
+impl<S: Subscriber> Layer<S> for Count {
+    fn on_event(&self, line: &Event<'_>, _: Context<'_, S>) {
+        match *line.metadata().level() {
+            Level::ERROR => LINES[0].add_one(),
+            Level::WARN => LINES[1].add_one(),
+            _ => {}
+        }
+    }
+}
 
 /// The filter that `text` describes: levels, and parts of the program with their levels.
 ///
@@ -77,6 +100,7 @@ pub(crate) fn start(filter: EnvFilter) {
     let started = tracing_subscriber::registry()
         .with(filter)
         .with(lines)
+        .with(Count)
         .try_init();
     if started.is_ok() {
         std::panic::set_hook(Box::new(log_panic));

@@ -22,3 +22,26 @@ pub struct Event {
     /// Further facts. Never a code, a number or other personal data.
     pub attributes: Vec<(String, String)>,
 }
+
+/// An [`Event`] as it is read out of its bytes, without a copy of its texts. Its fields are those of
+/// [`Event`], in the same order.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "those of `Event`")]
+pub struct EventView<'a> {
+    pub kind: &'a str,
+    pub at: UnixMillis,
+    pub service: &'a str,
+    pub source: &'a str,
+    pub message: Option<MessageId>,
+    pub country: Option<&'a str>,
+    #[serde(borrow)]
+    pub attributes: Vec<(&'a str, &'a str)>,
+}
+
+impl EventView<'_> {
+    /// The attribute `name`.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        let mut found = self.attributes.iter().filter(|(is, _)| *is == name);
+        found.next().map(|(_, value)| *value)
+    }
+}

@@ -7,6 +7,7 @@
 mod entropy;
 mod event;
 mod id;
+mod measure;
 mod message;
 mod secret;
 mod seldom;
@@ -15,8 +16,9 @@ mod text;
 mod time;
 
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
-pub use event::Event;
+pub use event::{Event, EventView};
 pub use id::{MessageId, hex};
+pub use measure::{Counter, Histogram, Level, Risen, Spread};
 pub use message::{
     Accepted, ErrorClass, Message, NumberKind, PhoneNumber, Price, Priority, SendError,
 };

@@ -6,7 +6,6 @@ use countersign_types::{SendError, StatusUpdate};
 use super::Provider;
 use super::since_v0_1::Refused;
 use crate::call::cut;
-use crate::component::reason;
 
 /// As the WIT bounds it. Whoever receives callbacks from anybody had better take less.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -84,8 +83,8 @@ impl Provider {
         instance.end();
         let answer = match ended {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(self.callback_failed(&reason(&error))),
-            Err(_) => return Err(self.callback_failed("it took too long")),
+            Ok(Err(error)) => return Err(self.callback_failed(&self.failed(&error))),
+            Err(_) => return Err(self.callback_failed(self.timed_out())),
         };
         if !(instance.store.data().one.signature_held || self.unsigned) {
             return Err(CallbackError::Unsigned);
@@ -125,8 +124,8 @@ impl Provider {
         };
         let answer = match ended {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return failed(&reason(&error)),
-            Err(_) => return failed("it took too long"),
+            Ok(Err(error)) => return failed(&self.failed(&error)),
+            Err(_) => return failed(self.timed_out()),
         };
         self.keep(instance);
         match answer {

@@ -27,8 +27,9 @@ pub use self::callback::{CallbackError, CallbackRequest};
 use self::credentials::Credentials;
 use self::grant::Grant;
 pub use self::grant::{GrantError, is_private};
+use crate::call_figures::{ProviderFigures, ProviderOverview};
 use crate::component::{Compiler, LoadError, reason};
-use crate::meter::{self, Meter};
+use crate::meter::{self, Meter, TimeOver};
 use crate::{Limits, StartError, wasi};
 
 /// One `[[provider]]` of the configuration.
@@ -69,6 +70,7 @@ pub(crate) struct Provider {
     unsigned: bool,
     /// Whether its manifest says that it can be asked what became of messages.
     tells_status: bool,
+    figures: ProviderFigures,
     /// Instances for the next calls; `None`: each call has one of its own.
     idle: Option<Mutex<Vec<Instance>>>,
     idle_max: usize,
@@ -185,6 +187,7 @@ impl Provider {
             grants: Arc::new(Grants::new(&config, &hosts, limits)?),
             unsigned: config.unsigned,
             tells_status: false,
+            figures: ProviderFigures::default(),
             idle: config.own.then(Mutex::default),
             idle_max,
         };
@@ -219,6 +222,15 @@ impl Provider {
             Ok(Ok(manifest)) => Ok(manifest),
             Ok(Err(error)) => Err(reason(&error)),
             Err(_) => Err("it took too long".to_owned()),
+        }
+    }
+
+    /// How its component has failed since the process began.
+    pub(crate) fn overview(&self) -> ProviderOverview {
+        ProviderOverview {
+            provider: self.grants.name.clone(),
+            failed: self.figures.failed.value(),
+            timed_out: self.figures.timed_out.value(),
         }
     }
 
@@ -298,9 +310,28 @@ impl Provider {
                     ..self.clean_error(error)
                 })
             }
-            Ok(Err(error)) => self.judge(seen, &self.clean(&reason(&error), message)),
-            Err(_) => self.judge(seen, "it took too long"),
+            Ok(Err(error)) => {
+                let reason = self.failed(&error);
+                self.judge(seen, &self.clean(&reason, message))
+            }
+            Err(_) => self.judge(seen, self.timed_out()),
         }
+    }
+
+    /// Counts a call that the component failed at, and says why.
+    fn failed(&self, error: &wasmtime::Error) -> String {
+        let cause = match error.downcast_ref::<TimeOver>() {
+            Some(_) => &self.figures.timed_out,
+            None => &self.figures.failed,
+        };
+        cause.add_one();
+        reason(error)
+    }
+
+    /// Counts a call that was cut off by the clock on the wall, and says so.
+    fn timed_out(&self) -> &'static str {
+        self.figures.timed_out.add_one();
+        "it took too long"
     }
 
     /// What a provider says of `message`, without credentials, codes and numbers.

@@ -100,13 +100,16 @@ pub(crate) enum Asker {
     User(Token),
 }
 
-/// Judges every request for `/api` and `/admin`; figures under `/api/analytics` are the administrator's.
+/// Judges every request for `/api`, `/admin` and `/metrics`; figures under `/api/analytics` are the
+/// administrator's.
 pub(crate) struct Gate {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     users: Arc<Users>,
     environment_key: Option<Hash>,
     admin_token: Option<Hash>,
+    /// Opens the metrics and nothing else.
+    metrics_token: Option<Hash>,
     /// Goes to `false` with the first key and never back.
     open: AtomicBool,
     loopback_only: bool,
@@ -121,6 +124,7 @@ impl Gate {
         mode: Mode,
         api_key: Option<&Secret<String>>,
         admin_token: Option<&Secret<String>>,
+        metrics_token: Option<&Secret<String>>,
     ) -> Gate {
         let hash = |secret: &Secret<String>| Hash::of(secret.expose().as_bytes());
         Gate {
@@ -129,6 +133,7 @@ impl Gate {
             users,
             environment_key: api_key.map(hash),
             admin_token: admin_token.map(hash),
+            metrics_token: metrics_token.map(hash),
             open: AtomicBool::new(mode != Mode::Keyed),
             loopback_only: mode
                 == Mode::Open {
@@ -151,12 +156,7 @@ impl Gate {
     ) -> Result<Asker, Problem> {
         let open = self.is_open().await?;
         if open {
-            if self.loopback_only && !names_loopback(uri, headers) {
-                return Err(Problem::new(
-                    Kind::HostNotLoopback,
-                    "Without a key the API answers to 127.0.0.1, [::1] and localhost only; make one with `keys create`",
-                ));
-            }
+            self.check_host(uri, headers)?;
             // What a page in a browser can send across origins by itself is never this type. A GET
             // changes nothing, and its answer is not shown to other origins; for any other method the
             // browser asks first, and is told no (Fetch standard, "CORS-safelisted method").
@@ -255,6 +255,51 @@ impl Gate {
                 "This is not the administrator's token, the text of COUNTERSIGN_ADMIN_TOKEN; an API key opens neither /admin nor /api/analytics.",
             )),
         }
+    }
+
+    /// Lets monitoring pass: with its own token or the administrator's; in open mode, where there is
+    /// neither, whoever may call the API.
+    ///
+    /// # Errors
+    ///
+    /// 403 where no token is configured and the API asks for keys, or in open mode for a foreign `Host`;
+    /// 401 without the right token.
+    pub(crate) async fn metrics(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+        let tokens = [&self.metrics_token, &self.admin_token];
+        let mut tokens = tokens.into_iter().flatten().peekable();
+        if tokens.peek().is_none() {
+            if self.is_open().await? {
+                return self.check_host(uri, headers);
+            }
+            let detail = "Set COUNTERSIGN_METRICS_TOKEN and restart to switch them on.";
+            return Err(Problem::new(Kind::MetricsOff, detail));
+        }
+        let Some(presented) = bearer(headers) else {
+            return Err(Problem::new(
+                Kind::Unauthorized,
+                "Send the token of the metrics, the text of COUNTERSIGN_METRICS_TOKEN, or the administrator's: `Authorization: Bearer TOKEN`.",
+            ));
+        };
+        let presented = Hash::of(presented);
+        // Both are compared, whatever the first says.
+        match tokens.fold(false, |good, token| good | token.is(&presented)) {
+            true => Ok(()),
+            false => Err(Problem::new(
+                Kind::WrongToken,
+                "This is not the token of the metrics, the text of COUNTERSIGN_METRICS_TOKEN; an API key does not open them.",
+            )),
+        }
+    }
+
+    /// In open mode on loopback a request must name a loopback host.
+    fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+        if self.loopback_only && !names_loopback(uri, headers) {
+            return Err(Problem::new(
+                Kind::HostNotLoopback,
+                "Without a key the API answers to 127.0.0.1, [::1] and localhost only; make one with `keys create`",
+            ));
+        }
+        Ok(())
     }
 
     /// Looked up at each request until the first key is there, since any process may make it.

@@ -7,27 +7,35 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use countersign_store::{Need, Store};
+use countersign_store::{Need, SledStore, Store};
 use serde_json::json;
 
 use super::Api;
+use crate::metrics::Metrics;
 
 /// What the server knows of its own condition, beside the runtime's.
-#[derive(Default)]
 pub(crate) struct Health {
     /// None in tests that need no store.
-    store: Option<Arc<dyn Store>>,
+    store: Option<Arc<SledStore>>,
+    pub(crate) metrics: Arc<Metrics>,
     store_failed: AtomicBool,
     stopping: AtomicBool,
 }
 
 impl Health {
-    /// Of a server on this store.
-    pub(crate) fn of(store: Arc<dyn Store>) -> Health {
+    /// Of a server on this store, which counts with `metrics`.
+    pub(crate) fn of(store: Option<Arc<SledStore>>, metrics: Arc<Metrics>) -> Health {
         Health {
-            store: Some(store),
-            ..Health::default()
+            store,
+            metrics,
+            store_failed: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
         }
+    }
+
+    /// The store that it is on.
+    pub(super) fn embedded(&self) -> Option<&SledStore> {
+        self.store.as_deref()
     }
 
     fn store_is_full(&self) -> bool {
@@ -50,9 +58,10 @@ pub(super) async fn healthz() -> Response {
     Json(json!({"status": "ok"})).into_response()
 }
 
-pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Response {
+/// Why a call would not be served now.
+pub(super) fn reasons(api: &Api) -> Vec<&'static str> {
     let runtime = api.runtime.get();
-    let reasons: Vec<&str> = [
+    [
         (runtime.is_none(), "starting"),
         (api.health.stopping.load(Ordering::Acquire), "stopping"),
         (
@@ -70,7 +79,11 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Response {
     ]
     .into_iter()
     .filter_map(|(holds, reason)| holds.then_some(reason))
-    .collect();
+    .collect()
+}
+
+pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Response {
+    let reasons = reasons(&api);
     if reasons.is_empty() {
         Json(json!({"status": "ready"})).into_response()
     } else {

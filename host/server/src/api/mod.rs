@@ -4,7 +4,7 @@
 //! sent, `admitted` has what requests have in common. `otp` and `two_factor` are the seed's routes,
 //! `messages` those of other messages, `users` tokens of users and the keys that proofs are checked with,
 //! `audit` what was done to users, `webhooks` what providers call and `callbacks` the room for it, `queue` what administrators see, `analytics` the
-//! figures, `health` is for load balancers.
+//! figures, `health` is for load balancers, `metrics` and `requests` for monitoring.
 //! `answer` and `problem` alone know statuses, and `causes` which error has which.
 
 mod admitted;
@@ -20,10 +20,12 @@ mod gate;
 mod health;
 mod idempotency;
 mod messages;
+mod metrics;
 mod otp;
 mod path;
 mod problem;
 mod queue;
+mod requests;
 mod two_factor;
 mod users;
 mod webhooks;
@@ -36,7 +38,7 @@ use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{self, HeaderValue, Uri};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::sync::mpsc;
@@ -58,11 +60,13 @@ pub(crate) use gate::{Asker, ENVIRONMENT_KEY, Gate, Mode, Situation};
 pub(crate) use health::Health;
 
 use crate::config::{Http, Template};
+use crate::metrics::{Labels, Page};
 use crate::users::Users;
 use answer::{Answer, Judged};
 use callbacks::Callbacks;
 pub(crate) use problem::Refused;
 use problem::{Kind, Problem};
+use requests::{Requests, Routes};
 
 /// What the routes share.
 pub(crate) struct Api {
@@ -76,6 +80,8 @@ pub(crate) struct Api {
     /// Empty while the components are compiled, as is the runtime.
     callbacks: OnceLock<Arc<Callbacks>>,
     runtime: OnceLock<Runtime>,
+    /// Set with the routes.
+    requests: OnceLock<Requests>,
     /// A clone is held by every call that is still running.
     running: mpsc::Sender<()>,
 }
@@ -113,6 +119,7 @@ impl Api {
             templates,
             callbacks: OnceLock::new(),
             runtime: OnceLock::new(),
+            requests: OnceLock::new(),
             running,
         };
         (Arc::new(api), Calls(ended))
@@ -228,9 +235,10 @@ async fn happened(claim: Option<Claim>) -> Response {
 
 /// All routes.
 pub(crate) fn router(api: Arc<Api>) -> Router {
-    let routes = Router::new()
+    let routes = Routes::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::metrics))
         .route("/api/otp/send", post(otp::send))
         .route("/api/otp/verify", post(otp::verify))
         .route("/api/messages", post(messages::send))
@@ -260,13 +268,16 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
 }
 
 /// `routes` with all that a request passes before it comes to its own.
-fn guarded(routes: Router<Arc<Api>>, api: Arc<Api>) -> Router {
+fn guarded(routes: Routes, api: Arc<Api>) -> Router {
+    // Only the first counts; there is one router.
+    let _ = api.requests.set(Requests::new(&routes));
     routes
+        .router
         .route_layer(from_fn_with_state(api.clone(), idempotency::claim))
         .fallback(not_found)
         .layer(from_fn_with_state(api.clone(), admit))
         .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(from_fn(observe))
+        .layer(from_fn_with_state(api.clone(), observe))
         .with_state(api)
 }
 
@@ -286,6 +297,7 @@ async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
         let admitted = match part {
             Part::Public => Ok(()),
             Part::Admin => api.gate.admin(request.headers()),
+            Part::Metrics => api.gate.metrics(request.uri(), request.headers()).await,
             Part::Api => {
                 let (method, uri) = (request.method(), request.uri());
                 let asker = api.gate.asker(method, uri, request.headers()).await;
@@ -324,6 +336,7 @@ enum Part {
     Public,
     Api,
     Admin,
+    Metrics,
 }
 
 impl Part {
@@ -337,27 +350,34 @@ impl Part {
             Part::Admin
         } else if inside("/api") {
             Part::Api
+        } else if inside("/metrics") {
+            Part::Metrics
         } else {
             Part::Public
         }
     }
 }
 
-/// One line a request, at debug: never the path as it came, which anybody can fill with anything.
-async fn observe(request: Request, next: Next) -> Response<Body> {
-    if !tracing::enabled!(target: "countersign::access", tracing::Level::DEBUG) {
+/// Counts the request, and writes one line, at debug: never the path as it came, which anybody can fill
+/// with anything.
+async fn observe(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response<Body> {
+    let Some(requests) = api.requests.get() else {
         return next.run(request).await;
-    }
+    };
+    let _in_flight = requests.in_flight.rise();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map(MatchedPath::as_str);
     let start = tokio::time::Instant::now();
     let response = next.run(request).await;
+    let took = start.elapsed();
+    requests.answered(route, &method, &response, took);
     tracing::debug!(
         target: "countersign::access",
         %method,
-        route = route.as_ref().map_or("none", MatchedPath::as_str),
+        route = route.unwrap_or("none"),
         status = response.status().as_u16(),
-        micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
+        micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         "answered"
     );
     response

@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -27,6 +28,7 @@ pub(crate) enum Kind {
     Unauthorized,
     WrongToken,
     AdminOff,
+    MetricsOff,
     HostNotLoopback,
     TokenScope,
     ProofRequired,
@@ -56,11 +58,47 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// Each at its own place.
+    pub(crate) const ALL: [Kind; 31] = [
+        Kind::BadRequest,
+        Kind::Unauthorized,
+        Kind::WrongToken,
+        Kind::AdminOff,
+        Kind::MetricsOff,
+        Kind::HostNotLoopback,
+        Kind::TokenScope,
+        Kind::ProofRequired,
+        Kind::NotFound,
+        Kind::MethodNotAllowed,
+        Kind::RequestTimeout,
+        Kind::TooLarge,
+        Kind::NotJson,
+        Kind::IdempotencyKey,
+        Kind::IdempotencyKeyReused,
+        Kind::InFlight,
+        Kind::AlreadyDone,
+        Kind::TooManyKeys,
+        Kind::NoSuchMessage,
+        Kind::CodeOver,
+        Kind::UnsignedCallback,
+        Kind::TooManyCallbacks,
+        Kind::Internal,
+        Kind::Starting,
+        Kind::Busy,
+        Kind::QueueFull,
+        Kind::QueueShare,
+        Kind::ComponentTimeout,
+        Kind::StoreFull,
+        Kind::StoreFailed,
+        Kind::TookTooLong,
+    ];
+
     fn status(self) -> StatusCode {
         match self {
             Kind::BadRequest | Kind::IdempotencyKey => StatusCode::BAD_REQUEST,
             Kind::Unauthorized | Kind::WrongToken => StatusCode::UNAUTHORIZED,
             Kind::AdminOff
+            | Kind::MetricsOff
             | Kind::HostNotLoopback
             | Kind::TokenScope
             | Kind::ProofRequired
@@ -87,12 +125,13 @@ impl Kind {
     }
 
     /// The last part of `type`, which clients may rely on.
-    fn code(self) -> &'static str {
+    pub(crate) fn code(self) -> &'static str {
         match self {
             Kind::BadRequest => "bad-request",
             Kind::Unauthorized => "no-credentials",
             Kind::WrongToken => "wrong-credentials",
             Kind::AdminOff => "admin-off",
+            Kind::MetricsOff => "metrics-off",
             Kind::HostNotLoopback => "host-not-loopback",
             Kind::TokenScope => "token-scope",
             Kind::ProofRequired => "proof-required",
@@ -128,6 +167,7 @@ impl Kind {
             Kind::Unauthorized => "A key or token is needed",
             Kind::WrongToken => "The key or token is not accepted",
             Kind::AdminOff => "Administration over HTTP is switched off",
+            Kind::MetricsOff => "Metrics are switched off",
             Kind::HostNotLoopback => "The host is not a loopback name",
             Kind::TokenScope => "The token is not for this",
             Kind::ProofRequired => "A fresh proof of a factor is needed",
@@ -316,7 +356,8 @@ impl IntoResponse for Problem {
         }
         // Plain texts always become JSON.
         let body = serde_json::to_vec(&details).unwrap_or_default();
-        (status, headers, Body::from(body)).into_response()
+        // With what it is, for whoever counts problems.
+        (status, headers, Extension(self.kind), Body::from(body)).into_response()
     }
 }
 
@@ -400,6 +441,15 @@ mod tests {
             "detail": "No.",
         });
         assert_eq!(body(response).await, want);
+    }
+
+    #[test]
+    fn every_kind_is_at_its_place_and_has_a_code_of_its_own() {
+        for (place, kind) in Kind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, place, "{kind:?}");
+        }
+        let codes: std::collections::BTreeSet<_> = Kind::ALL.map(Kind::code).into();
+        assert_eq!(codes.len(), Kind::ALL.len());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::admitted::Admitted;
 use super::answer::Judged;
 use super::*;
+use crate::metrics::Metrics;
 use crate::testing::{config, keyring, store, users};
 use axum::http::Method;
 use countersign_store::{Ending, Rulings, Store, Transaction};
@@ -27,6 +28,7 @@ fn api(
 ) -> (Arc<Api>, Calls) {
     let token = token.map(|token| Secret::new(token.to_owned()));
     let config = config();
+    let metrics = Metrics::new(Vec::new(), clock.now());
     let users = users(folder.path());
     let gate = Gate::new(
         store.clone(),
@@ -35,11 +37,12 @@ fn api(
         mode,
         key,
         token.as_ref(),
+        None,
     );
     let keyring = keyring(folder.path());
     let ledger = Ledger::new(store, keyring, clock, config.idempotency);
     let templates = config.templates;
-    let health = Health::default();
+    let health = Health::of(None, metrics);
     let entropy = Arc::new(SystemEntropy);
     Api::new(config.http, gate, health, ledger, users, entropy, templates)
 }
@@ -91,7 +94,7 @@ impl Server {
                 api.answer(claim, secret, call).await
             }
         };
-        let routes = Router::new().route("/api/users/{id}/secrets", post(issue));
+        let routes = Routes::new().route("/api/users/{id}/secrets", post(issue));
         Server {
             router: guarded(routes, api),
             _folder: folder,
@@ -546,6 +549,9 @@ fn the_gate_judges_by_whole_parts_of_the_path() {
         ("/apix", Part::Public),
         ("/admin", Part::Admin),
         ("/admin/x", Part::Admin),
+        ("/metrics", Part::Metrics),
+        ("/metrics/", Part::Metrics),
+        ("/metricsx", Part::Public),
         ("/", Part::Public),
         ("/healthz", Part::Public),
     ] {

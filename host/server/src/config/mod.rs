@@ -39,6 +39,7 @@ use settings::{Kind, Settings, VALUES, variable};
 const CONFIG: &str = "COUNTERSIGN_CONFIG";
 const API_KEY: &str = "COUNTERSIGN_API_KEY";
 const ADMIN_TOKEN: &str = "COUNTERSIGN_ADMIN_TOKEN";
+const METRICS_TOKEN: &str = "COUNTERSIGN_METRICS_TOKEN";
 const API_KEY_CHARACTERS_MIN: usize = 32;
 /// Far above any real file, so that a wrong path does not fill the memory.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -374,6 +375,7 @@ pub(crate) struct Config {
     pub(crate) public_url: Option<PublicUrl>,
     pub(crate) api_key: Option<Secret<String>>,
     pub(crate) admin_token: Option<Secret<String>>,
+    pub(crate) metrics_token: Option<Secret<String>>,
     pub(crate) services: Services,
     pub(crate) two_factor: TwoFactor,
     pub(crate) reserve_bytes: u64,
@@ -454,10 +456,8 @@ impl Config {
             two_factor: bounds::two_factor(merged, public_url.as_ref())?,
             public_url,
             api_key: api_key(environment)?,
-            admin_token: environment
-                .get(ADMIN_TOKEN)?
-                .map(|token| Secret::new(token.trim().to_owned()))
-                .filter(|token| !token.expose().is_empty()),
+            admin_token: token(environment, ADMIN_TOKEN)?,
+            metrics_token: token(environment, METRICS_TOKEN)?,
             services: merged.services()?,
             reserve_bytes: merged.whole(
                 "store.reserve-bytes",
@@ -593,10 +593,17 @@ fn api_key(environment: &Environment) -> Result<Option<Secret<String>>, ConfigEr
     Ok(Some(key))
 }
 
+/// A token of the environment: any text; an empty one is none.
+fn token(environment: &Environment, name: &str) -> Result<Option<Secret<String>>, ConfigError> {
+    let token = environment.get(name)?.map(str::trim);
+    let token = token.filter(|token| !token.is_empty());
+    Ok(token.map(|token| Secret::new(token.to_owned())))
+}
+
 /// A variable that nothing reads is most likely misspelt.
 fn unknown_variables(environment: &Environment, providers: &[settings::Provider]) -> Vec<String> {
     let mut known: BTreeSet<String> = VALUES.iter().map(|(key, _)| variable(key)).collect();
-    known.extend([CONFIG, API_KEY, ADMIN_TOKEN].map(str::to_owned));
+    known.extend([CONFIG, API_KEY, ADMIN_TOKEN, METRICS_TOKEN].map(str::to_owned));
     let credentials = providers
         .iter()
         .flat_map(|entry| entry.credentials.values());

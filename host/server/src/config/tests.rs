@@ -672,13 +672,16 @@ fn a_key_from_the_environment_must_be_long() {
 }
 
 #[test]
-fn an_administrators_token_is_any_text_and_an_empty_one_is_none() {
-    let token = |text: &str| {
-        let config = load(&flags(), &Environment::from([(ADMIN_TOKEN, text)]));
-        config.expect("good").admin_token.is_some()
+fn a_token_of_the_environment_is_any_text_and_an_empty_one_is_none() {
+    let tokens = |name: &str, text: &str| {
+        let config = load(&flags(), &Environment::from([(name, text)])).expect("good");
+        (config.admin_token.is_some(), config.metrics_token.is_some())
     };
-    assert!(token("x"));
-    assert!(!token("") && !token("  "));
+    assert_eq!(tokens(ADMIN_TOKEN, "x"), (true, false));
+    assert_eq!(tokens(METRICS_TOKEN, "x"), (false, true));
+    for nothing in ["", "  "] {
+        assert_eq!(tokens(ADMIN_TOKEN, nothing), (false, false));
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use countersign_types::UnixMillis;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -189,9 +189,14 @@ impl Writer {
         loop {
             let done = match self.apply_next() {
                 Ok(None) => return,
-                Ok(Some(end)) => (self.make_durable)(&self.db, end).map(|()| {
-                    self.unanswered().answer(end, &self.shared.newest_event);
-                }),
+                Ok(Some(end)) => {
+                    let began = Instant::now();
+                    (self.make_durable)(&self.db, end).map(|()| {
+                        let figures = &self.shared.figures;
+                        figures.sync_times.record_time(began.elapsed());
+                        self.unanswered().answer(end, &self.shared.newest_event);
+                    })
+                }
                 Err(error) => Err(error),
             };
             if let Err(error) = done {
@@ -236,6 +241,8 @@ impl Writer {
             let (end, passed) = match group.is_empty() {
                 true => (None, None),
                 false => {
+                    let figures = &self.shared.figures;
+                    figures.group_commits.record(turn.last as u64);
                     let (end, passed) = turn.storage.write(&self.shared, &self.db, group)?;
                     (Some(end), passed)
                 }

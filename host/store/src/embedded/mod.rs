@@ -9,6 +9,7 @@
 //! What sled 0.34.7 does on Linux, and what is done about it, is in [`sync`].
 
 mod backup;
+mod figures;
 mod group;
 mod part;
 mod room;
@@ -26,6 +27,7 @@ use tokio::sync::{RwLock, mpsc, oneshot, watch};
 
 use crate::committer::Rows;
 pub use backup::{BackupError, CheckedBackup, RestoreError, Restoring};
+pub use figures::StoreFigures;
 
 use backup::{Followed, Follower};
 use group::{MakeDurable, Writer};
@@ -103,6 +105,7 @@ struct Shared {
     /// The position of the newest event that is durable.
     newest_event: watch::Sender<u64>,
     room: Room,
+    figures: StoreFigures,
 }
 
 /// The embedded store.
@@ -188,6 +191,7 @@ impl SledStore {
             newest_instant: AtomicU64::new(state.newest_instant().0),
             newest_event: watch::Sender::new(state.newest_event()),
             room: Room::new(path.to_owned()),
+            figures: StoreFigures::new(),
         });
         let (requests, inbox) = mpsc::channel(WAITING_COMMITS_MAX);
         let (broken, failed) = watch::channel(None);
@@ -214,6 +218,17 @@ impl SledStore {
     /// nothing free.
     pub fn set_reserve(&self, bytes: u64) {
         self.shared.room.set_reserve(bytes);
+    }
+
+    /// What the storage threads have counted of their work.
+    pub fn figures(&self) -> &StoreFigures {
+        &self.shared.figures
+    }
+
+    /// What may still be written to the disk that the store lies on, and how much of it is to stay
+    /// free, in bytes; `None` for the first where the operating system does not say.
+    pub fn room(&self) -> (Option<u64>, u64) {
+        self.shared.room.overview()
     }
 
     /// What may still be written to the disk of `folder`, in bytes.

@@ -86,6 +86,12 @@ impl Room {
         look.written = look.written.saturating_add(bytes * BYTES_FOR_ONE);
     }
 
+    /// What is free by the operating system, where it says so, and what is to stay free.
+    pub(super) fn overview(&self) -> (Option<u64>, u64) {
+        let reserve = self.reserve.load(Ordering::Relaxed);
+        (available(&self.folder).ok(), reserve)
+    }
+
     fn free(&self, reserve: u64) -> u64 {
         self.free_at(Instant::now(), reserve, || available(&self.folder))
     }

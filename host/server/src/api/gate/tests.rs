@@ -116,7 +116,8 @@ fn gate(
 ) -> Gate {
     let clock = Arc::new(ManualClock::new(NOW));
     let users = users(folder.path());
-    Gate::new(store.clone(), clock, users, mode, api_key, admin_token)
+    let store = store.clone();
+    Gate::new(store, clock, users, mode, api_key, admin_token, None)
 }
 
 async fn ask(gate: &Gate, authorization: Option<&str>) -> Result<Caller, Kind> {
@@ -303,4 +304,60 @@ async fn a_key_of_the_environment_that_looks_like_a_token_is_a_key() {
     let good = format!("Bearer {}", key.expose());
     let want = Ok(Caller::Key(ENVIRONMENT_KEY.to_owned()));
     assert_eq!(ask(&gate, Some(&good)).await, want);
+}
+
+/// What is told to who asks for the metrics at `host` with a token.
+async fn ask_metrics(gate: &Gate, host: &str, token: Option<&str>) -> Result<(), Kind> {
+    let mut headers = headers(HOST, host);
+    if let Some(token) = token {
+        let value = format!("Bearer {token}");
+        headers.insert(AUTHORIZATION, value.parse().expect("a value"));
+    }
+    let asked = gate.metrics(&Uri::from_static("/metrics"), &headers).await;
+    asked.map_err(|problem| problem.kind())
+}
+
+#[tokio::test]
+async fn metrics_are_for_their_own_token_and_the_administrators() {
+    let (folder, store) = store();
+    let secret = |text: &str| Secret::new(text.to_owned());
+    let (key, admin, own) = (secret(&"k".repeat(32)), secret("admin"), secret("own"));
+    for (admin, own, opens) in [
+        (None, None, &[][..]),
+        (Some(&admin), None, &["admin"]),
+        (None, Some(&own), &["own"]),
+        (Some(&admin), Some(&own), &["admin", "own"]),
+    ] {
+        let clock = Arc::new(ManualClock::new(NOW));
+        let users = users(folder.path());
+        let (mode, key) = (Mode::Keyed, Some(&key));
+        let gate = Gate::new(store.clone(), clock, users, mode, key, admin, own);
+        let off = opens.is_empty();
+        for token in ["admin", "own", key.expect("one").expose(), ""] {
+            let want = match opens.contains(&token) {
+                true => Ok(()),
+                false if off => Err(Kind::MetricsOff),
+                false if token.is_empty() => Err(Kind::Unauthorized),
+                false => Err(Kind::WrongToken),
+            };
+            let asked = ask_metrics(&gate, "example.com", Some(token)).await;
+            assert_eq!(asked, want, "{opens:?} {token}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer own"));
+        assert!(gate.admin(&headers).is_err(), "it opens nothing else");
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_open_in_open_mode_to_loopback_names_until_the_first_key() {
+    let (folder, store) = store();
+    let gate = gate(&folder, &store, OPEN, None, None);
+    assert_eq!(ask_metrics(&gate, "localhost:8080", None).await, Ok(()));
+    let foreign = ask_metrics(&gate, "example.com", None).await;
+    assert_eq!(foreign, Err(Kind::HostNotLoopback));
+    let made = keys::create(&store, NOW, &SystemEntropy, None).await;
+    made.expect("made");
+    let closed = ask_metrics(&gate, "localhost:8080", None).await;
+    assert_eq!(closed, Err(Kind::MetricsOff));
 }

@@ -1,0 +1,47 @@
+//! `GET /metrics`: for the operator's monitoring.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+
+use super::{Api, Labels, Page, Problem};
+use crate::metrics;
+
+pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    let mut page = Page::default();
+    if let Some(requests) = api.requests.get() {
+        requests.add_to(&mut page);
+    }
+    let single = |value: f64| [(Labels::new(), value)];
+    page.gauge(
+        "countersign_ready",
+        "Whether /readyz answers 200.",
+        single(f64::from(u8::from(super::health::reasons(&api).is_empty()))),
+    );
+    let open = api.health.metrics.connections.value();
+    page.gauge(
+        "countersign_http_connections",
+        "Connections of clients.",
+        single(open as f64),
+    );
+    page.gauge(
+        "countersign_http_connections_max",
+        "How many connections clients may have.",
+        single(api.http.connections_max as f64),
+    );
+    api.health.metrics.add_to(&mut page);
+    if let Some(store) = api.health.embedded() {
+        metrics::add_store(&mut page, store);
+    }
+    let now = api.gate.now();
+    let runtime = api.runtime.get();
+    let queue = runtime.map(|runtime| runtime.queue().overview(now));
+    metrics::add_queue(&mut page, queue, now);
+    metrics::add_runtime(&mut page, runtime.map(super::Runtime::overview));
+    match page.text() {
+        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(_) => Problem::internal().into_response(),
+    }
+}
