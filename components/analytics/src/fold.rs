@@ -1,6 +1,7 @@
 //! Counting: batches of events into cells and timelines, and where that has come to, in one commit.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use crate::Undecided;
 use crate::calendar::{Level, hour};
@@ -118,15 +119,16 @@ impl Rows {
         n: u32,
     ) -> Result<&mut Cells, Undecided> {
         let at = (level, country.group(), n);
-        if !self.cells.contains_key(&at) {
-            let key = cells::key(level, country.group(), n);
-            let cells = match host.get(&key) {
-                None => Cells::default(),
-                Some(row) => Cells::decode(&row).ok_or(Undecided::Row(key))?,
-            };
-            self.cells.insert(at, cells);
-        }
-        Ok(self.cells.entry(at).or_default())
+        let free = match self.cells.entry(at) {
+            Entry::Occupied(known) => return Ok(known.into_mut()),
+            Entry::Vacant(free) => free,
+        };
+        let key = cells::key(level, country.group(), n);
+        let cells = match host.get(&key) {
+            None => Cells::default(),
+            Some(row) => Cells::decode(&row).ok_or(Undecided::Row(key))?,
+        };
+        Ok(free.insert(cells))
     }
 
     fn steps<H: Host>(
@@ -135,15 +137,16 @@ impl Rows {
         level: Level,
         n: u32,
     ) -> Result<&mut Steps, Undecided> {
-        if !self.steps.contains_key(&(level, n)) {
-            let key = timeline::key(level, n);
-            let steps = match host.get(&key) {
-                None => Steps::default(),
-                Some(row) => Steps::decode(&row).ok_or(Undecided::Row(key))?,
-            };
-            self.steps.insert((level, n), steps);
-        }
-        Ok(self.steps.entry((level, n)).or_default())
+        let free = match self.steps.entry((level, n)) {
+            Entry::Occupied(known) => return Ok(known.into_mut()),
+            Entry::Vacant(free) => free,
+        };
+        let key = timeline::key(level, n);
+        let steps = match host.get(&key) {
+            None => Steps::default(),
+            Some(row) => Steps::decode(&row).ok_or(Undecided::Row(key))?,
+        };
+        Ok(free.insert(steps))
     }
 
     fn store<H: Host>(mut self, host: &mut H) {

@@ -25,7 +25,7 @@ mod transaction;
 pub use backup::{BackupFileError, BackupSummary};
 pub use commit::{Commit, CommitError, Committed, Need, Read, ScanRead, SumAdd, Take, Write};
 pub use embedded::{BackupError, CheckedBackup, OpenError, RestoreError, Restoring, SledStore};
-pub use event::{StoredEvent, read_events};
+pub use event::{Bound, StoredEvent, read_event_rows, read_events};
 pub use keyring::{
     BindError, KeyIds, Keyring, KeyringError, RotateError, Rotated, SIGNED_TIME_MAX, SigningKey,
     Unsealable,
