@@ -158,7 +158,7 @@ mod tests {
         assert!(row.len() <= 32_768, "{}", row.len());
         assert_eq!(Steps::decode(&row), Some(steps.clone()));
         let all: u64 = steps.of(None).map(|(_, count)| count.count).sum();
-        assert_eq!(all, 2 * PROVIDERS_MAX as u64 * 31 << 34);
+        assert_eq!(all, (2 * PROVIDERS_MAX as u64 * 31) << 34);
         assert_eq!(steps.of(Some(OTHER)).count(), 31);
     }
 }

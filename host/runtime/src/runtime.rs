@@ -14,7 +14,7 @@ use countersign_types::{
 
 use crate::bindings::service::countersign::service::types;
 use crate::cache::Cache;
-use crate::call::{ANALYTICS, Host, Versions};
+use crate::call::{ANALYTICS, CallError, Caller, Host, Versions, busy};
 use crate::component::Compiler;
 use crate::hashing::Hashing;
 use crate::instant::Instants;
@@ -30,7 +30,7 @@ use crate::service::{
     AnalyticsComponent, Call, Export, OtpComponent, Service, TwoFactorComponent, World,
 };
 use crate::subject::Subjects;
-use crate::{CallContext, CallError, Limits, LoadError, engine};
+use crate::{CallContext, Limits, LoadError, engine};
 
 /// All that a runtime is made of.
 pub struct RuntimeConfig {
@@ -192,6 +192,19 @@ impl Runtime {
             errors.extend(loaded.await.err());
         }
         errors
+    }
+
+    /// Turns a call of `caller` away before it is even read, where so many of theirs are waiting that it
+    /// would find no room. Costs a look at a table.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Busy`] then.
+    pub fn room_for(&self, caller: &Caller) -> Result<(), CallError> {
+        match self.host.places.turn_away(&caller.in_line()) {
+            true => Err(busy()),
+            false => Ok(()),
+        }
     }
 
     /// The same runtime as another process would have it, without compiling anything: over `store`

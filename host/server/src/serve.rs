@@ -31,6 +31,8 @@ use crate::services::{self, Parts};
 use crate::users::Users;
 use crate::{config, connections, keys, sealed, telemetry};
 
+/// How much the thread that delivers gives way to the others of this process (nice(2)).
+const DELIVERY_NICENESS: i32 = 5;
 /// How much the thread that counts gives way to others of this machine (nice(2)).
 const COUNTING_NICENESS: i32 = 10;
 
@@ -168,11 +170,16 @@ pub(crate) fn serve(config: Config) -> Result<(), ServeError> {
         .thread_name("countersign")
         .build()
         .map_err(ServeError::System)?;
-    // Deliveries have a thread of their own, so that neither side can starve the other.
+    // Deliveries have a thread of their own, so that neither side can starve the other. Where there is
+    // not enough for both, acceptance goes first: what was accepted has minutes.
     let back = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .thread_name("countersign-delivery")
+        .on_thread_start(|| {
+            // Where the operating system does not let it, both get the same.
+            let _ = rustix::process::nice(DELIVERY_NICENESS);
+        })
         .build()
         .map_err(ServeError::System)?;
     // Counting has one that goes last where not all can go at once.

@@ -35,7 +35,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, Uri};
+use axum::http::{self, HeaderValue, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -126,6 +126,20 @@ impl Api {
         // Only the first counts; there is one start.
         let _ = self.callbacks.set(Arc::new(callbacks));
         let _ = self.runtime.set(runtime);
+    }
+
+    /// Turns a call away before anything is done for it where it would find no room to wait: refusing
+    /// must cost a small part of what is refused, or a crowd takes the server's time by that.
+    fn has_room(&self, request: &http::Method, asker: &Asker) -> Result<(), Problem> {
+        let Some(runtime) = self.runtime.get().filter(|_| request == http::Method::POST) else {
+            return Ok(());
+        };
+        match asker {
+            Asker::Application(caller) => runtime.room_for(caller)?,
+            // All tokens share one line.
+            Asker::User(_) => runtime.room_for(&Caller::Token(String::new()))?,
+        }
+        Ok(())
     }
 
     /// 128 bits that nobody can guess.
@@ -275,6 +289,10 @@ async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
             Part::Api => {
                 let (method, uri) = (request.method(), request.uri());
                 let asker = api.gate.asker(method, uri, request.headers()).await;
+                let asker = asker.and_then(|asker| {
+                    api.has_room(method, &asker)?;
+                    Ok(asker)
+                });
                 asker.map(|asker| {
                     request.extensions_mut().insert(asker);
                 })
