@@ -1,9 +1,9 @@
 //! What counting costs, and what a dashboard does: a year of messages in 50 countries and with three
 //! providers, their events committed to the log, counted by the real component, and asked for.
 //!
-//! The figures of 100 million messages are those of [`Scale::folded`] ones, of which every count and
-//! amount is taken so many times: as many rows and cells, with as many different spans of time in them.
-//! What a question costs depends on those.
+//! The figures of 1, 5 and 100 million messages are those of [`Scale::folded`] ones, of which every count
+//! and amount is taken so many times: as many rows and cells, with as many different spans of time in
+//! them. What a question costs depends on those.
 
 use std::path::Path;
 use std::process::Command;
@@ -50,8 +50,8 @@ pub(crate) struct Scale {
     pub(crate) folded: u64,
     /// Messages at 10,000 an hour, to measure counting.
     pub(crate) dense: u64,
-    /// How many times each count is taken for the largest figures; a multiple of 4.
-    pub(crate) times: u64,
+    /// Rows of DuckDB's table.
+    pub(crate) raw: u64,
 }
 
 /// What was found, by name and unit.
@@ -90,34 +90,35 @@ pub(crate) async fn measure(
     eprintln!("  a year of {} messages", scale.folded);
     bench.commit(scale.folded, 365 * DAY).await?;
     bench.fold().await?;
-    let mut millions = scale.folded as f64 / 1e6;
-    for times in [1, 5, scale.times / 5] {
-        if times > 1 {
-            bench.scale(times).await?;
-            millions *= times as f64;
-        }
-        let of = |what: &str| format!("analytics: {what}, {millions} million messages");
+    let mut messages = scale.folded;
+    let mut first = None;
+    for times in [(1_000_000 / messages).max(1), 5, 20] {
+        bench.scale(times).await?;
+        messages *= times;
+        let millions = messages as f64 / 1e6;
+        let of = |what: &str| format!("analytics: {what}, {millions:.1} million messages");
         let (year, count) = bench.ask(&whole_year()).await?;
-        let want = (millions * 1e6).round() as u64;
-        if count != want {
-            return Err(format!("{count} messages are counted, and there are {want}").into());
+        if count != messages {
+            return Err(format!("{count} messages are counted, and there are {messages}").into());
         }
         add(&of("dashboard of a calendar year"), "ms", year);
         let (odd, _) = bench.ask(&odd_year()).await?;
         add(&of("dashboard of 365 days from noon to noon"), "ms", odd);
+        let least = *first.get_or_insert(year);
+        if times == 20 {
+            add(
+                "analytics: the last calendar year of the first",
+                "times",
+                year / least,
+            );
+        }
     }
     if let Some(python) = python {
         eprintln!("  DuckDB");
-        let raw = scale.folded * 5;
-        for (name, millis) in duckdb(python, raw)? {
-            add(
-                &format!(
-                    "DuckDB: {name}, raw rows of {} million messages",
-                    raw as f64 / 1e6
-                ),
-                "ms",
-                millis,
-            );
+        let millions = scale.raw as f64 / 1e6;
+        for (name, millis) in duckdb(python, scale.raw)? {
+            let name = format!("DuckDB: {name}, {millions:.1} million rows");
+            add(&name, "ms", millis);
         }
     }
     Ok(facts)

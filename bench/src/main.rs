@@ -77,7 +77,7 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=1_900_000))]
     sends: u64,
     /// Messages of the part `analytics` that are counted one by one
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(100_000..=10_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(100_000..=1_000_000))]
     messages: u64,
     /// A Python that has DuckDB, for the part `analytics`
     #[arg(long, value_name = "FILE")]
@@ -283,7 +283,7 @@ async fn counting(args: &Args, folder: &Path, report: &mut Report) -> Result<(),
     let scale = analytics::Scale {
         folded: args.effort(args.messages),
         dense: args.effort(250_000),
-        times: 100,
+        raw: args.effort(5_000_000),
     };
     for (name, unit, value) in analytics::measure(&folder, scale, args.duckdb.as_deref()).await? {
         report.fact(name, unit, value);

@@ -58,3 +58,35 @@ fn every_line_is_measured() {
     let refused = overload["threeTimes"]["refused"].as_f64();
     assert!(refused > Some(0.0), "{overload:#}");
 }
+
+#[test]
+fn counting_and_dashboards_are_measured_where_they_are_asked_for() {
+    let output = Command::new(env!("CARGO_BIN_EXE_countersign-bench"))
+        .args(["--quick", "--json", "--only", "analytics"])
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let facts = report["facts"].as_array().expect("facts");
+    let names: Vec<_> = facts
+        .iter()
+        .filter_map(|fact| fact["name"].as_str())
+        .collect();
+    for name in [
+        "analytics: events counted, durably",
+        "analytics: event to dashboard, median of 25",
+        "analytics: dashboard of a calendar year, 1.0 million messages",
+        "analytics: dashboard of 365 days from noon to noon, 100.0 million messages",
+        "analytics: the last calendar year of the first",
+    ] {
+        assert!(names.contains(&name), "{name} in {names:?}");
+    }
+    assert!(facts.iter().all(|fact| fact["value"].as_f64() > Some(0.0)));
+    let notes = report["notes"].as_array().expect("notes");
+    assert_eq!(
+        notes.len(),
+        1,
+        "DuckDB is not there, and that is said: {notes:?}"
+    );
+}

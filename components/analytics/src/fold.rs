@@ -118,17 +118,17 @@ impl Rows {
         country: Country,
         n: u32,
     ) -> Result<&mut Cells, Undecided> {
-        match self.cells.entry((level, country.group(), n)) {
-            Entry::Occupied(found) => Ok(found.into_mut()),
-            Entry::Vacant(place) => {
-                let key = cells::key(level, country.group(), n);
-                let cells = match host.get(&key) {
-                    None => Cells::default(),
-                    Some(row) => Cells::decode(&row).ok_or(Undecided::Row(key))?,
-                };
-                Ok(place.insert(cells))
-            }
-        }
+        let at = (level, country.group(), n);
+        let free = match self.cells.entry(at) {
+            Entry::Occupied(known) => return Ok(known.into_mut()),
+            Entry::Vacant(free) => free,
+        };
+        let key = cells::key(level, country.group(), n);
+        let cells = match host.get(&key) {
+            None => Cells::default(),
+            Some(row) => Cells::decode(&row).ok_or(Undecided::Row(key))?,
+        };
+        Ok(free.insert(cells))
     }
 
     fn steps<H: Host>(
@@ -137,17 +137,16 @@ impl Rows {
         level: Level,
         n: u32,
     ) -> Result<&mut Steps, Undecided> {
-        match self.steps.entry((level, n)) {
-            Entry::Occupied(found) => Ok(found.into_mut()),
-            Entry::Vacant(place) => {
-                let key = timeline::key(level, n);
-                let steps = match host.get(&key) {
-                    None => Steps::default(),
-                    Some(row) => Steps::decode(&row).ok_or(Undecided::Row(key))?,
-                };
-                Ok(place.insert(steps))
-            }
-        }
+        let free = match self.steps.entry((level, n)) {
+            Entry::Occupied(known) => return Ok(known.into_mut()),
+            Entry::Vacant(free) => free,
+        };
+        let key = timeline::key(level, n);
+        let steps = match host.get(&key) {
+            None => Steps::default(),
+            Some(row) => Steps::decode(&row).ok_or(Undecided::Row(key))?,
+        };
+        Ok(free.insert(steps))
     }
 
     fn store<H: Host>(mut self, host: &mut H) {

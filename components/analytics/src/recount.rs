@@ -4,6 +4,7 @@
 //! Days and months are then made of their hours and days again, so that they say the same.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use crate::Undecided;
 use crate::calendar::{DAY, HOUR, Level, first_day, hour, month};
@@ -62,8 +63,8 @@ pub fn recount<H: Host>(host: &mut H, part: &Part) -> Result<(), Undecided> {
         }
         let group = change.country.group();
         let cells = match groups.entry(group) {
-            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::btree_map::Entry::Vacant(free) => {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => {
                 // What was just deleted reads as nothing.
                 free.insert(read(host, &anew(group))?)
             }

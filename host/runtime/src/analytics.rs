@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_store::{StoreError, StoredEvent, read_events};
+use countersign_store::{Bound, StoreError, StoredEvent, read_event_rows};
 use countersign_types::{Event, MessageId, UnixMillis};
 use tokio::sync::watch;
 
@@ -16,8 +16,10 @@ use crate::recount::wit_event;
 use crate::{Runtime, figures};
 
 /// How many events one batch holds, and how many bytes of them: what the WIT says.
-pub(crate) const BATCH_EVENTS_MAX: usize = 1_024;
-const BATCH_BYTES_MAX: usize = 256 * 1024;
+const BATCH: Bound = Bound {
+    events: 4_096,
+    bytes: 1024 * 1024,
+};
 
 /// How long others are waited for when an event has come, so that few commits serve many.
 const COMPANY: Duration = Duration::from_millis(100);
@@ -154,19 +156,7 @@ impl Runtime {
     async fn batch(&self, from: u64) -> Result<(wit::Batch, bool), StoreError> {
         let host = self.host();
         let now = host.instants.now();
-        let mut stored = read_events(&*host.store, from, BATCH_EVENTS_MAX, now).await?;
-        let mut more = stored.len() == BATCH_EVENTS_MAX;
-        let mut bytes = 0;
-        let fits = stored.iter().take_while(|event| {
-            bytes += event.event.len();
-            bytes <= BATCH_BYTES_MAX
-        });
-        // One alone always does: its facts are bounded.
-        let fits = fits.count().max(1);
-        if fits < stored.len() {
-            stored.truncate(fits);
-            more = true;
-        }
+        let (stored, more) = read_event_rows(&*host.store, from, BATCH, now).await?;
         let mut batch = empty(from);
         for stored in stored {
             batch.next = stored.position + 1;
@@ -217,12 +207,12 @@ impl Runtime {
 /// How many of `events` are handed over at once; one always is.
 pub(crate) fn fitting(events: &[wit::Event]) -> usize {
     let mut bytes = 0;
-    let fits = events.iter().take(BATCH_EVENTS_MAX).take_while(|event| {
+    let fits = events.iter().take(BATCH.events).take_while(|event| {
         let facts = event.attributes.iter();
         bytes += facts
             .map(|(name, value)| name.len() + value.len())
             .sum::<usize>();
-        bytes <= BATCH_BYTES_MAX
+        bytes <= BATCH.bytes
     });
     fits.count().max(1).min(events.len())
 }

@@ -15,7 +15,7 @@ use countersign_store::{StoreError, read_events};
 use countersign_types::{Event, UnixMillis};
 
 use crate::Runtime;
-use crate::analytics::{BATCH_EVENTS_MAX, context, fitting, wit};
+use crate::analytics::{context, fitting, wit};
 use crate::call::CallError;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -23,6 +23,8 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const SLACK: Duration = Duration::from_secs(24 * 3_600);
 /// How many events are read in one step.
 const SCANNED_AT_ONCE: usize = 4_096;
+/// How many messages are read in one step.
+const ROWS_AT_ONCE: usize = 1_024;
 /// How many batches are counted before an hour is begun.
 const BATCHES_MAX: usize = 256;
 /// How often an hour is read again whose messages went on meanwhile.
@@ -259,7 +261,7 @@ impl Recount {
         let now = host.instants.now();
         let span = (instant(hour), instant(hour) + HOUR);
         let queue = &host.queue;
-        let page = queue.standing(span, cursor, BATCH_EVENTS_MAX, now).await?;
+        let page = queue.standing(span, cursor, ROWS_AT_ONCE, now).await?;
         let count = page.messages.len() as u64;
         let messages = page.messages.into_iter();
         let events = messages.map(|event| wit_event(0, event)).collect();

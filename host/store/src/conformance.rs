@@ -9,8 +9,8 @@ use std::time::Duration;
 use countersign_types::UnixMillis;
 
 use crate::{
-    Body, CommitError, Committed, Ending, Rulings, Section, Store, SumAdd, Take, Transaction,
-    read_events,
+    Body, Bound, CommitError, Committed, Ending, Rulings, Section, Store, SumAdd, Take,
+    Transaction, read_event_rows, read_events,
 };
 
 const T0: UnixMillis = UnixMillis(1_700_000_000_000);
@@ -361,6 +361,27 @@ async fn events_are_numbered_without_gaps(store: &Arc<dyn Store>) {
         let some = some.expect("read").into_iter();
         let positions: Vec<u64> = some.map(|event| event.position).collect();
         assert_eq!(positions, want.collect::<Vec<_>>(), "{from}, {limit}");
+    }
+    // Rows begin at 1, 2, 4, 7 and 11, and two events have four bytes.
+    for (from, events, bytes, want, more) in [
+        (1, 100, 1_000, 1..=15, false),
+        (1, 15, 1_000, 1..=15, true),
+        (1, 8, 1_000, 1..=6, true),
+        (4, 4, 1_000, 4..=6, true),
+        (4, 2, 1_000, 4..=5, true),
+        (6, 5, 1_000, 6..=10, true),
+        (1, 100, 12, 1..=6, true),
+        (1, 100, 13, 1..=6, true),
+        (11, 100, 4, 11..=12, true),
+        (11, 100, 1, 11..=11, true),
+        (11, 100, 10, 11..=15, false),
+    ] {
+        let bound = Bound { events, bytes };
+        let read = read_event_rows(&**store, from, bound, at(0)).await;
+        let (some, is_more) = read.expect("read");
+        let positions: Vec<u64> = some.iter().map(|event| event.position).collect();
+        assert_eq!(positions, want.collect::<Vec<_>>(), "{from}, {bound:?}");
+        assert_eq!(is_more, more, "{from}, {bound:?}");
     }
     assert_eq!(events[0].event, [3, 1]);
     assert!(

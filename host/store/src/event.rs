@@ -55,6 +55,61 @@ pub async fn read_events(
     limit: usize,
     now: UnixMillis,
 ) -> Result<Vec<StoredEvent>, StoreError> {
+    let bound = Bound {
+        events: limit,
+        bytes: usize::MAX,
+    };
+    let (mut events, _) = read_rows(store, from, bound, now).await?;
+    events.truncate(limit);
+    Ok(events)
+}
+
+/// How much is read of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Events.
+    pub events: usize,
+    /// Bytes of them.
+    pub bytes: usize,
+}
+
+/// As [`read_events`], with a bound of bytes too, for whoever reads the whole log piece by piece: a piece
+/// ends with a row where it can, so that the next one begins with one, which costs the least. Whether
+/// there may be more events is told beside them. The first one is there whatever its length.
+///
+/// # Errors
+///
+/// When the store fails.
+pub async fn read_event_rows(
+    store: &dyn Store,
+    from: u64,
+    bound: Bound,
+    now: UnixMillis,
+) -> Result<(Vec<StoredEvent>, bool), StoreError> {
+    let (mut events, last_row) = read_rows(store, from, bound, now).await?;
+    let mut bytes = 0;
+    let fits = events.iter().take(bound.events).take_while(|event| {
+        bytes += event.event.len();
+        bytes <= bound.bytes
+    });
+    let fits = fits.count();
+    if fits == events.len() {
+        // With fewer than were asked for there are no more.
+        return Ok((events, fits == bound.events));
+    }
+    // What is too much is in the last row.
+    events.truncate(if last_row > 0 { last_row } else { fits.max(1) });
+    Ok((events, true))
+}
+
+/// Whole rows of events until there are as many as asked for, or no more; and with which of the events the
+/// last row begins.
+async fn read_rows(
+    store: &dyn Store,
+    from: u64,
+    bound: Bound,
+    now: UnixMillis,
+) -> Result<(Vec<StoredEvent>, usize), StoreError> {
     let mut cursor = key(from);
     // A row is found under its first position, and who has read whole rows goes on at one. Otherwise the
     // row that holds `from` begins before it; rows hold at most a group's events.
@@ -62,8 +117,11 @@ pub async fn read_events(
         cursor = key(from.saturating_sub(crate::committer::GROUP_EVENTS_MAX as u64));
     }
     let mut events = Vec::new();
-    while events.len() < limit {
-        let page = store.scan(&cursor, END, PAGE_ROWS).await?;
+    let (mut bytes, mut last_row) = (0, 0);
+    // Rows of a busy log have some 100 events each; where they have fewer, more are read.
+    let rows = (bound.events / 64).clamp(PAGE_ROWS_MIN, PAGE_ROWS_MAX);
+    while events.len() < bound.events && bytes <= bound.bytes {
+        let page = store.scan(&cursor, END, rows).await?;
         let Some((last, _)) = page.last() else { break };
         cursor = [last.as_slice(), &[0]].concat();
         for (key, row) in page {
@@ -81,23 +139,24 @@ pub async fn read_events(
             if row.body.expired(now) || first + packed.len() as u64 <= from {
                 continue;
             }
+            last_row = events.len();
             let found = packed.iter().zip(first..);
-            let found = found.filter(|(_, position)| *position >= from);
-            let room = limit - events.len();
-            events.extend(found.take(room).map(|(event, position)| StoredEvent {
-                position,
-                event: event.clone(),
-            }));
-            if events.len() == limit {
+            for (event, position) in found.filter(|(_, position)| *position >= from) {
+                bytes += event.len();
+                let event = event.clone();
+                events.push(StoredEvent { position, event });
+            }
+            if events.len() >= bound.events || bytes > bound.bytes {
                 break;
             }
         }
     }
-    Ok(events)
+    Ok((events, last_row))
 }
 
 /// How many rows are looked at in one step.
-const PAGE_ROWS: usize = 64;
+const PAGE_ROWS_MIN: usize = 4;
+const PAGE_ROWS_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -27,7 +27,7 @@ pub use commit::{Commit, CommitError, Committed, Need, Read, ScanRead, SumAdd, T
 pub use embedded::{
     BackupError, CheckedBackup, OpenError, RestoreError, Restoring, SledStore, StoreFigures,
 };
-pub use event::{StoredEvent, read_events};
+pub use event::{Bound, StoredEvent, read_event_rows, read_events};
 pub use keyring::{
     BindError, KeyIds, Keyring, KeyringError, RotateError, Rotated, SIGNED_TIME_MAX, SigningKey,
     Unsealable,

@@ -215,18 +215,19 @@ async fn commit(bench: &Bench, commit: Commit) {
 }
 
 #[tokio::test]
-async fn a_batch_has_at_most_1024_events_and_256_kib() {
+async fn a_batch_has_at_most_4096_events_and_1_mib() {
     let bench = Bench::with_otp().await;
-    for _ in 0..11 {
+    for _ in 0..41 {
         commit(&bench, acceptances(100, 0)).await;
     }
+    // It ends with a row of the log.
     let folded = bench.runtime.fold(Some(1)).await.unwrap();
-    assert_eq!((folded.next, folded.more), (1_025, true));
-    commit(&bench, acceptances(200, 2_000)).await;
-    let folded = bench.runtime.fold(Some(1_025)).await.unwrap();
-    assert!(folded.more && folded.next < 1_101 + 140, "{folded:?}");
-    assert_eq!(fold(&bench.runtime).await.unwrap(), 1_301);
-    assert_eq!(bench.figures().await.count, 1_300);
+    assert_eq!((folded.next, folded.more), (4_001, true));
+    commit(&bench, acceptances(700, 2_000)).await;
+    let folded = bench.runtime.fold(Some(4_001)).await.unwrap();
+    assert!(folded.more && folded.next < 4_101 + 530, "{folded:?}");
+    assert_eq!(fold(&bench.runtime).await.unwrap(), 4_801);
+    assert_eq!(bench.figures().await.count, 4_800);
 }
 
 #[tokio::test]

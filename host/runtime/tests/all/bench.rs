@@ -291,6 +291,37 @@ impl Bench {
         }
     }
 
+    /// The same components on a store of its own: nothing is compiled again.
+    pub(crate) async fn afresh(&self) -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Meddled {
+            inner: SledStore::open(&folder.path().join("store")).unwrap(),
+            on_read: Mutex::default(),
+            commits: Mutex::default(),
+        });
+        let clock = Arc::new(ManualClock::new(NOW));
+        let config = QueueConfig {
+            lane_of: Arc::new(|_, _| Some("p".into())),
+            ..QueueConfig::default()
+        };
+        let keyring = self.keyring.clone();
+        let queue = Queue::open(store.clone(), keyring.clone(), clock.clone(), config);
+        let queue = queue.await.unwrap();
+        let entropy = Arc::new(SystemEntropy);
+        Bench {
+            _folder: folder,
+            beside: Arc::new(Sealing::new(store.inner.clone(), keyring.clone(), b"c/")),
+            runtime: self
+                .runtime
+                .again(store.clone(), queue.clone(), clock.clone(), entropy),
+            store,
+            clock,
+            queue,
+            keyring,
+            probe: self.probe.clone(),
+        }
+    }
+
     /// Runs a script about `subject`.
     pub(crate) async fn run_about(&self, subject: &str, script: &str) -> Result<String, CallError> {
         self.runtime

@@ -36,9 +36,12 @@ struct Lives {
     next: u32,
 }
 
+async fn bench() -> Bench {
+    Bench::with(Limits::default(), countersign_embedded::OTP, Vec::new()).await
+}
+
 impl Lives {
-    async fn new(seed: u64) -> Lives {
-        let bench = Bench::with(Limits::default(), countersign_embedded::OTP, Vec::new()).await;
+    async fn new(bench: Bench, seed: u64) -> Lives {
         let mut lives = Lives {
             bench,
             chance: StdRng::seed_from_u64(seed),
@@ -304,8 +307,9 @@ fn check_same(found: &[Report], want: &[Report], what: &str) {
 
 #[tokio::test]
 async fn hours_that_are_counted_anew_come_to_what_was_counted() {
+    let bench = bench().await;
     for seed in 0..12 {
-        let mut lives = Lives::new(seed).await;
+        let mut lives = Lives::new(bench.afresh().await, seed).await;
         for _ in 0..120 {
             lives.go_on().await;
         }
@@ -337,8 +341,9 @@ async fn hours_that_are_counted_anew_come_to_what_was_counted() {
 
 #[tokio::test]
 async fn messages_that_go_on_while_hours_are_counted_anew_count_once() {
+    let bench = bench().await;
     for seed in 100..108 {
-        let mut lives = Lives::new(seed).await;
+        let mut lives = Lives::new(bench.afresh().await, seed).await;
         for _ in 0..60 {
             lives.go_on().await;
         }
@@ -363,7 +368,7 @@ async fn messages_that_go_on_while_hours_are_counted_anew_count_once() {
 
 #[tokio::test]
 async fn an_hour_whose_messages_are_not_all_kept_stays_as_it_is() {
-    let mut lives = Lives::new(7).await;
+    let mut lives = Lives::new(bench().await, 7).await;
     lives.accept().await;
     lives.bench.clock.advance(Duration::from_secs(2 * 3_600));
     lives.accept().await;
@@ -391,7 +396,7 @@ async fn an_hour_whose_messages_are_not_all_kept_stays_as_it_is() {
 
 #[tokio::test]
 async fn an_hour_whose_messages_go_on_all_the_time_is_left_and_named() {
-    let mut lives = Lives::new(7).await;
+    let mut lives = Lives::new(bench().await, 7).await;
     let mut recount = lives.bench.runtime.recount().await.unwrap();
     while !recount.progress().is_over {
         recount.advance().await.unwrap();
