@@ -18,7 +18,7 @@ use crate::process::{Door, PHONES, Process};
 use crate::world::World;
 
 /// How many wishes a client has in one life, at most.
-const WISHES: u64 = 16;
+const WISHES: u64 = 20;
 
 /// What a client asks for, and its key for it.
 type Wish = (Op, Option<u32>);
@@ -80,8 +80,9 @@ impl Process {
             return wish;
         }
         let op = self.new_wish();
-        // What fails has no verdict that could be kept.
-        let is_keyed = world.once_in(3) && !matches!(op, Op::VerifyAndFail { .. });
+        // What fails has no verdict that could be kept; and what is asked for users is not repeated.
+        let is_keyed =
+            world.once_in(3) && !matches!(op, Op::VerifyAndFail { .. } | Op::Factor { .. });
         let key = is_keyed.then(|| self.oracle.new_key());
         (op, key)
     }
@@ -105,6 +106,9 @@ impl Process {
 
     fn new_wish(&self) -> Op {
         let world = &*self.world;
+        if world.once_in(3) {
+            return self.users_wish();
+        }
         let phone = world.below(PHONES.len() as u64) as usize;
         let purpose = usize::from(world.once_in(6));
         let about = (phone, purpose);
@@ -297,6 +301,7 @@ impl Process {
                     }
                 }
             }
+            Op::Factor { user, ask } => self.ask_for(door, &context, *user, ask).await,
             // Providers have a way of their own.
             Op::Receipt { .. } => Ok(Answer::Nothing),
         }

@@ -5,15 +5,16 @@
 //! crashes. All runs on one thread over paused time, so a seed that fails fails again, at the same
 //! step.
 //!
-//! Real are the call loop, the otp component and its instances, the capabilities, transactions, the
-//! committer, the keys of requests, the queue, the delivery and the follower. Simulated are the disk
-//! and its thread (`disk`, `store`), the clock and chance (`world`), providers (`provider`, `carrier`)
-//! and whoever calls (`client`, `outside`). `oracle` watches the seams and asks `model` and `news` what
-//! must come out.
+//! Real are the call loop, the components otp and two-factor with their instances, the capabilities,
+//! transactions, the committer, the keys of requests, the queue, the delivery and the follower. Simulated
+//! are the disk and its thread (`disk`, `store`), the clock and chance (`world`), providers (`provider`,
+//! `carrier`) and whoever calls (`client`, `users`, `outside`). `oracle` watches the seams and asks
+//! `model`, `factors` and `news` what must come out.
 
 mod carrier;
 mod client;
 mod disk;
+mod factors;
 mod model;
 mod news;
 mod oracle;
@@ -25,6 +26,7 @@ mod process;
 mod provider;
 mod seed;
 mod store;
+mod users;
 mod world;
 
 #[cfg(test)]

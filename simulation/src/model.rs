@@ -1,5 +1,6 @@
 //! What one-time passwords promise, said once more and as simply as possible: a list of codes for
-//! each phone and purpose, and lists of times. It knows no rows, keys, versions or encodings.
+//! each phone and purpose, and lists of times. What a user is sent has subjects of its own beside the phones
+//! (`factors`). It knows no rows, keys, versions or encodings.
 //!
 //! It is told of every commit in commit order and answers what must have come out. A commit that a
 //! crash has undone is undone here as well: the whole model is kept from before it.
@@ -18,7 +19,7 @@ pub(crate) const ADDRESSES: usize = 2;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
-const DAY: Duration = Duration::from_secs(24 * 3_600);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 const VALID: Duration = Duration::from_secs(600);
 const SAME_CODE: Duration = Duration::from_secs(300);
@@ -44,6 +45,18 @@ pub(crate) enum Outcome {
     Replayed,
     /// What a provider has told was taken note of.
     Told,
+    /// A user has a factor that they had not before.
+    Enabled,
+    /// A user has a secret for an app.
+    AppPending,
+    /// A user has new backup codes.
+    NewCodes,
+    /// A user has logged in, by that.
+    LoggedIn(String),
+    /// A user's code was not accepted.
+    Missed,
+    /// A user has no factor any more.
+    Reset,
 }
 
 /// Which code: counted over all phones.
@@ -135,7 +148,11 @@ impl Phone {
 }
 
 /// When there is room again, where there is none.
-fn full(times: &[UnixMillis], limits: &[(Duration, usize)], now: UnixMillis) -> Option<UnixMillis> {
+pub(crate) fn full(
+    times: &[UnixMillis],
+    limits: &[(Duration, usize)],
+    now: UnixMillis,
+) -> Option<UnixMillis> {
     let inside = |window: Duration, at: UnixMillis| {
         let inside = times.iter().filter(|time| **time + window > at);
         inside.count()

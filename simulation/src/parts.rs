@@ -9,22 +9,22 @@ use countersign_runtime::{Limits, Runtime, RuntimeConfig};
 use countersign_store::{Keyring, SledStore};
 use countersign_types::{SeededEntropy, SystemClock};
 
+use crate::factors::{BACKUP_CODES, subjects};
 use crate::model::{ADDRESS_SENDS, DIGITS, MISSES, PURPOSES};
 use crate::probe::Probe;
-use crate::process::PHONES;
 
 /// Compiled once, used by every seed. A seed changes nothing of it.
 pub struct Parts {
     pub(crate) runtime: Runtime,
     pub(crate) probe: Arc<Service<Probe>>,
     pub(crate) keyring: Arc<Keyring>,
-    /// The keyed hash of each phone, as it stands in keys.
-    pub(crate) indexes: Vec<String>,
+    /// The rows of all subjects of codes.
+    pub(crate) subjects: Vec<String>,
     _folder: tempfile::TempDir,
 }
 
 impl Parts {
-    /// Compiles the otp component and makes the keys: always the same ones.
+    /// Compiles the components and makes the keys: always the same ones.
     ///
     /// # Errors
     ///
@@ -57,6 +57,10 @@ impl Parts {
                 ADDRESS_SENDS[0].1.to_string(),
             ),
             ("sends-per-hour-per-address", ADDRESS_SENDS[1].1.to_string()),
+            ("backup-codes", BACKUP_CODES.to_string()),
+            // As cheap as may be: what they cost is not what is looked at.
+            ("backup-memory-kib", "1024".to_owned()),
+            ("backup-passes", "1".to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec();
@@ -97,7 +101,10 @@ impl Parts {
         Ok(Parts {
             runtime,
             probe,
-            indexes: PHONES.map(|phone| keyring.phone_index(phone)).to_vec(),
+            subjects: subjects(
+                |phone| keyring.phone_index(phone),
+                |user| keyring.user_index(user),
+            ),
             keyring,
             _folder: folder,
         })

@@ -34,11 +34,15 @@ pub enum Plant {
     LostReceipt,
     /// That a request was done is not kept.
     DoneTwice,
+    /// That a backup code was used is not kept.
+    BackupCodeTwice,
+    /// Which step of an app was accepted is not kept.
+    AppStepTwice,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 11] = [
+    pub const ALL: [Plant; 13] = [
         Plant::LostUpdate,
         Plant::DoubleUse,
         Plant::UncountedTry,
@@ -50,13 +54,15 @@ impl Plant {
         Plant::StepBack,
         Plant::LostReceipt,
         Plant::DoneTwice,
+        Plant::BackupCodeTwice,
+        Plant::AppStepTwice,
     ];
 
     /// What the simulation must call it.
     pub fn kind(self) -> Kind {
         match self {
             Plant::LostUpdate => Kind::LostUpdate,
-            Plant::DoubleUse => Kind::DoubleUse,
+            Plant::DoubleUse | Plant::BackupCodeTwice | Plant::AppStepTwice => Kind::DoubleUse,
             Plant::UncountedTry => Kind::UncountedTry,
             Plant::JobWithoutRow => Kind::JobWithoutRow,
             Plant::RowWithoutJob => Kind::RowWithoutJob,
@@ -90,8 +96,18 @@ impl Plant {
                 let which = world.below(commit.reads.len() as u64);
                 commit.reads.remove(which as usize);
             }
-            Plant::DoubleUse if is("verification.approved") => forget(commit, b"c/", disk),
-            Plant::UncountedTry if is("verification.rejected") => forget(commit, b"c/", disk),
+            Plant::DoubleUse if is("verification.approved") => {
+                forget(commit, b"c/otp/", disk);
+            }
+            Plant::UncountedTry if is("verification.rejected") => {
+                forget(commit, b"c/otp/", disk);
+            }
+            Plant::BackupCodeTwice if is("backup-code.used") => {
+                forget(commit, b"c/two-factor/backup/", disk);
+            }
+            Plant::AppStepTwice if is("login.succeeded") => {
+                forget(commit, b"c/two-factor/user/", disk);
+            }
             Plant::StepBack if commit.need == Need::Deliver => forget(commit, b"m/", disk),
             Plant::JobWithoutRow if is("verification.sent") => {
                 commit.writes.retain(|write| !is_job(&write.key));

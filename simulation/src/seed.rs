@@ -34,8 +34,8 @@ pub struct Report {
 /// Runs one seed, with a bug planted if one is given; `keep_lines` for a trace that can be read.
 pub fn run(parts: &Parts, seed: u64, plant: Option<Plant>, keep_lines: bool) -> Report {
     let world = Arc::new(World::new(seed, keep_lines));
-    let (indexes, keyring) = (parts.indexes.clone(), parts.keyring.clone());
-    let oracle = Arc::new(Oracle::new(&world, indexes, keyring));
+    let (subjects, keyring) = (parts.subjects.clone(), parts.keyring.clone());
+    let oracle = Arc::new(Oracle::new(&world, subjects, keyring));
     let seed = Seed {
         parts,
         world: world.clone(),

@@ -102,6 +102,16 @@ fn a_repeat_that_sends_twice_is_found() {
 }
 
 #[test]
+fn a_backup_code_that_is_used_twice_is_found() {
+    check_plant(Plant::BackupCodeTwice);
+}
+
+#[test]
+fn a_step_of_an_app_that_is_accepted_twice_is_found() {
+    check_plant(Plant::AppStepTwice);
+}
+
+#[test]
 fn a_seed_replays_to_the_same_step() {
     let mut steps = 0;
     for number in 1..=8 {
@@ -164,7 +174,18 @@ fn the_seeds_come_to_every_corner() {
         "a take without room",
         "a try counted afterwards",
         "a try counted though the call failed",
+        "a change with a proof",
         "a key that belongs to another request",
+        "a locked kind of code",
+        "a login by a backup code",
+        "a login by a message",
+        "a login by an app",
+        "a login that is wrong",
+        "a notice",
+        "a phone enrolled",
+        "a used code of a user that comes again",
+        "a user's try counted by itself",
+        "an app enrolled",
         "an answer that waits for the group before",
         "address-limit",
         "an answer that is no longer kept",

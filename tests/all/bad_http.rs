@@ -4,7 +4,8 @@ use countersign_tests::phone;
 use hyper::Method;
 use serde_json::json;
 
-use crate::bad_input::{SEND, VERIFY, nothing_happened, start};
+use crate::bad_input::{SEND, VERIFY, nothing_happened};
+use crate::start;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 

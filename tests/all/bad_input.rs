@@ -3,14 +3,10 @@
 use countersign_tests::{FakeTwilio, Server, WRONG_CODE, phone};
 use serde_json::{Value, json};
 
+use crate::start;
+
 pub(crate) const SEND: &str = "/api/otp/send";
 pub(crate) const VERIFY: &str = "/api/otp/verify";
-
-pub(crate) async fn start() -> (FakeTwilio, Server) {
-    let twilio = FakeTwilio::start().await;
-    let server = Server::start(&twilio).await;
-    (twilio, server)
-}
 
 /// Requires that the server works, and that of all before nothing went out.
 pub(crate) async fn nothing_happened(twilio: &FakeTwilio, server: &Server) {

@@ -34,3 +34,12 @@ mod rounds;
 mod secrets;
 mod serving;
 mod two_factor;
+
+use countersign_tests::{FakeTwilio, Server};
+
+/// A server whose messages go to a Twilio of our own.
+async fn start() -> (FakeTwilio, Server) {
+    let twilio = FakeTwilio::start().await;
+    let server = Server::start(&twilio).await;
+    (twilio, server)
+}

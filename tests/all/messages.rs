@@ -321,25 +321,46 @@ async fn a_number_that_no_route_leads_to_is_refused_and_told_of() {
 
 #[tokio::test]
 async fn of_two_keys_none_fills_the_queue() {
+    // A key counts before it ever asks: also one that was made a moment ago.
+    for restarted in [true, false] {
+        let twilio = FakeTwilio::start().await;
+        let config = format!("[queue]\ncapacity = 20\n{TEMPLATES}");
+        let server = Server::builder().twilio(&twilio).config(&config);
+        let mut server = server.start().await;
+        let created = server.run(&["keys", "create", "--json"]).await;
+        let created = created.expect_success().json();
+        if restarted {
+            server.restart().await;
+        }
+        let other = server.with_key(created["key"].as_str().unwrap());
+        for n in 0..8 {
+            accepted(&server.post(MESSAGES, &parked(&phone(n))).await);
+        }
+        let away = server.post(MESSAGES, &parked(&phone(8))).await;
+        expect_turned_away(away, "queue-share", "caller-percent");
+        server.send(&phone(9)).await.expect_success();
+        twilio.message_to(&phone(9)).await;
+        for n in 10..18 {
+            accepted(&other.post(MESSAGES, &parked(&phone(n))).await);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_key_has_no_share_of_the_queue() {
     let twilio = FakeTwilio::start().await;
     let config = format!("[queue]\ncapacity = 20\n{TEMPLATES}");
     let server = Server::builder().twilio(&twilio).config(&config);
-    let mut server = server.start().await;
+    let server = server.start().await;
     let created = server.run(&["keys", "create", "--json"]).await;
-    let created = created.expect_success().json();
-    // Its key is known at the start, before it ever asks.
-    server.restart().await;
-    let other = server.with_key(created["key"].as_str().unwrap());
-    for n in 0..8 {
+    let id = created.expect_success().json()["id"].clone();
+    let revoked = server.run(&["keys", "revoke", id.as_str().unwrap()]).await;
+    revoked.expect_success();
+    for n in 0..16 {
         accepted(&server.post(MESSAGES, &parked(&phone(n))).await);
     }
-    let away = server.post(MESSAGES, &parked(&phone(8))).await;
-    expect_turned_away(away, "queue-share", "caller-percent");
-    server.send(&phone(9)).await.expect_success();
-    twilio.message_to(&phone(9)).await;
-    for n in 10..18 {
-        accepted(&other.post(MESSAGES, &parked(&phone(n))).await);
-    }
+    let away = server.post(MESSAGES, &parked(&phone(16))).await;
+    expect_turned_away(away, "queue-full", "reserved-percent");
 }
 
 #[tokio::test]

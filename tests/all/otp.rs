@@ -9,13 +9,9 @@ use hyper::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-const PHONE: &str = "+12025550123";
+use crate::start;
 
-async fn start() -> (FakeTwilio, Server) {
-    let twilio = FakeTwilio::start().await;
-    let server = Server::start(&twilio).await;
-    (twilio, server)
-}
+const PHONE: &str = "+12025550123";
 
 #[track_caller]
 fn expires_at(body: &Value) -> Timestamp {

@@ -6,11 +6,7 @@ use countersign_tests::{
     ACCOUNT_SID, AUTH_TOKEN, FakeTwilio, PHONE_NUMBER, Reply, Request, Server, join_all, phone,
 };
 
-async fn start() -> (FakeTwilio, Server) {
-    let twilio = FakeTwilio::start().await;
-    let server = Server::start(&twilio).await;
-    (twilio, server)
-}
+use crate::start;
 
 /// Lets as much time pass as three tries of an unknown outcome need, by watching just that.
 ///

@@ -1,18 +1,13 @@
 //! Many at once: what is promised once happens once.
 
 use countersign_tests::{
-    Answer, FakeTwilio, Server, TOO_MANY_SENDS, TOO_MANY_TRIES, WRONG_CODE, join_all, nearly,
-    phone, wrong,
+    Answer, TOO_MANY_SENDS, TOO_MANY_TRIES, WRONG_CODE, join_all, nearly, phone, wrong,
 };
 use serde_json::json;
 
-const PHONE: &str = "+12025550123";
+use crate::start;
 
-async fn start() -> (FakeTwilio, Server) {
-    let twilio = FakeTwilio::start().await;
-    let server = Server::start(&twilio).await;
-    (twilio, server)
-}
+const PHONE: &str = "+12025550123";
 
 /// How many answers succeeded; all others have to be refusals with that body.
 #[track_caller]

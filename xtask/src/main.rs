@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
+mod documents;
 mod packages;
 mod tidy;
 
@@ -36,7 +37,8 @@ Commands:
                 the release build and the simulation: `--seeds N` for more of them, `--seed N` to replay one
   browser       what the tests of the example need: Chromium, chromedriver and Node.js, by apt-get; `test` does it too
   python        the Python that tests read proofs and metrics with, in the target folder; `test` makes it too
-  tidy          the rules that a machine can check: documented WIT, no machine paths, nothing unfinished
+  tidy          the rules that a machine can check: documented WIT, no machine paths, nothing unfinished, and
+                documents that name files and tests which are there
   --help        this text
 ";
 
@@ -189,14 +191,17 @@ fn crash(args: &[OsString]) -> Result<(), Failure> {
 fn tidy() -> Result<(), Failure> {
     println!("==> tidy");
     let files = files()?;
-    let mut findings = Vec::new();
+    let mut findings: Vec<String> = Vec::new();
+    let mut tree = documents::Tree::default();
     for file in &files {
         // A file may be listed and already deleted, or be no text at all.
         let Ok(text) = std::fs::read_to_string(root().join(file)) else {
             continue;
         };
-        findings.extend(tidy::check(file, &text));
+        findings.extend(tidy::check(file, &text).iter().map(ToString::to_string));
+        tree.add(file, text);
     }
+    findings.extend(tree.findings());
     if findings.is_empty() {
         println!("    {} files", files.len());
         return Ok(());

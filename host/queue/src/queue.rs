@@ -34,7 +34,8 @@ pub struct QueueConfig {
     pub reserved_percent: usize,
     /// How much of the capacity one caller may have while there are others; percent.
     pub caller_percent: usize,
-    /// Callers that are there before they ask for anything. Everybody who asks is there from then on.
+    /// Callers that are there before they ask for anything. Everybody who asks is there from then on, and
+    /// [`caller_joined`](Queue::caller_joined) adds others.
     pub callers: Vec<String>,
     /// How long a claim holds: longer than the longest call of a provider and the commit after it.
     pub lease: Duration,
@@ -299,6 +300,16 @@ impl Queue {
     /// Whether any provider takes messages to `country` (ISO 3166-1 alpha-2).
     pub fn has_route(&self, country: &str) -> bool {
         (self.inner.config.lane_of)(country, None).is_some()
+    }
+
+    /// Says that `caller` may ask from now on: it counts as one of several before its first message.
+    pub fn caller_joined(&self, caller: &str) {
+        self.inner.shares.join(caller);
+    }
+
+    /// Says that `caller` may not ask any more: it counts as long as messages of it wait.
+    pub fn caller_left(&self, caller: &str) {
+        self.inner.shares.leave(caller);
     }
 
     /// How many jobs are not over.

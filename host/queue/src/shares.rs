@@ -23,9 +23,17 @@ pub(crate) struct Shares {
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
-    /// How many each has. Whoever is in here is there, also with none: it may want some. They are API
-    /// keys, so there are only as many as the operator has made.
-    callers: HashMap<Arc<str>, usize>,
+    /// Whoever is in here is there, also with no message: it may want to send some. They are API keys,
+    /// so there are only as many as the operator has made.
+    callers: HashMap<Arc<str>, Own>,
+}
+
+/// What one caller has.
+#[derive(Debug, Default)]
+struct Own {
+    waiting: usize,
+    /// It cannot ask any more: it is there only as long as messages of it wait.
+    left: bool,
 }
 
 /// One place, until it is dropped.
@@ -67,9 +75,26 @@ impl Shares {
             share: percent(config.capacity, config.caller_percent).max(1),
             taken: Mutex::new(Taken {
                 all: 0,
-                callers: callers.map(|name| (name.as_str().into(), 0)).collect(),
+                callers: callers
+                    .map(|name| (name.as_str().into(), Own::default()))
+                    .collect(),
             }),
         })
+    }
+
+    /// `caller` is there from now on, before it has asked for anything.
+    pub(crate) fn join(&self, caller: &str) {
+        let mut taken = self.taken();
+        taken.callers.entry(caller.into()).or_default().left = false;
+    }
+
+    /// `caller` will not ask any more.
+    pub(crate) fn leave(&self, caller: &str) {
+        let mut taken = self.taken();
+        if let Some(own) = taken.callers.get_mut(caller) {
+            own.left = true;
+            taken.forget(caller);
+        }
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -96,7 +121,7 @@ impl Shares {
         let mut taken = self.taken();
         let waiting = taken.all;
         // Also one who is turned away is there.
-        let own = *taken.callers.entry(caller.clone()).or_default();
+        let own = taken.callers.entry(caller.clone()).or_default().waiting;
         if taken.callers.len() > 1 && own >= self.level(self.share, rank) {
             return Err(TurnedAway::Share { waiting: own });
         }
@@ -118,7 +143,7 @@ impl Shares {
 
     fn add(self: &Arc<Shares>, taken: &mut Taken, caller: &Arc<str>) -> Place {
         taken.all += 1;
-        *taken.callers.entry(caller.clone()).or_default() += 1;
+        taken.callers.entry(caller.clone()).or_default().waiting += 1;
         Place {
             shares: self.clone(),
             caller: caller.clone(),
@@ -131,7 +156,18 @@ impl Drop for Place {
         let mut taken = self.shares.taken();
         taken.all -= 1;
         if let Some(own) = taken.callers.get_mut(&self.caller) {
-            *own -= 1;
+            own.waiting -= 1;
+            taken.forget(&self.caller);
+        }
+    }
+}
+
+impl Taken {
+    /// Whoever has left and has nothing here is not there any more.
+    fn forget(&mut self, caller: &str) {
+        let is_over = |own: &Own| own.left && own.waiting == 0;
+        if self.callers.get(caller).is_some_and(is_over) {
+            self.callers.remove(caller);
         }
     }
 }
@@ -232,6 +268,24 @@ mod tests {
         assert_eq!(away, Some(share(80)));
         drop(held);
         check_fills(&alone, "a", &job(), 40, share(40));
+    }
+
+    #[test]
+    fn a_caller_is_there_before_its_first_message_and_gone_with_its_last() {
+        let shares = shares(&["a"]);
+        let share = |waiting| TurnedAway::Share { waiting };
+        let alone = TurnedAway::Reserved { waiting: 80 };
+        shares.join("b");
+        drop(check_fills(&shares, "a", &job(), 40, share(40)));
+        shares.leave("b");
+        drop(check_fills(&shares, "a", &job(), 80, alone));
+        shares.join("b");
+        let last = shares.take(&job(), &"b".into()).expect("there is room");
+        shares.leave("b");
+        drop(check_fills(&shares, "a", &job(), 40, share(40)));
+        drop(last);
+        drop(check_fills(&shares, "a", &job(), 80, alone));
+        shares.leave("nobody");
     }
 
     #[test]

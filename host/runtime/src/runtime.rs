@@ -211,7 +211,8 @@ impl Runtime {
 
     /// The same runtime as another process would have it, without compiling anything: over `store`
     /// and `queue`, with a clock and randomness of its own. Keys, limits, settings and providers are
-    /// this one's. A simulation starts and crashes thousands of processes so.
+    /// this one's; password hashes are worked out on the calling thread. A simulation starts and crashes
+    /// thousands of processes so.
     pub fn again(
         &self,
         store: Arc<dyn Store>,
@@ -235,7 +236,7 @@ impl Runtime {
                 self.host.limits.service_waiting,
                 self.host.limits.service_wait,
             ),
-            hashing: Hashing::new(self.host.limits.hashes, self.host.limits.hashes_waiting),
+            hashing: Hashing::here(self.host.limits.hashes, self.host.limits.hashes_waiting),
             figures: Figures::default(),
             audit_kept: self.host.audit_kept,
             limits: self.host.limits.clone(),

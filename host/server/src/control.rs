@@ -492,6 +492,9 @@ impl Office {
                 .await
                 .map(|new| {
                     tracing::info!(key = new.id, "an API key was made");
+                    if let Door::Served(runtime) = &self.door {
+                        runtime.queue().caller_joined(&new.id);
+                    }
                     Answer::KeyCreated {
                         id: new.id,
                         key: new.key.expose().clone(),
@@ -502,6 +505,9 @@ impl Office {
                 .map(|keys| Answer::Keys(keys.into_iter().map(KeyShown::from).collect())),
             KeysRequest::Revoke { id } => keys::revoke(&store, now, &id).await.map(|key| {
                 tracing::info!(key = key.id, "an API key was revoked");
+                if let Door::Served(runtime) = &self.door {
+                    runtime.queue().caller_left(&key.id);
+                }
                 Answer::KeyRevoked(key.into())
             }),
         };

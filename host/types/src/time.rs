@@ -23,12 +23,6 @@ impl UnixMillis {
     pub fn since(self, earlier: UnixMillis) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
-
-    /// Whole seconds from `earlier` to `self`, rounded up: what `Retry-After` needs (RFC 9110
-    /// section 10.2.3), since a client that comes a moment too early is refused again.
-    pub fn seconds_since_rounded_up(self, earlier: UnixMillis) -> u64 {
-        self.0.saturating_sub(earlier.0).div_ceil(1000)
-    }
 }
 
 /// The text is no time as of RFC 3339, or one before 1970.
@@ -211,13 +205,5 @@ mod tests {
         let before = SystemClock.monotonic();
         let after = SystemClock.monotonic();
         assert!(before <= after && after.since(before) < Duration::from_secs(60));
-    }
-
-    #[test]
-    fn retry_after_is_never_too_early() {
-        let base = UnixMillis(10_000);
-        assert_eq!(UnixMillis(10_001).seconds_since_rounded_up(base), 1);
-        assert_eq!(UnixMillis(12_000).seconds_since_rounded_up(base), 2);
-        assert_eq!(UnixMillis(9_000).seconds_since_rounded_up(base), 0);
     }
 }

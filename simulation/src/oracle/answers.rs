@@ -89,6 +89,12 @@ fn is_so(answer: &Answer, outcome: &Outcome, message: Option<MessageId>) -> bool
         (Answer::Rejected(text), Outcome::Rejected(_)) => text == "Too many attempts",
         (Answer::Replayed, Outcome::Replayed) => true,
         (Answer::Taken, Outcome::Told) => true,
+        (Answer::Enabled(_), Outcome::Enabled) => true,
+        (Answer::AppPending(_), Outcome::AppPending) => true,
+        (Answer::NewCodes(_), Outcome::NewCodes) => true,
+        (Answer::LoggedIn(told), Outcome::LoggedIn(method)) => told == method,
+        (Answer::Missed, Outcome::Missed) => true,
+        (Answer::Reset, Outcome::Reset) => true,
         // Whatever it was.
         (Answer::Done, _) => true,
         _ => false,

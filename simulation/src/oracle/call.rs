@@ -39,11 +39,41 @@ pub(crate) enum Op {
     Notice { phone: usize, deadline: UnixMillis },
     /// To have a dead message sent once more.
     Replay { message: MessageId },
+    /// Something about a user and their factors.
+    Factor { user: usize, ask: Ask },
     /// A provider tells what became of messages.
     Receipt {
         provider: &'static str,
         updates: Vec<StatusUpdate>,
     },
+}
+
+/// What is asked for a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// A code to a phone that is to become theirs.
+    Enable { phone: usize, proof: Option<Proof> },
+    /// That phone, by its code.
+    Verify { code: String },
+    /// A secret for an app.
+    EnrolApp { proof: Option<Proof> },
+    /// That app, by its first code.
+    VerifyApp { code: String },
+    /// A code for a login.
+    SendLogin,
+    /// A login.
+    LogIn { code: String },
+    /// Other backup codes.
+    NewCodes { proof: Option<Proof> },
+    /// Support takes all factors away.
+    Reset,
+}
+
+/// That a factor was shown: by the call `id`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Proof {
+    pub(crate) id: u32,
+    pub(crate) ends: UnixMillis,
 }
 
 /// What whoever called was told.
@@ -62,6 +92,18 @@ pub(crate) enum Answer {
     Noticed(MessageId),
     /// It waits again.
     Replayed,
+    /// A factor is active, with these backup codes.
+    Enabled(Option<Vec<String>>),
+    /// The secret of an app.
+    AppPending(Vec<u8>),
+    /// New backup codes.
+    NewCodes(Vec<String>),
+    /// By what.
+    LoggedIn(String),
+    /// The code of a user was not accepted.
+    Missed,
+    /// All factors are gone.
+    Reset,
     /// What the provider has told is kept.
     Taken,
     /// The component failed, with its reason.

@@ -211,14 +211,16 @@ impl State {
         }
     }
 
-    fn challenge(&self, key: &[u8]) -> Option<(usize, usize)> {
-        let rest = std::str::from_utf8(key)
-            .ok()?
-            .strip_prefix("c/otp/p/default/")?;
-        let (index, purpose) = rest.split_once('/').unwrap_or((rest, PURPOSES[0]));
-        let phone = self.indexes.iter().position(|known| known == index)?;
+    /// The subject and the purpose of a row of otp's.
+    pub(super) fn challenge(&self, key: &[u8]) -> Option<(usize, usize)> {
+        let row = std::str::from_utf8(key).ok()?.strip_prefix("c/otp/")?;
+        let subject = |row: &str| self.subjects.iter().position(|known| known == row);
+        if let Some(subject) = subject(row) {
+            return Some((subject, 0));
+        }
+        let (row, purpose) = row.rsplit_once('/')?;
         let purpose = PURPOSES.iter().position(|known| *known == purpose)?;
-        Some((phone, purpose))
+        Some((subject(row)?, purpose))
     }
 }
 

@@ -1,17 +1,18 @@
 //! Watches the seams and compares what happens with what may happen.
 //!
-//! Every commit is told here in commit order, with the call that made it (`commits`, `verdicts`, `news`); so are
+//! Every commit is told here in commit order, with the call that made it (`commits`, `verdicts`, `factors`, `news`); so are
 //! answers (`answers`), and what providers were handed (`handed`). The [`Model`] says what must come
 //! out.
 
 mod answers;
 mod call;
 mod commits;
+mod factors;
 mod handed;
 mod news;
 mod verdicts;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use countersign_queue::MessageView;
@@ -21,12 +22,13 @@ use countersign_types::{Accepted, Clock, MessageId, StatusUpdate, UnixMillis};
 
 use crate::Kind;
 use crate::disk::Disk;
+use crate::factors::{PROOF_VALID, USERS, User};
 use crate::model::{ADDRESSES, CodeId, Model, Outcome};
 use crate::plant::is_job;
 use crate::store::text;
 use crate::world::World;
 
-pub(crate) use call::{Answer, CALL, Call, Op, is_secret};
+pub(crate) use call::{Answer, Ask, CALL, Call, Op, Proof, is_secret};
 
 /// A commit that was admitted, as it was asked for.
 pub(crate) struct Record {
@@ -54,6 +56,9 @@ struct Truth {
     outcomes: BTreeMap<u32, (Outcome, Option<MessageId>)>,
     /// By key.
     requests: BTreeMap<u32, Vec<Done>>,
+    users: [User; USERS.len()],
+    /// Those that were used.
+    proofs: BTreeSet<u32>,
     /// How many of the events there are.
     events: usize,
 }
@@ -74,9 +79,15 @@ struct State {
     keys: Vec<Vec<Op>>,
     /// How many of them were made before this life.
     old_keys: usize,
+    /// Secrets of apps and sets of backup codes that somebody was told, by the call that made them.
+    secrets: BTreeMap<u32, Vec<u8>>,
+    backup_codes: BTreeMap<u32, Vec<String>>,
+    /// Proofs that users have been given.
+    proofs: Vec<(usize, Proof)>,
     /// What providers have answered to followers who have not committed it.
     fetched: HashMap<tokio::task::Id, (String, Vec<StatusUpdate>)>,
-    indexes: Vec<String>,
+    /// The rows of all subjects of codes.
+    subjects: Vec<String>,
     keyring: Arc<Keyring>,
 }
 
@@ -101,8 +112,8 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    /// `indexes`: the keyed hash of each phone; `keyring`: what rows are sealed with.
-    pub(crate) fn new(world: &Arc<World>, indexes: Vec<String>, keyring: Arc<Keyring>) -> Oracle {
+    /// `subjects`: the rows of all subjects of codes; `keyring`: what rows are sealed with.
+    pub(crate) fn new(world: &Arc<World>, subjects: Vec<String>, keyring: Arc<Keyring>) -> Oracle {
         Oracle {
             world: world.clone(),
             state: Mutex::new(State {
@@ -116,8 +127,11 @@ impl Oracle {
                 calls: 0,
                 keys: Vec::new(),
                 old_keys: 0,
+                secrets: BTreeMap::new(),
+                backup_codes: BTreeMap::new(),
+                proofs: Vec::new(),
                 fetched: HashMap::new(),
-                indexes,
+                subjects,
                 keyring,
             }),
         }
@@ -259,9 +273,32 @@ impl Oracle {
         self.world
             .step(format_args!("call {}: {answer:?}", call.id));
         let mut state = self.state();
-        if let Err((kind, text)) = state.answered(call, answer) {
-            self.world.violation(kind, text);
+        match state.answered(call, answer) {
+            Ok(()) => state.learn(call, answer, self.world.now()),
+            Err((kind, text)) => self.world.violation(kind, text),
         }
+    }
+
+    /// What a user has, by what has been committed.
+    pub(crate) fn user(&self, user: usize) -> User {
+        self.state().truth.users[user].clone()
+    }
+
+    /// The secret of an app that a call has made, where somebody was told.
+    pub(crate) fn secret(&self, call: u32) -> Option<Vec<u8>> {
+        self.state().secrets.get(&call).cloned()
+    }
+
+    /// Backup codes that somebody was told, the newest set last.
+    pub(crate) fn backup_codes(&self) -> Vec<Vec<String>> {
+        self.state().backup_codes.values().cloned().collect()
+    }
+
+    /// Proofs that a user has been given, the newest last.
+    pub(crate) fn proofs(&self, user: usize) -> Vec<Proof> {
+        let state = self.state();
+        let own = state.proofs.iter().filter(|(of, _)| *of == user);
+        own.map(|(_, proof)| proof.clone()).collect()
     }
 
     /// A provider has answered a follower.
@@ -323,6 +360,28 @@ impl Oracle {
                     state.events.len()
                 ),
             );
+        }
+    }
+}
+
+impl State {
+    /// Remembers what only whoever asked is told.
+    fn learn(&mut self, call: &Call, answer: &Answer, now: UnixMillis) {
+        let Op::Factor { user, .. } = &call.op else {
+            return;
+        };
+        match answer {
+            Answer::AppPending(secret) => {
+                self.secrets.insert(call.id, secret.clone());
+            }
+            Answer::Enabled(Some(codes)) | Answer::NewCodes(codes) => {
+                self.backup_codes.insert(call.id, codes.clone());
+            }
+            Answer::LoggedIn(_) => {
+                let ends = now + PROOF_VALID;
+                self.proofs.push((*user, Proof { id: call.id, ends }));
+            }
+            _ => {}
         }
     }
 }

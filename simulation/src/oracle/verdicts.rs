@@ -31,9 +31,9 @@ impl Committing<'_> {
         said.or(self.events.first())
     }
 
-    /// Whether it writes the row of a phone, or of one of its challenges.
-    fn writes(&self, key: &str) -> bool {
-        let key = format!("c/otp/p/default/{key}");
+    /// Whether it writes a row of otp's.
+    fn writes(&self, row: &str) -> bool {
+        let key = format!("c/otp/{row}");
         let mut writes = self.commit.writes.iter();
         writes.any(|write| write.key == key.as_bytes())
     }
@@ -54,6 +54,7 @@ impl State {
             Op::VerifyAndFail { phone, .. } => self.failing_verify(committing, *phone),
             Op::Notice { phone, deadline } => self.notice(committing, *phone, *deadline),
             Op::Replay { message } => self.replay(committing, *message),
+            Op::Factor { user, ask } => self.factor(committing, *user, ask),
             Op::Receipt { .. } => {
                 let told = (Outcome::Told, None);
                 self.truth.outcomes.insert(committing.call.id, told);
@@ -109,14 +110,14 @@ impl State {
 
     fn failing_verify(&mut self, committing: &Committing<'_>, phone: usize) -> Result<(), Broken> {
         let (id, now) = (committing.call.id, committing.now());
-        let index = self.indexes[phone].clone();
-        let row = format!("c/otp/p/default/{index}");
+        let own = self.subjects[phone].clone();
+        let row = format!("c/otp/{own}");
         let mut reads = committing.commit.reads.iter();
         if !reads.any(|read| read.key == row.as_bytes()) {
             // It was cut off before it came to the check.
             return Ok(());
         }
-        let found = Outcome::Counted(usize::from(committing.writes(&index)));
+        let found = Outcome::Counted(usize::from(committing.writes(&own)));
         let want = self.truth.model.failed_check(phone, now);
         if found == Outcome::Counted(1) && want == Outcome::Counted(0) {
             // One too many keeps the promise: when no run of the call could be committed, its
@@ -167,7 +168,7 @@ impl State {
         self.verdict(committing, &before, about, want)
     }
 
-    fn verify(
+    pub(super) fn verify(
         &mut self,
         committing: &Committing<'_>,
         about: (usize, usize),
@@ -176,10 +177,10 @@ impl State {
         let (id, now) = (committing.call.id, committing.now());
         let Some(event) = committing.said() else {
             // A try that was counted when none of the call's runs could be committed.
-            let index = &self.indexes[about.0];
+            let own = &self.subjects[about.0];
             let challenge = match about.1 {
-                0 => index.clone(),
-                other => format!("{index}/{}", PURPOSES[other]),
+                0 => own.clone(),
+                other => format!("{own}/{}", PURPOSES[other]),
             };
             if committing.writes(&challenge) {
                 committing.world.mark("a try counted afterwards");
@@ -204,7 +205,7 @@ impl State {
     }
 
     /// Compares what the event says with what was to be; `before` is how the challenge was.
-    fn verdict(
+    pub(super) fn verdict(
         &mut self,
         committing: &Committing<'_>,
         before: &Group,
@@ -245,7 +246,8 @@ impl State {
             Outcome::Sent { .. } => "a code sent",
             Outcome::Refused(reason) | Outcome::Rejected(reason) => reason,
             Outcome::Approved => "a code accepted",
-            Outcome::Counted(_) | Outcome::Replayed | Outcome::Told => "something else",
+            // None that otp decides.
+            _ => "something else",
         });
         let message = message.map(|(made, _)| made);
         self.truth.outcomes.insert(id, (want, message));

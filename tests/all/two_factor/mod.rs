@@ -9,17 +9,13 @@ mod rules;
 mod support;
 mod tokens;
 
-use countersign_tests::{Answer, FakeTwilio, Server};
+use countersign_tests::Answer;
 use serde_json::{Value, json};
+
+use crate::start;
 
 /// The reason for a code that is not accepted at a login (*contract*).
 pub(crate) const INVALID_CODE: &str = "Invalid code";
-
-async fn start() -> (FakeTwilio, Server) {
-    let twilio = FakeTwilio::start().await;
-    let server = Server::start(&twilio).await;
-    (twilio, server)
-}
 
 /// What a rejected code is answered with.
 fn rejected(reason: &str) -> Value {

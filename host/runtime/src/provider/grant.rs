@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use url::{Host, Url};
 
 use super::ProviderConfig;
+use super::spellings::SECRET_BYTES_MIN;
 
 /// Why a provider cannot be given what it is configured for.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,16 @@ pub enum GrantError {
         /// All that the component asks for.
         known: String,
     },
+    /// A credential is so short that it could not be told from other text, and so not be kept out of logs.
+    #[error(
+        "the credential `{name}` of the provider `{provider}` has fewer than {SECRET_BYTES_MIN} bytes; give it the whole one, or take it out where the provider wants none"
+    )]
+    ShortCredential {
+        /// The provider's configured name.
+        provider: String,
+        /// The credential's name.
+        name: String,
+    },
     /// The HTTP client cannot be had.
     #[error("the provider `{provider}` has no HTTP client: {reason}")]
     Client {
@@ -67,6 +78,18 @@ pub enum GrantError {
         /// Why.
         reason: String,
     },
+}
+
+/// Refuses credentials that could not be found again in other people's text.
+pub(super) fn check_credentials(config: &ProviderConfig) -> Result<(), GrantError> {
+    let mut credentials = config.credentials.iter();
+    match credentials.find(|(_, secret)| secret.expose().len() < SECRET_BYTES_MIN) {
+        None => Ok(()),
+        Some((name, _)) => Err(GrantError::ShortCredential {
+            provider: config.name.clone(),
+            name: name.clone(),
+        }),
+    }
 }
 
 /// A setting or credential that a component needs.

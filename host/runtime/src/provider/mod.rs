@@ -415,6 +415,7 @@ impl Grants {
         hosts: &[String],
         limits: &Limits,
     ) -> Result<Grants, GrantError> {
+        grant::check_credentials(config)?;
         let hosts = Grant::new(config, hosts)?;
         let client = http::client(limits).map_err(|error| GrantError::Client {
             provider: config.name.clone(),

@@ -14,8 +14,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use countersign_types::Secret;
 
-/// Shorter ones would be found in ordinary words; nobody guesses against them for long either.
-const SECRET_BYTES_MIN: usize = 4;
+/// Shorter ones would be found in ordinary words, so no provider may have one.
+pub(super) const SECRET_BYTES_MIN: usize = 4;
 /// Of longer ones half is looked for, from the beginning or to the end: somebody may have cut the text.
 /// Not less than half, since many begin alike (`sk_live_`, the head of a JWT), and since what is left
 /// of a secret by half must not be guessed.
@@ -45,11 +45,10 @@ enum Piece {
 }
 
 impl Spellings {
-    /// The spellings of `secrets`.
+    /// The spellings of `secrets`, each of at least [`SECRET_BYTES_MIN`].
     pub(super) fn of<'a>(secrets: impl Iterator<Item = &'a str>) -> Spellings {
-        let long = secrets.filter(|secret| secret.len() >= SECRET_BYTES_MIN);
         let mut found = Spellings {
-            secrets: long
+            secrets: secrets
                 .map(|secret| Secret::new(secret.as_bytes().to_vec()))
                 .collect(),
             pieces: Vec::new(),
@@ -322,7 +321,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, want: &str) {
-        let spellings = Spellings::of([TOKEN, "hunter22", "abc"].into_iter());
+        let spellings = Spellings::of([TOKEN, "hunter22", "abcd"].into_iter());
         let clean = spellings.remove(text.as_bytes());
         assert_eq!(String::from_utf8_lossy(&clean), want, "{text}");
     }
@@ -332,8 +331,8 @@ mod tests {
         check(&format!("bad token {TOKEN}."), "bad token ***.");
         check("hunter22hunter22 and hunter2", "*** and hunter2");
         check(
-            "abc is too short to be told from a word",
-            "abc is too short to be told from a word",
+            "abcd is as short as one may be",
+            "*** is as short as one may be",
         );
         check("", "");
     }

@@ -449,6 +449,15 @@ async fn a_missing_credential_is_named_at_start() {
 }
 
 #[tokio::test]
+async fn a_credential_too_short_to_be_kept_out_of_logs_is_named_at_start() {
+    let mut config = config("http://127.0.0.1:9");
+    config.credentials[0].1 = Secret::new("t0k".into());
+    let error = start(config).await.to_string();
+    assert!(error.contains("credential `token`"), "{error}");
+    assert!(!error.contains("t0k"), "{error}");
+}
+
+#[tokio::test]
 async fn a_setting_that_the_component_does_not_know_is_named_at_start() {
     let mut config = config("http://127.0.0.1:9");
     config.settings.push(("color".into(), "red".into()));

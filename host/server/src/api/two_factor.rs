@@ -28,6 +28,21 @@ const METHOD_BYTES_MAX: usize = 16;
 /// What an authenticator app shows beside the name of the service.
 const ACCOUNT_BYTES_MAX: usize = 128;
 
+/// The call that a route is for.
+macro_rules! calling {
+    ($function:ident) => {
+        |asked, once| async move {
+            let Asked {
+                runtime,
+                context,
+                user,
+                request,
+            } = asked;
+            runtime.$function(&context, &user, request, once).await
+        }
+    };
+}
+
 /// What the user has.
 pub(super) async fn status(State(api): State<Arc<Api>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
@@ -56,17 +71,7 @@ pub(super) async fn enable(State(api): State<Arc<Api>>, request: Request) -> Res
         SEED,
         enabling,
         answers::enable,
-        |asked, once| async move {
-            let Asked {
-                runtime,
-                context,
-                user,
-                request,
-            } = asked;
-            runtime
-                .two_factor_enable(&context, &user, request, once)
-                .await
-        },
+        calling!(two_factor_enable),
     )
     .await
 }
@@ -79,17 +84,7 @@ pub(super) async fn verify_enable(State(api): State<Arc<Api>>, request: Request)
         SEED,
         verifying,
         answers::verify_enable,
-        |asked, once| async move {
-            let Asked {
-                runtime,
-                context,
-                user,
-                request,
-            } = asked;
-            runtime
-                .two_factor_verify_enable(&context, &user, request, once)
-                .await
-        },
+        calling!(two_factor_verify_enable),
     )
     .await
 }
@@ -102,17 +97,7 @@ pub(super) async fn disable(State(api): State<Arc<Api>>, request: Request) -> Re
         BARE,
         disabling,
         answers::disable,
-        |asked, once| async move {
-            let Asked {
-                runtime,
-                context,
-                user,
-                request,
-            } = asked;
-            runtime
-                .two_factor_disable(&context, &user, request, once)
-                .await
-        },
+        calling!(two_factor_disable),
     )
     .await
 }
@@ -125,17 +110,7 @@ pub(super) async fn backup_codes(State(api): State<Arc<Api>>, request: Request) 
         BARE,
         changing,
         answers::backup_codes,
-        |asked, once| async move {
-            let Asked {
-                runtime,
-                context,
-                user,
-                request,
-            } = asked;
-            runtime
-                .two_factor_new_backup_codes(&context, &user, request, once)
-                .await
-        },
+        calling!(two_factor_new_backup_codes),
     )
     .await
 }
@@ -171,17 +146,7 @@ pub(super) async fn totp_verify(State(api): State<Arc<Api>>, request: Request) -
         FULL,
         verifying,
         answers::totp_verify,
-        |asked, once| async move {
-            let Asked {
-                runtime,
-                context,
-                user,
-                request,
-            } = asked;
-            runtime
-                .two_factor_totp_verify(&context, &user, request, once)
-                .await
-        },
+        calling!(two_factor_totp_verify),
     )
     .await
 }
@@ -194,17 +159,7 @@ pub(super) async fn login_send(State(api): State<Arc<Api>>, request: Request) ->
         BARE_SEED,
         login_sending,
         answers::login_send,
-        |asked, once| async move {
-            let Asked {
-                runtime,
-                context,
-                user,
-                request,
-            } = asked;
-            runtime
-                .two_factor_login_send(&context, &user, request, once)
-                .await
-        },
+        calling!(two_factor_login_send),
     )
     .await
 }
@@ -217,17 +172,7 @@ pub(super) async fn login(State(api): State<Arc<Api>>, request: Request) -> Resp
         SEED,
         logging_in,
         answers::login,
-        |asked, once| async move {
-            let Asked {
-                runtime,
-                context,
-                user,
-                request,
-            } = asked;
-            runtime
-                .two_factor_login(&context, &user, request, once)
-                .await
-        },
+        calling!(two_factor_login),
     )
     .await
 }
