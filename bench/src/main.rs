@@ -3,6 +3,7 @@
 //!
 //! - `load` sends requests and keeps the latencies; `baseline`, `store` and `server` are what it
 //!   measures; `component` measures calls without any of it.
+//! - `timing` compares the times of logins' answers.
 //! - `overload` asks for more than there is, with the cores shared out by `cores`.
 //! - `twilio` is the other end of the deliveries, `process` a child process and what it uses.
 //! - `report` turns rounds into a table.
@@ -24,6 +25,7 @@ mod process;
 mod report;
 mod server;
 mod store;
+mod timing;
 mod twilio;
 
 use std::error::Error;
@@ -103,11 +105,14 @@ enum Part {
     Growth,
     /// Resident memory idle and after --sends; only when it is asked for
     Memory,
+    /// Whether the time of a login's answer tells what its text does not; only when it is asked for
+    Timing,
 }
 
 impl Args {
     fn wants(&self, part: Part) -> bool {
-        self.only.contains(&part) || (self.only.is_empty() && part != Part::Memory)
+        self.only.contains(&part)
+            || (self.only.is_empty() && !matches!(part, Part::Memory | Part::Timing))
     }
 
     fn load(&self) -> Load {
@@ -218,6 +223,11 @@ async fn round(
     }
     if args.wants(Part::Memory) {
         memory(args, &binary()?, folder, report).await?;
+    }
+    if args.wants(Part::Timing) {
+        eprintln!("  times of logins' answers");
+        let samples = usize::try_from(args.effort(2_000))?;
+        timing::measure(&binary()?, folder, samples, report).await?;
     }
     if args.wants(Part::Overload) {
         eprintln!("  overload");

@@ -100,7 +100,7 @@ pub(crate) struct Report {
 /// A figure by itself, of each round.
 #[derive(Clone, Debug)]
 struct Fact {
-    name: &'static str,
+    name: String,
     unit: &'static str,
     values: Vec<f64>,
 }
@@ -133,11 +133,11 @@ impl Report {
     }
 
     /// Adds one round's value of a figure.
-    pub(crate) fn fact(&mut self, name: &'static str, unit: &'static str, value: f64) {
+    pub(crate) fn fact(&mut self, name: &str, unit: &'static str, value: f64) {
         match self.facts.iter_mut().find(|fact| fact.name == name) {
             Some(fact) => fact.values.push(value),
             None => self.facts.push(Fact {
-                name,
+                name: name.to_owned(),
                 unit,
                 values: vec![value],
             }),
