@@ -124,6 +124,10 @@ impl Store for NoStore {
 
     fn step_back(&self, _: UnixMillis) {}
 
+    async fn await_events(&self, _: u64) {
+        std::future::pending().await
+    }
+
     async fn sweep(&self, _: UnixMillis) -> Result<bool, StoreError> {
         Ok(true)
     }
@@ -265,7 +269,9 @@ impl Bench {
             cache: None,
             otp: otp.to_vec(),
             two_factor: countersign_embedded::TWO_FACTOR.to_vec(),
+            analytics: countersign_embedded::ANALYTICS.to_vec(),
             settings: Vec::new(),
+            analytics_settings: Vec::new(),
             audit_kept: Duration::from_secs(400 * 24 * 3600),
             providers: Vec::new(),
             public_url: None,

@@ -56,7 +56,9 @@ pub(crate) async fn measure(folder: &Path, jobs: usize) -> Result<f64, Failure> 
         cache: None,
         otp: countersign_embedded::OTP.to_vec(),
         two_factor: countersign_embedded::TWO_FACTOR.to_vec(),
+        analytics: countersign_embedded::ANALYTICS.to_vec(),
         settings: Vec::new(),
+        analytics_settings: Vec::new(),
         audit_kept: Duration::from_secs(400 * 24 * 3600),
         providers: vec![ProviderConfig {
             name: NAME.to_owned(),

@@ -15,6 +15,7 @@
     reason = "a command line tool: its table goes to standard output, its progress to standard error"
 )]
 
+mod analytics;
 mod baseline;
 mod component;
 mod cores;
@@ -77,6 +78,12 @@ struct Args {
     /// Sends of the part `memory`
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=1_900_000))]
     sends: u64,
+    /// Messages of the part `analytics` that are counted one by one
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(100_000..=10_000_000))]
+    messages: u64,
+    /// A Python that has DuckDB, for the part `analytics`
+    #[arg(long, value_name = "FILE")]
+    duckdb: Option<PathBuf>,
     /// Serve the baseline, for another process of this program
     #[arg(long, hide = true)]
     serve_baseline: bool,
@@ -107,12 +114,15 @@ enum Part {
     Memory,
     /// Whether the time of a login's answer tells what its text does not; only when it is asked for
     Timing,
+    /// Counting messages, and dashboards of a year of them; only when it is asked for
+    Analytics,
 }
 
 impl Args {
     fn wants(&self, part: Part) -> bool {
         self.only.contains(&part)
-            || (self.only.is_empty() && !matches!(part, Part::Memory | Part::Timing))
+            || (self.only.is_empty()
+                && ![Part::Memory, Part::Timing, Part::Analytics].contains(&part))
     }
 
     fn load(&self) -> Load {
@@ -168,6 +178,9 @@ fn bench(args: &Args) -> Result<(), Failure> {
         .enable_all()
         .build()?;
     let rounds = async {
+        if args.wants(Part::Analytics) {
+            counting(args, folder.path(), &mut report).await?;
+        }
         for round in 0..args.rounds() {
             eprintln!("round {} of {}", round + 1, args.rounds());
             let folder = folder.path().join(format!("round-{round}"));
@@ -270,6 +283,25 @@ async fn round(
         eprintln!("  {}", Line::SendHeld.title());
         report.add(Line::SendHeld, server.send_held(&load).await?);
     }
+    Ok(())
+}
+
+/// Counting and dashboards: once, since each is the median of many questions already.
+async fn counting(args: &Args, folder: &Path, report: &mut Report) -> Result<(), Failure> {
+    eprintln!("analytics");
+    let folder = folder.join("analytics");
+    let scale = analytics::Scale {
+        folded: args.effort(args.messages),
+        dense: args.effort(250_000),
+        times: 100,
+    };
+    for (name, unit, value) in analytics::measure(&folder, scale, args.duckdb.as_deref()).await? {
+        report.fact(name, unit, value);
+    }
+    if args.duckdb.is_none() {
+        report.note("DuckDB is not measured: no Python with it was given (--duckdb)");
+    }
+    std::fs::remove_dir_all(&folder)?;
     Ok(())
 }
 

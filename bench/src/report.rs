@@ -95,6 +95,7 @@ pub(crate) struct Report {
     /// The cost of calls.
     pub(crate) calls: Vec<CallCost>,
     facts: Vec<Fact>,
+    notes: Vec<&'static str>,
 }
 
 /// A figure by itself, of each round.
@@ -129,19 +130,26 @@ impl Report {
             overload: Vec::new(),
             calls: Vec::new(),
             facts: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
     /// Adds one round's value of a figure.
-    pub(crate) fn fact(&mut self, name: &str, unit: &'static str, value: f64) {
+    pub(crate) fn fact(&mut self, name: impl Into<String>, unit: &'static str, value: f64) {
+        let name = name.into();
         match self.facts.iter_mut().find(|fact| fact.name == name) {
             Some(fact) => fact.values.push(value),
             None => self.facts.push(Fact {
-                name: name.to_owned(),
+                name,
                 unit,
                 values: vec![value],
             }),
         }
+    }
+
+    /// Says what was not measured, and why.
+    pub(crate) fn note(&mut self, text: &'static str) {
+        self.notes.push(text);
     }
 
     /// Adds one round's measurement.
@@ -255,7 +263,10 @@ impl Report {
             let value = median(fact.values.iter().copied());
             // Ratios need their digits, counts do not.
             let digits = if value < 100.0 { 2 } else { 0 };
-            writeln!(out, "{:<64}{value:>12.digits$} {}", fact.name, fact.unit)?;
+            writeln!(out, "{:<80}{value:>12.digits$} {}", fact.name, fact.unit)?;
+        }
+        for note in &self.notes {
+            writeln!(out, "{note}")?;
         }
         if !self.calls.is_empty() {
             writeln!(
@@ -450,6 +461,7 @@ impl Report {
             "deliveries": deliveries,
             "overload": overload,
             "calls": calls.collect::<Vec<_>>(),
+            "notes": self.notes,
             "facts": self.facts.iter().map(|fact| json!({
                 "name": fact.name,
                 "unit": fact.unit,

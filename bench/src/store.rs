@@ -198,7 +198,7 @@ fn filler(n: u64, bytes: usize) -> Vec<u8> {
 }
 
 /// Scatters numbers: SplitMix64's finaliser (Steele, Lea, Flood, OOPSLA 2014).
-fn mix(n: u64) -> u64 {
+pub(crate) fn mix(n: u64) -> u64 {
     let n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -204,9 +204,9 @@ fn tell(group: &Group, times: &[Vec<f64>], report: &mut Report) {
     let name = format!("login: {}", first.name);
     report.fact(&name, "µs", median(reference));
     for (kind, times) in group.kinds.iter().zip(times).skip(1) {
-        report.fact(&format!("{name}; {}", kind.name), "µs", median(times));
+        report.fact(format!("{name}; {}", kind.name), "µs", median(times));
         let told = told_apart(reference, times) * 100.0;
-        report.fact(&format!("{name}; {}, told by one", kind.name), "%", told);
+        report.fact(format!("{name}; {}, told by one", kind.name), "%", told);
     }
 }
 

@@ -27,20 +27,21 @@ pub(crate) fn rank(word: &str) -> usize {
     ORDER.iter().position(|known| *known == word).unwrap_or(0)
 }
 
-/// What an event says of a message: its new status and the one that it had, or its price.
+/// What an event says of a message: its new status, or that its price is known, and the status that it
+/// had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct News {
     pub(crate) message: MessageId,
     pub(crate) kind: String,
-    pub(crate) was: Option<String>,
+    pub(crate) was: String,
 }
 
 impl News {
-    fn of(message: MessageId, kind: &str, was: Option<usize>) -> News {
+    fn of(message: MessageId, kind: &str, was: usize) -> News {
         News {
             message,
             kind: format!("message.{kind}"),
-            was: was.map(|rank| ORDER[rank].to_owned()),
+            was: ORDER[was].to_owned(),
         }
     }
 }
@@ -69,23 +70,33 @@ impl Taken {
         self.known.clone()
     }
 
-    fn learn(&mut self, message: MessageId, update: &StatusUpdate) -> Option<News> {
+    fn learn(&mut self, update: &StatusUpdate) {
         let known = &mut self.known;
-        let (_, part) = known.parts.iter_mut().find(|(id, _)| *id == update.id)?;
+        let Some((_, part)) = known.parts.iter_mut().find(|(id, _)| *id == update.id) else {
+            return;
+        };
         *part = rank(update.status.word()).max(*part);
-        let priced = known.price.is_none() && update.price.is_some();
-        if priced {
+        if known.price.is_none() {
             known.price.clone_from(&update.price);
         }
-        let longer = update.segments > known.segments;
         known.segments = known.segments.max(update.segments);
-        let was = known.status;
         known.settle();
-        if known.status > was {
-            Some(News::of(message, ORDER[known.status], Some(was)))
-        } else {
-            (priced || longer).then(|| News::of(message, "priced", None))
+    }
+
+    fn told(&mut self, message: MessageId, update: &StatusUpdate) -> Option<News> {
+        let was = self.known.clone();
+        self.learn(update);
+        self.news(message, &was)
+    }
+
+    /// What is news of it since `was` was known.
+    fn news(&self, message: MessageId, was: &Known) -> Option<News> {
+        let known = &self.known;
+        if known.status > was.status {
+            return Some(News::of(message, ORDER[known.status], was.status));
         }
+        let priced = (&known.price, known.segments) != (&was.price, was.segments);
+        priced.then(|| News::of(message, "priced", was.status))
     }
 }
 
@@ -131,20 +142,18 @@ impl Told {
                 segments: accepted.segments,
             },
         };
-        let mut news = vec![News::of(message, "sent", None)];
+        let was = taken.known.clone();
+        let mut news = vec![News::of(message, "sent", 0)];
         for id in accepted.ids.iter().filter(|_| asked) {
             let id = (provider.to_owned(), id.clone());
             let early = self.early.remove(&id);
             let early = early.filter(|(_, until)| now < *until);
             for update in early.into_iter().flat_map(|(updates, _)| updates) {
-                taken.learn(message, &update);
+                taken.learn(&update);
             }
             self.ids.insert(id, message);
         }
-        let status = taken.known.status;
-        if status > 1 {
-            news.push(News::of(message, ORDER[status], Some(1)));
-        }
+        news.extend(taken.news(message, &was));
         self.taken.insert(message, taken);
         news
     }
@@ -161,7 +170,7 @@ impl Told {
             let id = (provider.to_owned(), update.id.clone());
             if let Some(message) = self.ids.get(&id) {
                 let taken = self.taken.get_mut(message);
-                news.extend(taken.and_then(|taken| taken.learn(*message, update)));
+                news.extend(taken.and_then(|taken| taken.told(*message, update)));
                 continue;
             }
             let fresh = (Vec::new(), now + EARLY_KEPT);
@@ -183,7 +192,7 @@ impl Told {
                 taken.provider == provider
                     && taken.known.parts.iter().any(|(id, _)| *id == update.id)
             })?;
-            taken.learn(*message, update)
+            taken.told(*message, update)
         };
         updates.iter().filter_map(learn).collect()
     }
@@ -201,7 +210,7 @@ impl Told {
         }
         known.settle();
         known.status = 2.max(known.status);
-        Some(News::of(message, ORDER[known.status], Some(1)))
+        Some(News::of(message, ORDER[known.status], 1))
     }
 
     /// What came early for an id was swept away.

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use countersign_store::committer::{Committer, Group, Rows};
 use countersign_store::{Commit, CommitError, Committed, Hold, Row, Scanned, Store, StoreError};
 use countersign_types::UnixMillis;
-use tokio::sync::{Mutex, RwLock, mpsc, oneshot};
+use tokio::sync::{Mutex, RwLock, mpsc, oneshot, watch};
 
 use crate::disk::Disk;
 use crate::oracle::{CALL, Oracle, Record};
@@ -43,6 +43,7 @@ struct Shared {
     gate: RwLock<()>,
     newest_instant: AtomicU64,
     unanswered: SyncMutex<VecDeque<Applied>>,
+    newest_event: watch::Sender<u64>,
 }
 
 /// What the storage thread works with whose turn it is.
@@ -59,13 +60,15 @@ type Due<T> = (oneshot::Sender<T>, T);
 struct Applied {
     /// The disk's; `None` where it wrote nothing.
     number: Option<u64>,
+    newest_event: u64,
     judged: Vec<Due<Result<Committed, CommitError>>>,
     settled: Vec<oneshot::Sender<Result<(), StoreError>>>,
     swept: Vec<Due<Result<bool, StoreError>>>,
 }
 
 impl Applied {
-    fn answer(self) {
+    fn answer(self, newest_event: &watch::Sender<u64>) {
+        newest_event.send_replace(self.newest_event);
         for (answer, result) in self.judged {
             let _ = answer.send(result);
         }
@@ -101,6 +104,7 @@ impl SimulatedStore {
             gate: RwLock::new(()),
             newest_instant: AtomicU64::new(committer.newest_instant().0),
             unanswered: SyncMutex::default(),
+            newest_event: watch::Sender::new(committer.newest_event()),
         });
         let (requests, inbox) = mpsc::channel(WAITING_MAX);
         let turn = Arc::new(Mutex::new(Turn { committer, inbox }));
@@ -160,7 +164,7 @@ impl Shared {
         let mut unanswered = self.unanswered();
         let is_durable = |group: &mut Applied| group.number.is_none_or(|own| own <= number);
         while let Some(group) = unanswered.pop_front_if(is_durable) {
-            group.answer();
+            group.answer(&self.newest_event);
         }
     }
 
@@ -186,9 +190,10 @@ impl Shared {
                     .store(committer.newest_instant().0, Ordering::Release);
                 self.oracle.applied(&records, &batch, applied.number);
             }
+            applied.newest_event = committer.newest_event();
             let number = applied.number;
             if number.is_none() && self.plant == Some(Plant::EarlyAnswer) {
-                applied.answer();
+                applied.answer(&self.newest_event);
                 continue;
             }
             self.unanswered().push_back(applied);
@@ -335,6 +340,12 @@ impl Store for SimulatedStore {
         self.shared
             .newest_instant
             .store(instant.0, Ordering::Release);
+    }
+
+    async fn await_events(&self, position: u64) {
+        let mut newest = self.shared.newest_event.subscribe();
+        // The sender lives as long as the store.
+        let _ = newest.wait_for(|newest| *newest > position).await;
     }
 
     async fn sweep(&self, now: UnixMillis) -> Result<bool, StoreError> {

@@ -5,6 +5,7 @@
     reason = "tests report by panicking, and read the clock of the world they test in"
 )]
 
+mod analytics;
 mod backup;
 mod bad_http;
 mod bad_input;

@@ -40,10 +40,28 @@ Commands:
   --help        this text
 ";
 
-/// Where the Python of the tests lies in the target folder.
-const PYTHON: &str = "test-python";
-/// What it needs.
-const REQUIREMENTS: &str = "tests/python/requirements.txt";
+/// A Python with packages of its own, in the target folder.
+struct Python {
+    /// Where it lies there.
+    folder: &'static str,
+    /// Its packages.
+    requirements: &'static str,
+    /// What needs it.
+    what: &'static str,
+}
+
+/// That of the tests.
+const TEST_PYTHON: Python = Python {
+    folder: "test-python",
+    requirements: "tests/python/requirements.txt",
+    what: "the test of proofs by another library",
+};
+/// That of the benchmark, with DuckDB.
+const BENCH_PYTHON: Python = Python {
+    folder: "bench-python",
+    requirements: "bench/python/requirements.txt",
+    what: "DuckDB beside the dashboard",
+};
 
 /// What the components are compiled for.
 const WASM_TARGET: &str = "wasm32-wasip2";
@@ -69,7 +87,7 @@ fn main() -> ExitCode {
         Some("crash") => crash(&rest),
         Some("simulate") => simulate(&rest),
         Some("browser") if rest.is_empty() => packages::browser(),
-        Some("python") if rest.is_empty() => python(),
+        Some("python") if rest.is_empty() => python(&TEST_PYTHON).map(drop),
         Some("tidy") if rest.is_empty() => tidy(),
         Some("--help" | "-h" | "help") => {
             print!("{HELP}");
@@ -97,7 +115,7 @@ fn test(args: &[OsString]) -> Result<(), Failure> {
     tidy()?;
     wasm_target()?;
     packages::browser()?;
-    python()?;
+    python(&TEST_PYTHON)?;
     // The end-to-end tests start this binary, and do not build it themselves.
     run("cargo", BUILD)?;
     let words = ["test", "--release", "--workspace"].map(OsString::from);
@@ -113,7 +131,15 @@ fn test(args: &[OsString]) -> Result<(), Failure> {
 fn bench(args: &[OsString]) -> Result<(), Failure> {
     wasm_target()?;
     run("cargo", BUILD)?;
-    run_built("countersign-bench", args)
+    let mut args = args.to_vec();
+    let is_wanted = |part: &str| args.iter().any(|arg| arg.to_string_lossy().ends_with(part));
+    if is_wanted("analytics") && !is_wanted("--duckdb") {
+        match python(&BENCH_PYTHON) {
+            Ok(python) => args.extend(["--duckdb".into(), python.into()]),
+            Err(failure) => eprintln!("xtask: without DuckDB: {failure}"),
+        }
+    }
+    run_built("countersign-bench", &args)
 }
 
 /// `cargo xtask simulate`.
@@ -220,18 +246,24 @@ fn wasm_target() -> Result<(), Failure> {
     })
 }
 
-/// Makes sure that proofs can be checked by a library that is not ours.
-fn python() -> Result<(), Failure> {
-    let folder = target().join(PYTHON);
+/// Makes sure that a Python is there with its packages; returns its program.
+fn python(python: &Python) -> Result<PathBuf, Failure> {
+    let Python {
+        folder,
+        requirements,
+        what,
+    } = *python;
+    let folder = target().join(folder);
+    let program = folder.join("bin/python");
     let installed = root().join(&folder).join("requirements.txt");
-    let wanted = std::fs::read(root().join(REQUIREMENTS));
-    let wanted = wanted.map_err(|error| Failure(format!("cannot read {REQUIREMENTS}: {error}")))?;
+    let wanted = std::fs::read(root().join(requirements));
+    let wanted = wanted.map_err(|error| Failure(format!("cannot read {requirements}: {error}")))?;
     if std::fs::read(&installed).is_ok_and(|installed| installed == wanted) {
-        return Ok(());
+        return Ok(program);
     }
     let needed = |failure| {
         Failure(format!(
-            "a test checks proofs with Python, and that could not be set up ({failure}); \
+            "{what} needs Python, and that could not be set up ({failure}); \
              put Python 3.9 or newer with its module venv on the PATH"
         ))
     };
@@ -239,13 +271,9 @@ fn python() -> Result<(), Failure> {
     let make = ["-m", "venv", "--clear", &shown];
     if run("python3", make).is_err() {
         // Debian has the module in a package of its own.
-        packages::install(
-            "the test of proofs by another library",
-            &["python3", "python3-venv"],
-        )?;
+        packages::install(what, &["python3", "python3-venv"])?;
         run("python3", make).map_err(needed)?;
     }
-    let python = folder.join("bin/python");
     let install = [
         "-m",
         "pip",
@@ -253,12 +281,13 @@ fn python() -> Result<(), Failure> {
         "--quiet",
         "--disable-pip-version-check",
         "-r",
-        REQUIREMENTS,
+        requirements,
     ];
-    run(&python.to_string_lossy(), install).map_err(needed)?;
+    run(&program.to_string_lossy(), install).map_err(needed)?;
     // Last, so that what was broken off is done again.
     std::fs::write(&installed, wanted)
-        .map_err(|error| Failure(format!("cannot write {}: {error}", installed.display())))
+        .map_err(|error| Failure(format!("cannot write {}: {error}", installed.display())))?;
+    Ok(program)
 }
 
 /// Runs a program in the workspace's root, and says so.

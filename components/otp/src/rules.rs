@@ -15,7 +15,7 @@
 use crate::Undecided;
 use crate::host::{Challenge, Event, Host, Instant, Job, Kind, Number, PhoneError, Verdict};
 use crate::settings::{Settings, is_purpose};
-use crate::windows::{Window, Windows, longest_reached};
+use crate::windows::{Last, Window, Windows, longest_reached};
 
 /// What is said for a wrong code and for one that nobody was sent: the two look alike.
 pub const INVALID: &str = "Invalid or expired code";
@@ -173,7 +173,6 @@ pub fn send<H: Host>(
 
     windows.sends.push(now);
     windows.prune(&settings, now);
-    store(host, &place, &windows, now);
     let (expires, reused) = choose_code(host, &place, &settings, now);
     let message = host.enqueue(Job {
         to: number.e164.clone(),
@@ -183,6 +182,8 @@ pub fn send<H: Host>(
         challenge: place.challenge.clone(),
         deadline: expires,
     });
+    windows.last = last(&message, &place);
+    store(host, &place, &windows, now);
     host.emit(Event {
         kind: "verification.sent",
         message: Some(message.clone()),
@@ -220,11 +221,12 @@ pub fn verify<H: Host>(
     match host.check(&place.challenge, &typed_code(&request.code)) {
         Verdict::Accepted => {
             windows.misses.clear();
+            let sent = windows.last.take_if(|last| last.purpose == place.purpose);
             windows.prune(&settings, now);
             store(host, &place, &windows, now);
             host.emit(Event {
                 kind: "verification.approved",
-                message: None,
+                message: sent.map(|last| format!("{:032x}", last.message)),
                 country: country(&number),
                 attributes: vec![("purpose", place.purpose)],
             });
@@ -371,6 +373,14 @@ fn load<H: Host>(host: &mut H, place: &Place, now: Instant) -> Result<(Windows, 
 
 fn store<H: Host>(host: &mut H, place: &Place, windows: &Windows, now: Instant) {
     host.put(&place.row, &windows.encode(), windows.expires(now));
+}
+
+/// What is remembered of a message, so that it can be counted as one whose code was accepted.
+fn last(message: &str, place: &Place) -> Option<Last> {
+    Some(Last {
+        message: u128::from_str_radix(message, 16).ok()?,
+        purpose: place.purpose.clone(),
+    })
 }
 
 /// What forbids another send to the phone, for how long: its windows, and a spent guessing budget,

@@ -480,6 +480,29 @@ fn a_code_is_accepted_once() {
 }
 
 #[test]
+fn an_accepted_code_is_told_with_the_message_that_brought_it() {
+    let mut host = Simulation::new(&[("purposes", "verification,other")]);
+    let accept = |host: &mut Simulation, call: Call| {
+        let code = host.last_code();
+        assert_eq!(call.answer_to(host, PHONE, &code), Ok(()));
+        host.events.last().expect("an event").message.clone()
+    };
+    public().expires_of_send(&mut host, PHONE);
+    public().expires_of_send(&mut host, PHONE);
+    let second = Some(format!("{:032x}", 2));
+    assert_eq!(accept(&mut host, public()), second, "the last of both");
+    host.now += 10 * MINUTE;
+    public().expires_of_send(&mut host, PHONE);
+    let code = host.last_code();
+    Call::for_purpose("other").expires_of_send(&mut host, PHONE);
+    assert_eq!(public().answer_to(&mut host, PHONE, &code), Ok(()));
+    let approved = host.events.last().expect("an event");
+    assert_eq!(approved.message, None, "another's message is not named");
+    let fourth = Some(format!("{:032x}", 4));
+    assert_eq!(accept(&mut host, Call::for_purpose("other")), fourth);
+}
+
+#[test]
 fn an_expired_code_is_not_accepted() {
     let mut host = Simulation::new(&[]);
     host.now = START;

@@ -2,14 +2,16 @@
 //!
 //! A window is half open: an entry made at `t` counts until just before `t + length`, so in no
 //! span of that length are there more than the limit. The row holds only as many entries as the
-//! largest limit needs, and disappears when its newest has left the longest window.
+//! largest limit needs, and disappears when its newest has left the longest window. Which message was
+//! the last stands in it too, so that an accepted code can be counted with it.
 
 use crate::host::{Duration, Instant};
-use crate::settings::Settings;
+use crate::settings::{Settings, is_purpose};
 
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 5;
 const ENTRY_BYTES: usize = 8;
+const MESSAGE_BYTES: usize = 16;
 
 /// How long a row without entries is kept: it is written for the time that it takes.
 const EMPTY_ROW_LIFE: Duration = 60_000;
@@ -87,6 +89,17 @@ pub struct Windows {
     pub sends: Vec<Instant>,
     /// When a code was wrong.
     pub misses: Vec<Instant>,
+    /// The last message, until its code is accepted.
+    pub last: Option<Last>,
+}
+
+/// A message with a code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Last {
+    /// Its id, which is text of 32 hexadecimal digits everywhere else.
+    pub message: u128,
+    /// What its code is for.
+    pub purpose: String,
 }
 
 impl Windows {
@@ -96,8 +109,9 @@ impl Windows {
         let (&[version, s0, s1, m0, m1], entries) = row.split_first_chunk::<HEADER_BYTES>()?;
         let sends = usize::from(u16::from_le_bytes([s0, s1]));
         let misses = usize::from(u16::from_le_bytes([m0, m1]));
-        let (entries, rest) = entries.as_chunks::<ENTRY_BYTES>();
-        if version != VERSION || !rest.is_empty() || entries.len() != sends + misses {
+        let (entries, last) = entries.split_at_checked((sends + misses) * ENTRY_BYTES)?;
+        let (entries, _) = entries.as_chunks::<ENTRY_BYTES>();
+        if version != VERSION {
             return None;
         }
         let (sends, misses) = entries.split_at(sends);
@@ -108,11 +122,16 @@ impl Windows {
         Some(Self {
             sends: in_order(sends)?,
             misses: in_order(misses)?,
+            last: match last {
+                [] => None,
+                last => Some(Last::decode(last)?),
+            },
         })
     }
 
     /// The row: a version byte, how many sends and misses (two bytes each), then their times (eight
-    /// bytes each), all little-endian.
+    /// bytes each), all little-endian; then the last message's id (16 bytes) and purpose, where there
+    /// is one.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let entries = self.sends.len() + self.misses.len();
@@ -123,6 +142,10 @@ impl Windows {
         row.extend_from_slice(&(self.misses.len() as u16).to_le_bytes());
         for time in self.sends.iter().chain(&self.misses) {
             row.extend_from_slice(&time.to_le_bytes());
+        }
+        if let Some(last) = &self.last {
+            row.extend_from_slice(&last.message.to_le_bytes());
+            row.extend_from_slice(last.purpose.as_bytes());
         }
         row
     }
@@ -153,6 +176,17 @@ impl Windows {
             Some(newest) => newest.saturating_add(Window::Day.length()),
             None => now.saturating_add(EMPTY_ROW_LIFE),
         }
+    }
+}
+
+impl Last {
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (message, purpose) = bytes.split_first_chunk::<MESSAGE_BYTES>()?;
+        let purpose = str::from_utf8(purpose).ok()?;
+        is_purpose(purpose).then(|| Self {
+            message: u128::from_le_bytes(*message),
+            purpose: purpose.into(),
+        })
     }
 }
 
@@ -223,6 +257,7 @@ mod tests {
         let mut windows = Windows {
             sends: (0..60).collect(),
             misses: vec![0, 1, DAY],
+            last: None,
         };
         windows.prune(&settings, DAY);
         assert_eq!(windows.sends, (10..60).collect::<Vec<_>>());
@@ -238,6 +273,7 @@ mod tests {
         let mut windows = Windows {
             sends: vec![5, 20, 30],
             misses: vec![40],
+            last: None,
         };
         assert!(windows.follow_clock_back(10));
         assert_eq!(windows.sends, [5, 10, 10]);
@@ -250,6 +286,7 @@ mod tests {
         let row = Windows {
             sends: vec![1, 2],
             misses: vec![3],
+            last: None,
         }
         .encode();
         assert_eq!(row.len(), 5 + 3 * 8);
@@ -261,7 +298,9 @@ mod tests {
         other_count[1] = 3;
         let mut unordered = row.clone();
         unordered[5] = 9;
-        let damaged: [&[u8]; 7] = [
+        let without_purpose = [row.as_slice(), &[7; MESSAGE_BYTES]].concat();
+        let no_purpose = [&without_purpose, "a/b".as_bytes()].concat();
+        let damaged: [&[u8]; 9] = [
             &[],
             &row[..4],
             &row[..row.len() - 1],
@@ -269,6 +308,8 @@ mod tests {
             &other_version,
             &other_count,
             &unordered,
+            &without_purpose,
+            &no_purpose,
         ];
         for damaged in damaged {
             assert_eq!(Windows::decode(damaged), None, "{damaged:?}");
@@ -277,10 +318,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_encoded_is_decoded(mut sends: Vec<u64>, mut misses: Vec<u64>) {
+        fn what_was_encoded_is_decoded(
+            mut sends: Vec<u64>,
+            mut misses: Vec<u64>,
+            last: Option<u128>,
+        ) {
             sends.sort_unstable();
             misses.sort_unstable();
-            let windows = Windows { sends, misses };
+            let purpose = "login".into();
+            let last = last.map(|message| Last { message, purpose });
+            let windows = Windows { sends, misses, last };
             prop_assert_eq!(Windows::decode(&windows.encode()), Some(windows));
         }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use countersign_queue::{ANONYMOUS, ChallengeRef, Counts, Job, Queue};
 use countersign_store::Commit;
-use countersign_types::{Entropy, ErrorClass, Event, MessageId, Priority, SendError, UnixMillis};
+use countersign_types::{Entropy, ErrorClass, MessageId, Priority, SendError, UnixMillis};
 
 pub(crate) const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -73,21 +73,12 @@ pub(crate) fn refusal_for(class: ErrorClass, wait: Duration) -> SendError {
 
 /// Puts `job` into `queue` as of its acceptance.
 pub(crate) async fn accept(queue: &Queue, entropy: &dyn Entropy, job: &Job) -> MessageId {
-    let event = Event {
-        kind: "message.accepted".into(),
-        at: job.accepted,
-        service: "default".into(),
-        source: "host".into(),
-        message: None,
-        country: None,
-        attributes: Vec::new(),
-    };
     let commit = Commit {
         instant: job.accepted,
         ..Commit::default()
     };
     let id = MessageId::new(job.accepted, entropy);
-    let accepted = queue.accept(id, job, event, commit);
+    let accepted = queue.accept(id, job, commit);
     accepted.await.expect("accepted");
     id
 }

@@ -12,5 +12,11 @@ fn main() {
     for folder in ["components", "wit"] {
         println!("cargo::rerun-if-changed={}", root.join(folder).display());
     }
-    components::build(&["otp", "two-factor", "provider-twilio", "provider-console"]);
+    components::build(&[
+        "otp",
+        "two-factor",
+        "analytics",
+        "provider-twilio",
+        "provider-console",
+    ]);
 }

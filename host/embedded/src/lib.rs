@@ -9,6 +9,9 @@ pub const OTP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/otp.wasm"));
 /// Enrols users' factors and checks their logins.
 pub const TWO_FACTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/two_factor.wasm"));
 
+/// Counts what became of messages.
+pub const ANALYTICS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/analytics.wasm"));
+
 /// Speaks Twilio's Messages API.
 pub const PROVIDER_TWILIO: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/provider_twilio.wasm"));

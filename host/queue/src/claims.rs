@@ -13,7 +13,7 @@ use countersign_types::{Accepted, MessageId, MonotonicMillis, SendError, Status,
 
 use crate::message::Sent;
 use crate::order::{Lease, Next};
-use crate::queue::{KEPT, Queue, host_event};
+use crate::queue::{KEPT, Queue};
 use crate::reading::Found;
 use crate::rows::{self, JOBS, MESSAGES, gone, key};
 use crate::{Attempt, Job, MessageRow, Outcome};
@@ -295,7 +295,7 @@ impl Queue {
             let mut message = claim.job.clone().into_message(Status::Sent, now);
             message.sent = Some(sent.clone());
             let mut commit = claim.commit(now, vec![gone(key(JOBS, claim.id))], Vec::new());
-            self.record_sent(claim.id, &mut message, &mut commit, now)
+            self.record_sent(&claim, &mut message, &mut commit, now)
                 .await?;
             let row_key = key(MESSAGES, claim.id);
             let row = rows::put(&self.inner.keyring, row_key, &message, Some(now + KEPT))?;
@@ -323,15 +323,12 @@ impl Queue {
         due: UnixMillis,
         now: UnixMillis,
     ) -> Result<bool, StoreError> {
-        let facts = [
-            ("provider", attempt.provider.as_str()),
-            ("class", attempt.outcome.class()),
-        ];
-        let event = host_event(claim.id, &claim.job, "message.attempt-failed", now, &facts);
         // Before the commit, whose time is part of the pause.
         let until = self.now().monotonic + due.since(now);
         claim.job.record(attempt);
+        claim.job.counts.due_first.get_or_insert(claim.job.due);
         claim.job.due = due;
+        let event = claim.job.attempt_failed_event(claim.id, now);
         let row = rows::put(&self.inner.keyring, key(JOBS, claim.id), &claim.job, None)?;
         let commit = claim.commit(now, vec![row], vec![event]);
         let held = self.commit(commit).await?.is_some();
@@ -355,13 +352,7 @@ impl Queue {
         reason: Option<String>,
         now: UnixMillis,
     ) -> Result<bool, StoreError> {
-        let last = claim.job.round().last();
-        let facts = [
-            ("provider", last.map_or("none", |last| &last.provider)),
-            ("class", last.map_or("none", |last| last.outcome.class())),
-        ];
-        let kind = format!("message.{}", status.word());
-        let event = host_event(claim.id, &claim.job, &kind, now, &facts);
+        let event = claim.job.over_event(claim.id, status, now);
         let (id, job) = (claim.id, claim.job.clone());
         let rest = if status == Status::Failed {
             self.dead_row(id, job, reason, now)?

@@ -7,7 +7,7 @@ use std::time::Duration;
 use countersign_store::{Commit, CommitError, Read, StoreError, Write};
 use countersign_types::{MessageId, Status, UnixMillis};
 
-use crate::queue::{Queue, host_event};
+use crate::queue::Queue;
 use crate::reading::Found;
 use crate::rows::{self, DEAD, DEAD_END, JOBS, dead_key, gone, key};
 use crate::{Job, MessageRow, MessageView, Reservation, TurnedAway};
@@ -199,6 +199,7 @@ impl Queue {
             return Err(ReplayError::CodeOver { ended });
         }
         let code_ends = dead.value.job.challenge.as_ref().map(|code| code.expires);
+        let event = Job::replayed_event(&dead.value.job, id, now);
         let job = dead.value.job.replayed(now);
         let job = job.ok_or(ReplayError::CodeOver {
             ended: code_ends.unwrap_or(now),
@@ -208,7 +209,7 @@ impl Queue {
         let waiting = rows::put(keyring, key(JOBS, id), &job, None)?;
         Ok(Replay {
             place,
-            event: host_event(id, &job, "message.replayed", now, &[]),
+            event,
             read: Read {
                 key: dead_key.clone(),
                 version: Some(dead.version),

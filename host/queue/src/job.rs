@@ -77,6 +77,8 @@ pub struct Counts {
     pub tried: u32,
     /// How many of them ended without anybody knowing whether the provider has the message.
     pub unknown: u32,
+    /// When it could go for the first time, once a failed try has put that off.
+    pub due_first: Option<UnixMillis>,
 }
 
 /// One try to hand a message to a provider.

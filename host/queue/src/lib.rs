@@ -9,6 +9,7 @@
 //! - `claims.rs` lets somebody work on a job, and ends that. A start voids every claim.
 //! - `message.rs` is what remains of a message, `receipts.rs` what providers tell of it, `follow.rs`
 //!   finds those of which something is still to be learnt, `dead.rs` keeps what nobody could take.
+//! - `events.rs` is what the log of events tells of all that.
 //! - `rows.rs` says where rows lie and how they are sealed, `reading.rs` passes by what cannot be read.
 //!
 //! What never lives here: how a message is rendered and which provider gets it.
@@ -16,6 +17,7 @@
 mod claims;
 mod dead;
 mod drain;
+mod events;
 mod follow;
 mod job;
 mod message;
@@ -25,11 +27,13 @@ mod reading;
 mod receipts;
 mod rows;
 mod shares;
+mod standing;
 #[cfg(test)]
 mod testing;
 
 pub use claims::{Claim, Finish, Gate, Open, Taken};
 pub use dead::{DEAD_PAGE_MAX, DeadPage, Replay, ReplayError};
+pub use events::accepted_event;
 pub use follow::{Cursor, FOLLOW_SENT_WITHIN, FollowPage, Followed, Line};
 pub use job::{ANONYMOUS, Attempt, ChallengeRef, Counts, Job, Outcome, mask};
 pub use message::{MessageRow, MessageView, Part, Receipt, Sent};
@@ -38,3 +42,4 @@ pub use queue::{
     AcceptError, LaneOf, Overview, Queue, QueueConfig, Reservation, TurnedAway, job_row,
 };
 pub use receipts::{ReceiveError, Received, UPDATES_MAX};
+pub use standing::{StandingCursor, StandingPage};

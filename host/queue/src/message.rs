@@ -1,11 +1,11 @@
 //! A message after its last try: what its receipts have said, and what can be told of any message.
 
 use countersign_types::{
-    Accepted, Event, MessageId, Price, Priority, SendError, Status, StatusUpdate, UnixMillis,
+    Accepted, MessageId, Price, Priority, SendError, Status, StatusUpdate, UnixMillis,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Attempt, Job, mask, rows};
+use crate::{Attempt, Job, mask};
 
 /// How many receipts of a message are kept, the newest.
 const RECEIPTS_KEPT: usize = 16;
@@ -17,12 +17,16 @@ pub struct MessageRow {
     pub status: Status,
     /// When it was accepted.
     pub accepted: UnixMillis,
+    /// When it could go for the first time since it was accepted or replayed.
+    pub due: UnixMillis,
     /// When it left the queue: sent, expired or given up.
     pub left: UnixMillis,
     /// When it was replayed last.
     pub replayed: Option<UnixMillis>,
     /// When its status became final.
     pub ended: Option<UnixMillis>,
+    /// When the receiver had it, read or not.
+    pub arrived: Option<UnixMillis>,
     /// Why the host gave it up by itself, where no provider's answer says it: for the operator, free of
     /// codes and numbers.
     pub reason: Option<String>,
@@ -38,6 +42,8 @@ pub struct MessageRow {
     pub service: String,
     /// What it was for.
     pub purpose: String,
+    /// Whether it carried a code.
+    pub code: bool,
     /// Who asked for it.
     pub caller: String,
     /// Who went first.
@@ -89,26 +95,17 @@ pub struct Receipt {
     pub error: Option<SendError>,
 }
 
-/// What an update has changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Changed {
-    /// Something that is kept.
-    pub(crate) row: bool,
-    /// The status of the whole message.
-    pub(crate) status: bool,
-    /// The price or the number of segments.
-    pub(crate) price: bool,
-}
-
 impl Job {
     /// What remains of it when it is over.
     pub(crate) fn into_message(self, status: Status, now: UnixMillis) -> MessageRow {
         MessageRow {
             status,
             accepted: self.accepted,
+            due: self.due_first(),
             left: now,
             replayed: self.counts.replayed,
             ended: status.is_final().then_some(now),
+            arrived: None,
             reason: None,
             channel: self.channel,
             to: mask(&self.to),
@@ -116,6 +113,7 @@ impl Job {
             template: self.template,
             service: self.service,
             purpose: self.purpose,
+            code: self.challenge.is_some(),
             caller: self.caller,
             priority: self.priority,
             attempts: self.attempts,
@@ -162,14 +160,14 @@ impl Sent {
 }
 
 impl MessageRow {
-    /// Takes news of one part. News that are not better than what is known change nothing but the
-    /// price, which may come late.
-    pub(crate) fn update(&mut self, update: &StatusUpdate, now: UnixMillis) -> Changed {
+    /// Takes news of one part; whether it has changed anything. News that are not better than what is
+    /// known change nothing but the price, which may come late.
+    pub(crate) fn update(&mut self, update: &StatusUpdate, now: UnixMillis) -> bool {
         let Some(sent) = &mut self.sent else {
-            return Changed::default();
+            return false;
         };
         let Some(part) = sent.parts.iter_mut().find(|part| part.id == update.id) else {
-            return Changed::default();
+            return false;
         };
         // A provider's clock may be wrong; nothing has happened that is still to come.
         let at = update.at.unwrap_or(now).min(now);
@@ -198,26 +196,23 @@ impl MessageRow {
             sent.segments = update.segments;
             price = true;
         }
-        let status = news && self.settle(at);
-        Changed {
-            row: news || price,
-            status,
-            price,
+        if news {
+            self.settle(at);
         }
+        news || price
     }
 
-    /// Lets the status follow the parts; whether it has changed.
-    fn settle(&mut self, at: UnixMillis) -> bool {
-        let Some(sent) = &self.sent else {
-            return false;
-        };
+    /// Lets the status follow the parts.
+    fn settle(&mut self, at: UnixMillis) {
+        let Some(sent) = &self.sent else { return };
         let status = sent.status();
-        if status.rank() <= self.status.rank() {
-            return false;
+        if status.rank() > self.status.rank() {
+            self.status = status;
+            self.ended = status.is_final().then_some(at);
+            if matches!(status, Status::Delivered | Status::Read) {
+                self.arrived.get_or_insert(at);
+            }
         }
-        self.status = status;
-        self.ended = status.is_final().then_some(at);
-        true
     }
 
     /// Ends the wait for receipts that were asked for and have not come; whether there was one.
@@ -240,48 +235,6 @@ impl MessageRow {
         }
         self.ended = Some(now);
         true
-    }
-
-    /// An event about it, ready for a commit: with the provider, the class of its newest receipt's
-    /// error, what it costs as far as known, and what its status `was`.
-    pub(crate) fn event(
-        &self,
-        id: MessageId,
-        kind: &str,
-        was: Option<Status>,
-        at: UnixMillis,
-    ) -> Vec<u8> {
-        let mut attributes = Vec::new();
-        let mut fact = |name: &str, value: &str| {
-            attributes.push((name.to_owned(), value.to_owned()));
-        };
-        if let Some(was) = was {
-            fact("was", was.word());
-        }
-        if let Some(sent) = &self.sent {
-            fact("provider", &sent.provider);
-            let errors = sent.receipts.iter().rev();
-            let newest = errors.filter_map(|receipt| receipt.error.as_ref()).next();
-            if let Some(error) = newest.filter(|_| was.is_some()) {
-                fact("class", error.class.word());
-            }
-            if let Some(price) = &sent.price {
-                fact("price", &price.amount);
-                fact("currency", &price.currency);
-            }
-            if let Some(segments) = sent.segments {
-                fact("segments", &segments.to_string());
-            }
-        }
-        rows::event(&Event {
-            kind: kind.to_owned(),
-            at,
-            service: self.service.clone(),
-            source: "host".to_owned(),
-            message: Some(id),
-            country: Some(self.country.clone()),
-            attributes,
-        })
     }
 }
 

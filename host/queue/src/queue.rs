@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use countersign_store::{Commit, CommitError, Keyring, Section, Store, StoreError, restored_at};
-use countersign_types::{Clock, Event, MessageId, Seldom, UnixMillis};
+use countersign_types::{Clock, MessageId, Seldom, UnixMillis};
 use tokio::sync::Notify;
 
 use crate::dead::{DeadCount, DeadRow};
+use crate::events::accepted_event;
 use crate::order::{Lane, Now, Order, Ticket, Wait};
 use crate::reading::{Found, Unreadable};
 use crate::receipts::EarlyCount;
@@ -377,9 +378,9 @@ impl Queue {
         self.inner.bell.notify_one();
     }
 
-    /// Accepts the message `id` that no component made: `job` and `event` (whose `message` is filled in)
-    /// are committed with whatever `with` holds (`Commit { instant, ..Commit::default() }` at least),
-    /// and the message waits. Returns when that is durable.
+    /// Accepts the message `id` that no component made: `job` and its event are committed with whatever
+    /// `with` holds (`Commit { instant, ..Commit::default() }` at least), and the message waits. Returns
+    /// when that is durable.
     ///
     /// # Errors
     ///
@@ -388,12 +389,10 @@ impl Queue {
         &self,
         id: MessageId,
         job: &Job,
-        mut event: Event,
         mut with: Commit,
     ) -> Result<(), AcceptError> {
         let place = self.reserve(job, with.instant)?;
-        event.message = Some(id);
-        with.events.push(rows::event(&event));
+        with.events.push(accepted_event(id, job));
         let row = rows::put(&self.inner.keyring, key(JOBS, id), job, None)?;
         with.writes.push(row);
         match self.inner.store.commit(with).await {
@@ -444,26 +443,4 @@ impl Queue {
         let dead = DeadRow { job, ended, reason };
         rows::put(&self.inner.keyring, dead_key(id), &dead, Some(now + KEPT))
     }
-}
-
-/// An event about a message that the host itself has caused, ready for a commit.
-pub(crate) fn host_event(
-    id: MessageId,
-    job: &Job,
-    kind: &str,
-    at: UnixMillis,
-    facts: &[(&str, &str)],
-) -> Vec<u8> {
-    rows::event(&Event {
-        kind: kind.to_owned(),
-        at,
-        service: job.service.clone(),
-        source: "host".to_owned(),
-        message: Some(id),
-        country: Some(job.country.clone()),
-        attributes: facts
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect(),
-    })
 }

@@ -13,11 +13,10 @@ use countersign_types::{MessageId, Status, StatusUpdate, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use crate::claims::RUNS_MAX;
-use crate::message::Changed;
 use crate::queue::{KEPT, Queue};
 use crate::reading::Found;
 use crate::rows::{self, MESSAGES, Opened, key, late_key, receipt_key};
-use crate::{FOLLOW_SENT_WITHIN, MessageRow};
+use crate::{Claim, FOLLOW_SENT_WITHIN, MessageRow};
 
 /// How many updates one call takes: as many as a callback may carry.
 pub const UPDATES_MAX: usize = 1_000;
@@ -222,15 +221,19 @@ impl Queue {
     /// the provider's ids, what has come early for them, and the row of one that was sent late.
     pub(crate) async fn record_sent(
         &self,
-        id: MessageId,
+        claim: &Claim,
         message: &mut MessageRow,
         commit: &mut Commit,
         now: UnixMillis,
     ) -> Result<(), StoreError> {
+        let id = claim.id;
         let Some(sent) = &message.sent else {
             return Ok(());
         };
-        let was = message.clone();
+        let was_followed = message.is_followed();
+        let was = message.standing();
+        let event = message.sent_event(id, &claim.job, now);
+        commit.events.push(event);
         let provider = sent.provider.clone();
         let ids: Vec<_> = sent.parts.iter().map(|part| part.id.clone()).collect();
         if sent.receipt_asked {
@@ -248,7 +251,7 @@ impl Queue {
             }
         }
         let is_late = now.since(id.time()) > FOLLOW_SENT_WITHIN;
-        if is_late && was.is_followed() {
+        if is_late && was_followed {
             let row = rows::put(
                 &self.inner.keyring,
                 late_key(now, id),
@@ -257,13 +260,7 @@ impl Queue {
             )?;
             commit.writes.push(row);
         }
-        commit.events.push(was.event(id, "message.sent", None, now));
-        if message.status != was.status {
-            let kind = format!("message.{}", message.status.word());
-            commit
-                .events
-                .push(message.event(id, &kind, Some(was.status), now));
-        }
+        commit.events.extend(message.news_event(id, was, now));
         Ok(())
     }
 
@@ -306,15 +303,14 @@ impl Queue {
                 return Ok(false);
             };
             let mut row = found.value;
-            let was = row.status;
+            let was = row.standing();
             if !row.end_wait(now) {
                 return Ok(false);
             }
-            let kind = format!("message.{}", row.status.word());
             let commit = Commit {
                 instant: now,
                 reads: vec![seen(row_key.clone(), found.version, found.expires)],
-                events: vec![row.event(id, &kind, Some(was), now)],
+                events: row.news_event(id, was, now).into_iter().collect(),
                 writes: vec![rows::put(
                     &self.inner.keyring,
                     row_key,
@@ -392,18 +388,10 @@ impl<'a> Work<'a> {
         let Some(Some(message)) = self.messages.get_mut(&id) else {
             return Ok(());
         };
-        let was = message.row.status;
-        let Changed { row, status, price } = message.row.update(update, self.now);
-        message.changed |= row;
-        let kind = match (status, price) {
-            (true, _) => format!("message.{}", message.row.status.word()),
-            (false, true) => "message.priced".to_owned(),
-            (false, false) => return Ok(()),
-        };
-        let event = message
-            .row
-            .event(id, &kind, status.then_some(was), self.now);
-        self.commit.events.push(event);
+        let was = message.row.standing();
+        message.changed |= message.row.update(update, self.now);
+        let news = message.row.news_event(id, was, self.now);
+        self.commit.events.extend(news);
         Ok(())
     }
 

@@ -43,6 +43,28 @@ pub mod two_factor {
     });
 }
 
+/// What analytics exports.
+#[allow(missing_docs, reason = "the documents are in the WIT")]
+pub mod analytics {
+    wasmtime::component::bindgen!({
+        path: "../../wit/service",
+        world: "countersign:service/analytics-service",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: {
+            "countersign:service/storage": crate::bindings::service::countersign::service::storage,
+            "countersign:service/codes": crate::bindings::service::countersign::service::codes,
+            "countersign:service/queue": crate::bindings::service::countersign::service::queue,
+            "countersign:service/events": crate::bindings::service::countersign::service::events,
+            "countersign:service/phone": crate::bindings::service::countersign::service::phone,
+            "countersign:service/settings": crate::bindings::service::countersign::service::settings,
+            "countersign:service/log": crate::bindings::service::countersign::service::log,
+            "countersign:service/types": crate::bindings::service::countersign::service::types,
+        },
+        require_store_data_send: true,
+    });
+}
+
 /// The otp interface as other components import it.
 #[allow(missing_docs, reason = "the documents are in the WIT")]
 pub mod otp_import {

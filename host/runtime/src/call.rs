@@ -43,7 +43,7 @@ pub enum Caller {
     Key(String),
     /// Who holds a user token, by the token's id.
     Token(String),
-    /// A command of the operator.
+    /// A command of the operator, and what the host does by itself.
     Operator,
 }
 
@@ -105,12 +105,27 @@ pub(crate) struct Host {
     pub(crate) limits: Limits,
     pub(crate) default_region: Option<String>,
     pub(crate) settings: Vec<(String, String)>,
+    pub(crate) analytics_settings: Vec<(String, String)>,
     pub(crate) instants: Instants,
     pub(crate) subjects: Subjects,
     pub(crate) places: Places,
     pub(crate) hashing: Hashing,
     /// How long records of the audit trail are kept.
     pub(crate) audit_kept: Duration,
+}
+
+/// The name of the analytics component.
+pub(crate) const ANALYTICS: &str = "analytics";
+
+impl Host {
+    /// What the operator has set for a component.
+    pub(crate) fn settings_of(&self, component: &str) -> &[(String, String)] {
+        if component == ANALYTICS {
+            &self.analytics_settings
+        } else {
+            &self.settings
+        }
+    }
 }
 
 /// The components of one call: chosen once, re-runs and nested calls included.

@@ -8,6 +8,7 @@
 //! - `capabilities/` has a file for each interface that a service may import, `provider/` for those
 //!   of a provider. Nothing else of the host can be reached by a component.
 
+mod analytics;
 mod audit;
 mod backup_codes;
 mod bindings;
@@ -27,6 +28,7 @@ mod otp;
 mod phone;
 mod places;
 mod provider;
+mod recount;
 mod runs;
 mod runtime;
 mod secrets;
@@ -36,6 +38,7 @@ mod totp;
 mod two_factor;
 mod wasi;
 
+pub use analytics::Folded;
 pub use audit::{AuditCursor, AuditCursorError, AuditEntry, AuditPage};
 pub use call::{CallContext, CallError, Caller};
 pub use component::LoadError;
@@ -46,6 +49,7 @@ pub use once::Once;
 pub use otp::{NO_ROUTE, Refusal, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict};
 pub use phone::{PhoneError, is_region};
 pub use provider::{CallbackError, CallbackRequest, GrantError, ProviderConfig, is_private};
+pub use recount::{Recount, Recounted};
 pub use runtime::{Runtime, RuntimeConfig, StartError};
 pub use two_factor::{
     Authority, BackupCodesVerdict, ChangeRequest, Denial, DisableRequest, DisableVerdict,
@@ -55,10 +59,33 @@ pub use two_factor::{
     VerifyFactorRequest, VerifyFactorVerdict,
 };
 
+/// Questions to the analytics service, and its answers, in the words of its WIT.
+pub mod figures {
+    pub use crate::bindings::analytics::exports::countersign::service::analytics::{
+        Conversion, Cost, CountryFigures, Interval, Latency, Percentiles, ProviderFigures, Query,
+        Report, StatusFigures, Step, Unconverted,
+    };
+
+    /// The longest range, in days, by the hour, by the day and by the month.
+    pub const DAYS_MAX: [(Interval, u64); 3] = [
+        (Interval::Hour, 31),
+        (Interval::Day, 732),
+        (Interval::Month, 3_660),
+    ];
+    pub(crate) const NAME_BYTES_MAX: usize = 64;
+    pub(crate) const UNCONVERTED_MAX: usize = 16;
+    pub(crate) const COUNTRIES_MAX: usize = 10;
+    pub(crate) const STATUSES_MAX: usize = 16;
+    pub(crate) const PROVIDERS_MAX: usize = 256;
+    /// As many as the longest range has.
+    pub(crate) const STEPS_MAX: usize = 31 * 24;
+}
+
 /// What a further world of services is made of: see [`Runtime::load`].
 pub mod world {
-    pub use crate::bindings::{otp_import, service, two_factor};
+    pub use crate::bindings::{analytics, otp_import, service, two_factor};
     pub use crate::service::{
-        Call, Export, OtpComponent, Service, TwoFactorComponent, World, link_otp, link_two_factor,
+        AnalyticsComponent, Call, Export, OtpComponent, Service, TwoFactorComponent, World,
+        link_otp, link_two_factor,
     };
 }

@@ -42,7 +42,8 @@ pub struct Limits {
     /// away. Callers take turns.
     pub service_waiting: usize,
     /// How long a service call waits for a place. Where its caller's have waited all the time for
-    /// this long, new ones wait only 5 ms.
+    /// this long they are a crowd: then no more than 32 wait, and 5 ms only, until none has been turned
+    /// away for as long.
     pub service_wait: Duration,
     /// How many calls about one subject wait for each other; further ones are turned away.
     pub subject_waiting: usize,
@@ -101,7 +102,7 @@ impl Default for Limits {
             // each other.
             service_calls: 128,
             service_waiting: 1_024,
-            service_wait: Duration::from_millis(100),
+            service_wait: Duration::from_millis(40),
             subject_waiting: 64,
             hashes: 2,
             hashes_waiting: 32,

@@ -2,7 +2,7 @@
 
 use countersign_queue::{AcceptError, Counts, Job, MessageView, ReplayError};
 use countersign_store::{CommitError, Ending, Need, Rulings, StoreError, Transaction};
-use countersign_types::{Event, MessageId, PhoneNumber, Priority, UnixMillis};
+use countersign_types::{MessageId, PhoneNumber, Priority, UnixMillis};
 
 use crate::Runtime;
 use crate::call::{CallContext, CallError, busy, queue_full, store_full};
@@ -105,8 +105,7 @@ impl Runtime {
             let mut commit = transaction.into_commit(Ending::Commit);
             commit.need = Need::NewWork;
             let job = job(context, request, instant);
-            let event = event(&job, instant);
-            match host.queue.accept(id, &job, event, commit).await {
+            match host.queue.accept(id, &job, commit).await {
                 Ok(()) => return Ok((id, instant)),
                 Err(AcceptError::TurnedAway(reason)) => return Err(queue_full(reason)),
                 Err(AcceptError::Store(error)) => return Err(error.into()),
@@ -178,21 +177,5 @@ fn job(context: &CallContext, request: &MessageRequest, now: UnixMillis) -> Job 
         priority: request.priority,
         attempts: Vec::new(),
         counts: Counts::default(),
-    }
-}
-
-fn event(job: &Job, now: UnixMillis) -> Event {
-    Event {
-        kind: "message.accepted".to_owned(),
-        at: now,
-        service: job.service.clone(),
-        source: "host".to_owned(),
-        // Filled in by the queue.
-        message: None,
-        country: (job.country.len() == 2).then(|| job.country.clone()),
-        attributes: vec![
-            ("template".to_owned(), job.template.clone()),
-            ("purpose".to_owned(), job.purpose.clone()),
-        ],
     }
 }

@@ -3,11 +3,13 @@
 //! Callers wait in lines of their own and take turns, so that one that asks without end stops nobody
 //! but itself.
 //!
-//! A line is there for bursts. One that does not get empty any more only makes its caller late, so
-//! then the wait is cut short and the rest is turned away at once: who is let in is served about as
-//! fast as without the crowd, and who is not knows it within milliseconds. (Controlled delay with a
-//! time-out for each caller, as in B. Maurer, "Fail at Scale", ACM Queue 13(8), 2015; with a line for
-//! each, as in RFC 8290.)
+//! A line is there for bursts. One that does not get empty any more only makes its caller late: a
+//! crowd, of which few may wait, and not for long. The rest is turned away at once, at the door, before
+//! anything is done for it: who is let in is served about as fast as without the crowd, and who is not
+//! knows it within milliseconds. A crowd is over when nobody has been turned away for a while; that its
+//! line got empty says little, since the places of a whole group of commits become free at once.
+//! (Controlled delay with a time-out for each caller, as in B. Maurer, "Fail at Scale", ACM Queue 13(8),
+//! 2015; with a line for each, as in RFC 8290.)
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,8 +20,11 @@ use tokio::time::Instant;
 
 use crate::Caller;
 
-/// How long a call waits where its caller's others have waited all the time.
+/// How long a call waits in a crowd.
 const CROWDED_WAIT: Duration = Duration::from_millis(5);
+
+/// How many calls of a crowd wait: about as many as get places within [`CROWDED_WAIT`].
+const CROWDED_WAITING: usize = 32;
 
 /// The places in which calls run.
 #[derive(Clone)]
@@ -35,6 +40,9 @@ struct Inner {
 struct Lines {
     free: usize,
     callers: HashMap<Caller, Line>,
+    /// Until when a caller's calls are a crowd. Of callers that are gone some stay; there are no more
+    /// than keys.
+    crowds: HashMap<Caller, Instant>,
     /// Whose turn it is, the lowest number first.
     turns: BTreeMap<u64, Caller>,
     /// Numbers turns and those who wait.
@@ -64,12 +72,21 @@ impl Places {
             lines: Mutex::new(Lines {
                 free: places,
                 callers: HashMap::new(),
+                crowds: HashMap::new(),
                 turns: BTreeMap::new(),
                 next: 0,
             }),
             waiting_max,
             wait,
         }))
+    }
+
+    /// Whether a call of `caller` would find no room to wait now, so that nothing needs to be done for
+    /// it. It counts as turned away.
+    pub(crate) fn turn_away(&self, caller: &Caller) -> bool {
+        let mut lines = self.0.lines();
+        // Most often: no crowd anywhere.
+        !lines.crowds.is_empty() && !lines.has_room(&self.0, caller, Instant::now())
     }
 
     /// A place for a call of `caller`.
@@ -96,14 +113,13 @@ impl Places {
         caller: &Caller,
         now: Instant,
     ) -> Result<(Waiting, Duration), Full> {
-        let Inner {
-            waiting_max, wait, ..
-        } = *self.0;
-        let others = lines.callers.get(caller);
-        if others.map_or(0, |line| line.waiting.len()) >= waiting_max {
+        if !lines.has_room(&self.0, caller, now) {
             return Err(Full);
         }
-        let since = others.map_or(now, |line| line.since);
+        let wait = match lines.is_crowd(caller, now) {
+            true => CROWDED_WAIT.min(self.0.wait),
+            false => self.0.wait,
+        };
         let number = lines.number();
         let (sender, place) = oneshot::channel();
         lines.line(caller, now).waiting.insert(number, sender);
@@ -112,12 +128,6 @@ impl Places {
             caller: caller.clone(),
             number,
             place,
-        };
-        let is_crowded = now.saturating_duration_since(since) >= wait;
-        let wait = if is_crowded {
-            CROWDED_WAIT.min(wait)
-        } else {
-            wait
         };
         Ok((waiting, wait))
     }
@@ -133,6 +143,28 @@ impl Lines {
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+
+    fn is_crowd(&self, caller: &Caller, now: Instant) -> bool {
+        self.crowds.get(caller).is_some_and(|until| now < *until)
+    }
+
+    /// Whether one more call of `caller` may wait. A line that has stood for too long becomes a crowd, and
+    /// a crowd of which one is turned away stays one for as long again.
+    fn has_room(&mut self, inner: &Inner, caller: &Caller, now: Instant) -> bool {
+        let line = self.callers.get(caller);
+        let waiting = line.map_or(0, |line| line.waiting.len());
+        let stands = line.is_some_and(|line| now.duration_since(line.since) >= inner.wait);
+        let was_crowd = self.is_crowd(caller, now);
+        if !(was_crowd || stands) {
+            self.crowds.remove(caller);
+            return waiting < inner.waiting_max;
+        }
+        let has_room = waiting < CROWDED_WAITING.min(inner.waiting_max);
+        if !(has_room && was_crowd) {
+            self.crowds.insert(caller.clone(), now + inner.wait);
+        }
+        has_room
     }
 
     /// The line of `caller`, which begins at `now` where there is none.
@@ -365,7 +397,45 @@ mod tests {
         let (_other, span) = join("b", 100);
         assert_eq!(span, wait, "it is not this caller's crowd");
         drop((second, third));
-        let (_fourth, span) = join("a", 101);
-        assert_eq!(span, wait, "nobody was waiting any more");
+        let (fourth, span) = join("a", 199);
+        assert_eq!(
+            span, CROWDED_WAIT,
+            "an empty line is not the end of a crowd"
+        );
+        drop(fourth);
+        let (_fifth, span) = join("a", 200);
+        assert_eq!(span, wait, "nobody was turned away for as long");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_crowd_few_wait_and_the_rest_is_turned_away_at_the_door() {
+        let wait = Duration::from_millis(100);
+        let places = Places::new(1, 100, wait);
+        let (crowd, quiet) = (key("crowd"), key("quiet"));
+        let _running = places.take(&crowd).await.expect("free");
+        let join = || {
+            let call = places.join(&mut places.0.lines(), &crowd, Instant::now());
+            call.map(|(waiting, _)| waiting)
+        };
+        let burst: Vec<_> = (0..100).map_while(|_| join().ok()).collect();
+        assert_eq!(burst.len(), 100, "a burst may wait");
+        assert!(!places.turn_away(&crowd), "it is no crowd yet");
+        tokio::time::advance(wait).await;
+        assert!(join().is_err(), "the burst stands there still");
+        assert!(places.turn_away(&crowd));
+        assert!(!places.turn_away(&quiet));
+        drop(burst);
+        assert!(!places.turn_away(&crowd), "there is room again");
+        let few: Vec<_> = (0..100).map_while(|_| join().ok()).collect();
+        assert_eq!(few.len(), CROWDED_WAITING);
+        // As long as somebody is turned away, it stays a crowd.
+        for _ in 0..10 {
+            tokio::time::advance(wait / 2).await;
+            assert!(places.turn_away(&crowd));
+        }
+        drop(few);
+        tokio::time::advance(wait).await;
+        assert!(!places.turn_away(&crowd));
+        assert!(places.0.lines().crowds.is_empty());
     }
 }

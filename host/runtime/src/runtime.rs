@@ -14,7 +14,7 @@ use countersign_types::{
 
 use crate::bindings::service::countersign::service::types;
 use crate::cache::Cache;
-use crate::call::{Host, Versions};
+use crate::call::{ANALYTICS, CallError, Caller, Host, Versions, busy};
 use crate::component::Compiler;
 use crate::hashing::Hashing;
 use crate::instant::Instants;
@@ -26,9 +26,11 @@ use crate::provider::{
 };
 use crate::runs::{self, CallRequest};
 use crate::secrets::Secrets;
-use crate::service::{Call, Export, OtpComponent, Service, TwoFactorComponent, World};
+use crate::service::{
+    AnalyticsComponent, Call, Export, OtpComponent, Service, TwoFactorComponent, World,
+};
 use crate::subject::Subjects;
-use crate::{CallContext, CallError, Limits, LoadError, engine};
+use crate::{CallContext, Limits, LoadError, engine};
 
 /// All that a runtime is made of.
 pub struct RuntimeConfig {
@@ -52,8 +54,12 @@ pub struct RuntimeConfig {
     pub otp: Vec<u8>,
     /// The two-factor component.
     pub two_factor: Vec<u8>,
-    /// Their settings, as far as they differ from the components' own defaults.
+    /// The analytics component.
+    pub analytics: Vec<u8>,
+    /// The settings of otp and two-factor, as far as they differ from the components' own defaults.
     pub settings: Vec<(String, String)>,
+    /// Those of analytics.
+    pub analytics_settings: Vec<(String, String)>,
     /// How long records of the audit trail are kept.
     pub audit_kept: Duration,
     /// The providers.
@@ -98,6 +104,7 @@ pub struct Runtime {
     host: Arc<Host>,
     otp: Arc<Service<OtpComponent>>,
     two_factor: Arc<Service<TwoFactorComponent>>,
+    analytics: Arc<Service<AnalyticsComponent>>,
     providers: Arc<Providers>,
     public_url: Option<Arc<str>>,
 }
@@ -130,6 +137,7 @@ impl Runtime {
             queue: config.queue,
             default_region: config.default_region,
             settings: config.settings,
+            analytics_settings: config.analytics_settings,
             subjects: Subjects::new(limits.subject_waiting),
             places: Places::new(
                 limits.service_calls,
@@ -142,6 +150,7 @@ impl Runtime {
         });
         let otp = Service::load(&compiler, &host, "otp", &config.otp).await?;
         let two_factor = Service::load(&compiler, &host, "two-factor", &config.two_factor).await?;
+        let analytics = Service::load(&compiler, &host, ANALYTICS, &config.analytics).await?;
         let mut providers = Providers::default();
         // Over all that are used again, so that many do not use up the places of instances.
         let own = config.providers.iter().filter(|provider| provider.own);
@@ -158,6 +167,7 @@ impl Runtime {
             host,
             otp,
             two_factor,
+            analytics,
             providers: Arc::new(providers),
             public_url: config.public_url.map(Into::into),
         })
@@ -184,6 +194,19 @@ impl Runtime {
         errors
     }
 
+    /// Turns a call of `caller` away before it is even read, where so many of theirs are waiting that it
+    /// would find no room. Costs a look at a table.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Busy`] then.
+    pub fn room_for(&self, caller: &Caller) -> Result<(), CallError> {
+        match self.host.places.turn_away(&caller.in_line()) {
+            true => Err(busy()),
+            false => Ok(()),
+        }
+    }
+
     /// The same runtime as another process would have it, without compiling anything: over `store`
     /// and `queue`, with a clock and randomness of its own. Keys, limits, settings and providers are
     /// this one's. A simulation starts and crashes thousands of processes so.
@@ -203,6 +226,7 @@ impl Runtime {
             queue,
             default_region: self.host.default_region.clone(),
             settings: self.host.settings.clone(),
+            analytics_settings: self.host.analytics_settings.clone(),
             subjects: Subjects::new(self.host.limits.subject_waiting),
             places: Places::new(
                 self.host.limits.service_calls,
@@ -216,6 +240,7 @@ impl Runtime {
         Runtime {
             otp: self.otp.again(&host),
             two_factor: self.two_factor.again(&host),
+            analytics: self.analytics.again(&host),
             host,
             ..self.clone()
         }
@@ -342,6 +367,10 @@ impl Runtime {
 
     pub(crate) fn two_factor(&self) -> &Arc<Service<TwoFactorComponent>> {
         &self.two_factor
+    }
+
+    pub(crate) fn analytics(&self) -> &Arc<Service<AnalyticsComponent>> {
+        &self.analytics
     }
 
     /// Who the user has an account with, as an authenticator app shows it: the setting `issuer`.

@@ -20,6 +20,9 @@ use crate::meter::{self, Meter};
 use crate::secrets::Secrets;
 use crate::{capabilities, wasi};
 
+/// The analytics component's typed exports.
+pub use crate::bindings::analytics::AnalyticsService as AnalyticsComponent;
+use crate::bindings::analytics::AnalyticsServicePre;
 /// The otp component's typed exports.
 pub use crate::bindings::service::OtpService as OtpComponent;
 use crate::bindings::service::OtpServicePre;
@@ -143,6 +146,28 @@ impl World for TwoFactorComponent {
 
     fn pre(pre: InstancePre<Call>) -> wasmtime::Result<Self::Pre> {
         TwoFactorServicePre::new(pre)
+    }
+
+    async fn instantiate(pre: &Self::Pre, store: &mut Store<Call>) -> wasmtime::Result<Self> {
+        pre.instantiate_async(store).await
+    }
+
+    async fn describe(&self, store: &mut Store<Call>) -> wasmtime::Result<types::Manifest> {
+        self.call_describe(store).await
+    }
+}
+
+#[async_trait]
+impl World for AnalyticsComponent {
+    type Pre = AnalyticsServicePre<Call>;
+    const NAME: &'static str = "countersign:service/analytics-service@0.1.0";
+
+    fn link(_: &mut Linker<Call>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+
+    fn pre(pre: InstancePre<Call>) -> wasmtime::Result<Self::Pre> {
+        AnalyticsServicePre::new(pre)
     }
 
     async fn instantiate(pre: &Self::Pre, store: &mut Store<Call>) -> wasmtime::Result<Self> {

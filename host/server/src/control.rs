@@ -30,6 +30,7 @@ use crate::config::Services;
 use crate::doctor::{self, Finding};
 use crate::keys;
 use crate::queue::{self, Page, QueueError, QueueRequest, Replayed, Status};
+use crate::recount::{AnalyticsRequest, RecountShown, Recounts};
 use crate::services::{self, Parts};
 use crate::story::Story;
 use crate::users::{self, Moved, UserShown, UsersRequest};
@@ -86,6 +87,7 @@ pub(crate) enum Request {
     Keys(KeysRequest),
     Queue(QueueRequest),
     Users(UsersRequest),
+    Analytics(AnalyticsRequest),
     /// Write a backup to the file, an absolute path.
     Backup {
         file: PathBuf,
@@ -122,6 +124,7 @@ pub(crate) enum Answer {
     User(Box<UserShown>),
     UserChanged,
     MovedIn(Vec<Moved>),
+    Recounted(RecountShown),
     BackedUp(BackupShown),
     KeyringRotated(RotatedShown),
     Findings(Vec<Finding>),
@@ -259,6 +262,8 @@ pub(crate) struct Office {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) door: Door,
+    /// What is being counted anew.
+    pub(crate) recounts: Recounts,
     /// `None` in a command.
     pub(crate) server: Option<Served>,
 }
@@ -323,6 +328,7 @@ impl Office {
                 Err(error) => failed(&error),
             },
             Request::Users(request) => self.users(request).await,
+            Request::Analytics(request) => self.analytics(request).await,
             Request::Backup { file } => self.backup(file).await,
             Request::Doctor => Answer::Findings(self.doctor().await),
             Request::RotateKeyring => self.rotate_keyring().await,
@@ -422,26 +428,39 @@ impl Office {
     }
 
     async fn users(&self, request: UsersRequest) -> Answer {
-        let runtime = match &self.door {
-            Door::Served(runtime) => runtime,
-            Door::Closed(closed) => {
-                let opened = closed.opened.get_or_try_init(|| self.open_services(closed));
-                match opened.await {
-                    Ok(runtime) => runtime,
-                    Err(error) => {
-                        return Answer::Failed(Refused::new(
-                            "countersign::users::not_opened",
-                            with_cause(&error),
-                            Some("`countersign doctor` says more"),
-                        ));
-                    }
-                }
-            }
+        let runtime = match self.runtime("countersign::users::not_opened").await {
+            Ok(runtime) => runtime,
+            Err(refused) => return Answer::Failed(refused),
         };
         match users::perform(runtime, request).await {
             Ok(answer) => answer,
             Err(error) => failed(&error),
         }
+    }
+
+    async fn analytics(&self, request: AnalyticsRequest) -> Answer {
+        let runtime = match self.runtime("countersign::analytics::not_opened").await {
+            Ok(runtime) => runtime,
+            Err(refused) => return Answer::Failed(refused),
+        };
+        match self.recounts.perform(runtime, request).await {
+            Ok(shown) => Answer::Recounted(shown),
+            Err(error) => failed(&error),
+        }
+    }
+
+    /// The services: the server's, or opened for this command; `code` is the refusal's where they cannot
+    /// be.
+    async fn runtime(&self, code: &str) -> Result<&Runtime, Refused> {
+        let closed = match &self.door {
+            Door::Served(runtime) => return Ok(runtime),
+            Door::Closed(closed) => closed,
+        };
+        let opened = closed.opened.get_or_try_init(|| self.open_services(closed));
+        opened.await.map_err(|error| {
+            let help = Some("`countersign doctor` says more");
+            Refused::new(code, with_cause(&error), help)
+        })
     }
 
     /// Without providers: what there is to be sent goes out with the next start of the server.
@@ -706,6 +725,7 @@ mod tests {
             without_keys: Vec::new(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
+            recounts: Recounts::default(),
             door: Door::Closed(Closed::new(
                 QueueConfig {
                     capacity: 7,

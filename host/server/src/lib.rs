@@ -9,7 +9,7 @@
 //!   `control` is the socket through which the command line reaches a
 //!   running server; `data` is the data folder; `sealed` tells which secret keys its rows need;
 //!   `doctor` looks for what is wrong with all that;
-//!   `queue` and `story` are what is told of messages.
+//!   `queue`, `story` and `dashboard` are what is told of messages, `recount` counts them anew.
 //!
 //! What never lives here: rules about codes (they are the components'), and anything of wasmtime.
 
@@ -18,10 +18,12 @@ pub mod cli;
 mod config;
 mod connections;
 mod control;
+mod dashboard;
 mod data;
 mod doctor;
 mod keys;
 mod queue;
+mod recount;
 mod sealed;
 mod serve;
 mod services;

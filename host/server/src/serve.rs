@@ -26,9 +26,15 @@ use crate::config::{
 };
 use crate::control::{self, Answer, ControlError, Door, Office, Request, Served};
 use crate::data::{self, Data, DataError};
+use crate::recount::Recounts;
 use crate::services::{self, Parts};
 use crate::users::Users;
 use crate::{config, connections, keys, sealed, telemetry};
+
+/// How much the thread that delivers gives way to the others of this process (nice(2)).
+const DELIVERY_NICENESS: i32 = 5;
+/// How much the thread that counts gives way to others of this machine (nice(2)).
+const COUNTING_NICENESS: i32 = 10;
 
 /// Signals this close together are one: `timeout` signals a process and then its group. No two by hand
 /// are.
@@ -164,26 +170,48 @@ pub(crate) fn serve(config: Config) -> Result<(), ServeError> {
         .thread_name("countersign")
         .build()
         .map_err(ServeError::System)?;
-    // Deliveries have a thread of their own, so that neither side can starve the other.
+    // Deliveries have a thread of their own, so that neither side can starve the other. Where there is
+    // not enough for both, acceptance goes first: what was accepted has minutes.
     let back = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .thread_name("countersign-delivery")
+        .on_thread_start(|| {
+            // Where the operating system does not let it, both get the same.
+            let _ = rustix::process::nice(DELIVERY_NICENESS);
+        })
         .build()
         .map_err(ServeError::System)?;
-    let outcome = front.block_on(run(config, back.handle()));
+    // Counting has one that goes last where not all can go at once.
+    let aside = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .thread_name("countersign-analytics")
+        .on_thread_start(|| {
+            // It counts all the same where the operating system does not let it.
+            let _ = rustix::process::nice(COUNTING_NICENESS);
+        })
+        .build()
+        .map_err(ServeError::System)?;
+    let outcome = front.block_on(run(config, back.handle(), aside.handle()));
     if outcome.is_err() {
         // Nothing can be saved by waiting: what was acknowledged is durable.
         front.shutdown_background();
         back.shutdown_background();
+        aside.shutdown_background();
     } else {
         front.shutdown_timeout(LEFTOVER_TIME);
         back.shutdown_timeout(LEFTOVER_TIME);
+        aside.shutdown_timeout(LEFTOVER_TIME);
     }
     outcome
 }
 
-async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), ServeError> {
+async fn run(
+    mut config: Config,
+    back: &tokio::runtime::Handle,
+    aside: &tokio::runtime::Handle,
+) -> Result<(), ServeError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let mut signals = Signals::listen().map_err(ServeError::System)?;
@@ -270,6 +298,7 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
         clock: clock.clone(),
         entropy,
         door: Door::Served(runtime.clone()),
+        recounts: Recounts::default(),
         server: Some(Served {
             address,
             stopping: stopped,
@@ -278,6 +307,7 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
     let control = tokio::spawn(control::serve(control::bind(&data_folder)?, office));
     let sweeper = tokio::spawn(sweep(store.clone(), clock));
 
+    let counting = runtime.clone();
     api.start(runtime);
     announce(address, mode);
     tracing::info!(%address, "serving");
@@ -285,6 +315,8 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
     // whoever waits for that line reads the first.
     let (stop_delivery, delivery_stopped) = watch::channel(false);
     let follower = back.spawn(follower.run(delivery_stopped.clone()));
+    let counting_stopped = delivery_stopped.clone();
+    let counting = aside.spawn(async move { counting.fold_all(counting_stopped).await });
     let mut delivery = back.spawn(async move { delivery.run(delivery_stopped).await });
 
     let ended = wait(&mut signals, &data.store, &mut delivery).await;
@@ -310,6 +342,8 @@ async fn run(mut config: Config, back: &tokio::runtime::Handle) -> Result<(), Se
         }
         // It only notes where it is; without that it asks again for a few minutes' messages.
         let _ = tokio::time::timeout_at(deadline, follower).await;
+        // What is not counted yet is counted after the next start.
+        let _ = tokio::time::timeout_at(deadline, counting).await;
     };
     let outcome = tokio::select! {
         () = stopping => {

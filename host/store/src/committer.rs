@@ -118,6 +118,11 @@ impl<R: Rows> Committer<R> {
         self.counters.instant
     }
 
+    /// The position of the newest event, of the present group as well; 0 where there never was one.
+    pub fn newest_event(&self) -> u64 {
+        self.counters.position
+    }
+
     /// Lets the newest instant be another one, also an earlier one: the machine's clock was set back.
     pub fn set_newest_instant(&mut self, instant: UnixMillis) {
         self.counters.instant = instant;

@@ -83,6 +83,7 @@ where
     sums_need_no_reads(&open().await).await;
     takes_are_judged_in_commit_order(&open().await).await;
     events_are_numbered_without_gaps(&open().await).await;
+    who_waits_for_an_event_is_woken_by_the_commit_that_has_it(&open().await).await;
     a_counted_try_outlives_the_run(&open().await).await;
     a_rolled_back_part_leaves_only_counted_tries(&open().await).await;
     tries_of_a_run_that_cannot_be_committed_are_settled(&open().await).await;
@@ -354,7 +355,13 @@ async fn events_are_numbered_without_gaps(store: &Arc<dyn Store>) {
     let positions: Vec<u64> = events.iter().map(|event| event.position).collect();
     assert_eq!(positions, (1..=15).collect::<Vec<_>>());
     let events = read_events(&**store, 8, 100, at(0)).await.expect("read");
-    assert_eq!(events[0].position, 8);
+    assert_eq!((events.len(), events[0].position), (8, 8));
+    for (from, limit, want) in [(1, 3, 1..=3), (6, 4, 6..=9), (15, 9, 15..=15)] {
+        let some = read_events(&**store, from, limit, at(0)).await;
+        let some = some.expect("read").into_iter();
+        let positions: Vec<u64> = some.map(|event| event.position).collect();
+        assert_eq!(positions, want.collect::<Vec<_>>(), "{from}, {limit}");
+    }
     assert_eq!(events[0].event, [3, 1]);
     assert!(
         read_events(&**store, 16, 100, at(0))
@@ -362,6 +369,30 @@ async fn events_are_numbered_without_gaps(store: &Arc<dyn Store>) {
             .expect("read")
             .is_empty()
     );
+}
+
+async fn who_waits_for_an_event_is_woken_by_the_commit_that_has_it(store: &Arc<dyn Store>) {
+    let emit = async |event: &[u8]| {
+        let mut run = run_at(store, at(0));
+        run.emit(event.to_vec());
+        finish(store, run).await.expect("committed");
+    };
+    let mut first = std::pin::pin!(store.await_events(0));
+    let nothing = tokio::time::timeout(Duration::ZERO, first.as_mut()).await;
+    assert!(nothing.is_err(), "there is none yet");
+    emit(b"first").await;
+    first.await;
+    store.await_events(0).await;
+    let mut second = std::pin::pin!(store.await_events(1));
+    let mut quiet = run_at(store, at(0));
+    put(&mut quiet, "a", "no event").await;
+    finish(store, quiet).await.expect("committed");
+    let nothing = tokio::time::timeout(Duration::ZERO, second.as_mut()).await;
+    assert!(nothing.is_err(), "no second one yet");
+    emit(b"second").await;
+    second.await;
+    let read = read_events(&**store, 2, 10, at(0)).await.expect("read");
+    assert_eq!(read[0].event, b"second");
 }
 
 async fn a_counted_try_outlives_the_run(store: &Arc<dyn Store>) {

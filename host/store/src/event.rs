@@ -42,8 +42,9 @@ pub(crate) fn packed(events: Vec<Vec<u8>>) -> Vec<Vec<Vec<u8>>> {
     rows
 }
 
-/// Events from position `from` on, in order: those of at most `rows` stored rows. Empty where there
-/// are none yet. No event that becomes visible later has a lower position than one returned here.
+/// At most `limit` events from position `from` on, in order. Empty where there are none yet. No event
+/// that becomes visible later has a lower position than one returned here. A row that cannot be read is
+/// told in the log and passed by: its positions are missing then.
 ///
 /// # Errors
 ///
@@ -51,50 +52,52 @@ pub(crate) fn packed(events: Vec<Vec<u8>>) -> Vec<Vec<Vec<u8>>> {
 pub async fn read_events(
     store: &dyn Store,
     from: u64,
-    rows: usize,
+    limit: usize,
     now: UnixMillis,
 ) -> Result<Vec<StoredEvent>, StoreError> {
-    // A row is found under its first position, so the one before `from` may hold `from` itself;
-    // rows hold at most a group's events.
-    let start = key(from.saturating_sub(crate::committer::GROUP_EVENTS_MAX as u64));
+    let mut cursor = key(from);
+    // A row is found under its first position, and who has read whole rows goes on at one. Otherwise the
+    // row that holds `from` begins before it; rows hold at most a group's events.
+    if !matches!(store.get(&cursor).await, Ok(Some(_))) {
+        cursor = key(from.saturating_sub(crate::committer::GROUP_EVENTS_MAX as u64));
+    }
     let mut events = Vec::new();
-    let mut taken = 0;
-    let mut cursor = start;
-    while taken < rows {
-        let page = store.scan(&cursor, END, 64).await?;
+    while events.len() < limit {
+        let page = store.scan(&cursor, END, PAGE_ROWS).await?;
         let Some((last, _)) = page.last() else { break };
         cursor = [last.as_slice(), &[0]].concat();
         for (key, row) in page {
-            let row = row?;
-            let Body::Events { events: packed, .. } = &row.body else {
-                continue;
-            };
             let first = key
                 .get(PREFIX.len()..)
                 .and_then(|position| position.try_into().ok())
-                .map(u64::from_be_bytes)
-                .ok_or(StoreError::Unreadable { key: "e/".into() })?;
+                .map(u64::from_be_bytes);
+            let (Some(first), Ok(row)) = (first, row) else {
+                tracing::error!(?first, "a row of events cannot be read and is passed by");
+                continue;
+            };
+            let Body::Events { events: packed, .. } = &row.body else {
+                continue;
+            };
             if row.body.expired(now) || first + packed.len() as u64 <= from {
                 continue;
             }
-            if taken == rows {
+            let found = packed.iter().zip(first..);
+            let found = found.filter(|(_, position)| *position >= from);
+            let room = limit - events.len();
+            events.extend(found.take(room).map(|(event, position)| StoredEvent {
+                position,
+                event: event.clone(),
+            }));
+            if events.len() == limit {
                 break;
             }
-            taken += 1;
-            events.extend(
-                packed
-                    .iter()
-                    .zip(first..)
-                    .filter(|(_, position)| *position >= from)
-                    .map(|(event, position)| StoredEvent {
-                        position,
-                        event: event.clone(),
-                    }),
-            );
         }
     }
     Ok(events)
 }
+
+/// How many rows are looked at in one step.
+const PAGE_ROWS: usize = 64;
 
 #[cfg(test)]
 mod tests {

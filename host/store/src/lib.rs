@@ -102,6 +102,10 @@ pub trait Store: Send + Sync + 'static {
     /// Lets the instant of the newest commit go back to `instant`: the machine's clock was set back.
     fn step_back(&self, instant: UnixMillis);
 
+    /// Waits for an event after `position` that can be read; returns at once where there is one already.
+    /// Never returns where there will be none. Cancel safe.
+    async fn await_events(&self, position: u64);
+
     /// Removes some of the rows that had expired at `now`; returns whether the pass over all rows is
     /// complete. Expired rows are invisible without this; it only gives their room back.
     async fn sweep(&self, now: UnixMillis) -> Result<bool, StoreError>;

@@ -143,7 +143,7 @@ impl State {
         ];
         let end = ends.into_iter().find(|end| *end == event.kind);
         // What was another before has left it already.
-        let Some(end) = end.filter(|_| attribute(event, "was").is_empty()) else {
+        let Some(end) = end.filter(|_| attribute(event, "was") == "queued") else {
             return Ok(());
         };
         world.mark(end);

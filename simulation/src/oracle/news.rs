@@ -21,9 +21,9 @@ impl State {
         events: &[Event],
     ) -> Result<(), Broken> {
         let found: Vec<_> = events.iter().filter_map(news).collect();
-        for News { message, was, .. } in &found {
+        for News { message, was, .. } in found.iter().filter(|news| news.kind != "message.sent") {
             let known = self.truth.model.told.rank(*message);
-            if was.as_ref().is_some_and(|was| rank(was) < known) {
+            if rank(was) < known {
                 let text = format!("{message} went back: {found:?}");
                 return broken(Kind::StepBack, text);
             }
@@ -77,7 +77,7 @@ impl State {
                 }
                 Ok(news)
             }
-            [one] if one.was.is_some() => {
+            [one] if one.kind != "message.priced" => {
                 world.mark("a receipt that never came");
                 Ok(told.give_up(one.message, now).into_iter().collect())
             }
@@ -189,11 +189,11 @@ impl Known {
 
 /// What an event says of a message that a provider has taken.
 fn news(event: &Event) -> Option<News> {
-    let was = attribute(event, "was");
-    let is_news = ["message.sent", "message.priced"].contains(&event.kind.as_str());
-    (is_news || !was.is_empty()).then(|| News {
+    let (kind, was) = (event.kind.as_str(), attribute(event, "was"));
+    let is_taken = kind == "message.sent" || !["", "queued"].contains(&was);
+    (is_taken && kind != "message.replayed").then(|| News {
         message: event.message.unwrap_or(MessageId([0; 16])),
-        kind: event.kind.clone(),
-        was: (!was.is_empty()).then(|| was.to_owned()),
+        kind: kind.to_owned(),
+        was: was.to_owned(),
     })
 }

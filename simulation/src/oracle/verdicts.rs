@@ -25,6 +25,12 @@ impl Committing<'_> {
         self.commit.instant
     }
 
+    /// What is said of the call itself: by a component, where one was asked.
+    fn said(&self) -> Option<&Event> {
+        let said = self.events.iter().find(|event| event.source != "host");
+        said.or(self.events.first())
+    }
+
     /// Whether it writes the row of a phone, or of one of its challenges.
     fn writes(&self, key: &str) -> bool {
         let key = format!("c/otp/p/default/{key}");
@@ -136,7 +142,7 @@ impl State {
     ) -> Result<(), Broken> {
         let Committing { call, commit, .. } = committing;
         let (id, now) = (call.id, committing.now());
-        let event = committing.events.first();
+        let event = committing.said();
         if event.is_none() && commit.writes.is_empty() {
             // A run that failed: it leaves nothing.
             return Ok(());
@@ -168,7 +174,7 @@ impl State {
         code: &str,
     ) -> Result<(), Broken> {
         let (id, now) = (committing.call.id, committing.now());
-        let Some(event) = committing.events.first() else {
+        let Some(event) = committing.said() else {
             // A try that was counted when none of the call's runs could be committed.
             let index = &self.indexes[about.0];
             let challenge = match about.1 {
@@ -206,7 +212,7 @@ impl State {
         want: Outcome,
     ) -> Result<(), Broken> {
         let id = committing.call.id;
-        let Some(event) = committing.events.first() else {
+        let Some(event) = committing.said() else {
             let text = format!("call {id} has no event; {want:?}");
             return broken(Kind::WrongAnswer, text);
         };

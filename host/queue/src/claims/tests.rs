@@ -248,7 +248,12 @@ async fn an_expired_message_ends_with_what_was_tried() {
     };
     assert!(bench.finish(taken.claim, over).await);
     assert_eq!(bench.status(id).await, Status::Expired);
-    let facts = [("provider", "p"), ("class", "throttled")];
+    let facts = [
+        ("channel", "sms"),
+        ("was", "queued"),
+        ("provider", "p"),
+        ("class", "throttled"),
+    ];
     let facts = facts.map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(
         bench.events().await,
@@ -296,15 +301,6 @@ async fn a_place_that_comes_free_wakes_whoever_waits_for_it() {
 #[tokio::test]
 async fn a_new_message_is_accepted_with_its_event_and_what_belongs_to_it() {
     let bench = Bench::new().await;
-    let event = || countersign_types::Event {
-        kind: "message.accepted".into(),
-        at: NOW,
-        service: "default".into(),
-        source: "host".into(),
-        message: None,
-        country: None,
-        attributes: Vec::new(),
-    };
     let with = |reads| Commit {
         instant: NOW,
         reads,
@@ -312,7 +308,7 @@ async fn a_new_message_is_accepted_with_its_event_and_what_belongs_to_it() {
     };
     let job = job();
     let id = MessageId::new(NOW, &bench.ids);
-    let accept = |id, reads| bench.queue.accept(id, &job, event(), with(reads));
+    let accept = |id, reads| bench.queue.accept(id, &job, with(reads));
     accept(id, Vec::new()).await.expect("accepted");
     assert_eq!(bench.status(id).await, Status::Queued);
     assert_eq!(bench.kinds().await, ["message.accepted"]);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign_delivery::Template;
-use countersign_queue::{Counts, Job, job_row};
+use countersign_queue::{Counts, Job, accepted_event, job_row};
 use countersign_types::{Entropy, MessageId, Priority, SeededEntropy, UnixMillis};
 use rand::Rng;
 
@@ -93,6 +93,8 @@ impl queue::Host for Access<'_> {
         if let Err(error) = view.run.transaction.set_host(&key, Some(section)).await {
             return Err(view.run.failed(error));
         }
+        // Counted whoever asked for it, whatever the component says of it itself.
+        view.run.transaction.emit(accepted_event(id, &job));
         view.run.enqueued.push(Enqueued { place, id });
         Ok(id.to_string())
     }

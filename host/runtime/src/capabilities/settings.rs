@@ -5,6 +5,8 @@ use crate::bindings::service::countersign::service::settings::Host;
 
 impl Host for Access<'_> {
     fn all(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
-        Ok(self.view()?.run.host.settings.clone())
+        let run = self.view()?.run;
+        let component = run.stack.last().map_or("", String::as_str);
+        Ok(run.host.settings_of(component).to_vec())
     }
 }

@@ -165,6 +165,10 @@ impl Store for Meddled {
         self.inner.step_back(instant);
     }
 
+    async fn await_events(&self, position: u64) {
+        self.inner.await_events(position).await;
+    }
+
     async fn sweep(&self, now: UnixMillis) -> Result<bool, StoreError> {
         self.inner.sweep(now).await
     }
@@ -262,7 +266,9 @@ impl Bench {
             cache: None,
             otp: otp.to_vec(),
             two_factor: countersign_embedded::TWO_FACTOR.to_vec(),
+            analytics: countersign_embedded::ANALYTICS.to_vec(),
             settings,
+            analytics_settings: Vec::new(),
             audit_kept: Duration::from_secs(400 * 24 * 3600),
             providers,
             public_url: Some(PUBLIC_URL.to_owned()),

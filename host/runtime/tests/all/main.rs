@@ -6,11 +6,13 @@
     reason = "tests"
 )]
 
+mod analytics;
 mod bench;
 mod callbacks;
 mod hostile;
 mod once;
 mod providers;
+mod recount;
 mod rows;
 mod rules;
 mod two_factor;

@@ -30,6 +30,15 @@ impl Sender for Taken {
     }
 }
 
+impl Taken {
+    /// The code in the first message that it took.
+    pub(crate) fn code(&self) -> String {
+        let text = self.0.lock().unwrap()[0].text.clone();
+        let first = text.lines().next().unwrap();
+        first.rsplit(' ').next().unwrap().to_owned()
+    }
+}
+
 impl Bench {
     /// The code that is live at the probe's row `key`: what only a message would tell.
     pub(crate) async fn code(&self, key: &str) -> String {
@@ -46,7 +55,7 @@ impl Bench {
     }
 
     /// Delivers the next message, and says where its receipts go.
-    async fn deliver_and_tell(&self, taken: &Arc<Taken>, status_callback: Option<&str>) {
+    pub(crate) async fn deliver_and_tell(&self, taken: &Arc<Taken>, status_callback: Option<&str>) {
         let terms = ProviderTerms {
             concurrency: 1,
             rate: None,
@@ -89,7 +98,7 @@ async fn a_send_writes_two_rows_a_delivery_two_and_a_verification_one() {
     assert!(matches!(sent, SendVerdict::Sent { .. }), "{sent:?}");
     assert_eq!(
         bench.store.last_commit(),
-        (2, 1),
+        (2, 2),
         "challenge with windows; message with job"
     );
     let taken = Arc::new(Taken::default());
@@ -99,15 +108,7 @@ async fn a_send_writes_two_rows_a_delivery_two_and_a_verification_one() {
         (2, 1),
         "the job goes, the message stays"
     );
-    let text = taken.0.lock().unwrap()[0].text.clone();
-    let code = text
-        .lines()
-        .next()
-        .unwrap()
-        .rsplit(' ')
-        .next()
-        .unwrap()
-        .to_owned();
+    let code = taken.code();
     let check = |code: String| {
         let request = VerifyRequest {
             phone: phone.clone(),
@@ -258,4 +259,29 @@ async fn no_row_of_a_send_holds_the_code_even_when_it_is_opened() {
         }
     }
     assert!(opened >= 4, "challenge, windows, job and message: {opened}");
+}
+
+#[tokio::test]
+async fn counting_a_message_costs_six_rows_and_no_event() {
+    let bench = Bench::with(Limits::default(), countersign_embedded::OTP, Vec::new()).await;
+    let request = SendRequest {
+        phone: "+12025550123".into(),
+        ..SendRequest::default()
+    };
+    let sent = bench.runtime.otp_send(&context(), request, None).await;
+    sent.unwrap();
+    let folded = bench.runtime.fold(Some(1)).await.unwrap();
+    assert_eq!((folded.next, folded.more), (3, false));
+    assert_eq!(
+        bench.store.last_commit(),
+        (6, 0),
+        "hour, day and month; the hours of the day and the days of the month; where it is"
+    );
+    let commits = bench.store.commits.lock().unwrap().len();
+    bench.runtime.fold(Some(3)).await.unwrap();
+    let after = bench.store.commits.lock().unwrap().len();
+    assert_eq!(
+        after, commits,
+        "where there is nothing new nothing is asked"
+    );
 }

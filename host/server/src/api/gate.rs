@@ -100,7 +100,7 @@ pub(crate) enum Asker {
     User(Token),
 }
 
-/// Judges every request for `/api` and `/admin`.
+/// Judges every request for `/api` and `/admin`; figures under `/api/analytics` are the administrator's.
 pub(crate) struct Gate {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
@@ -252,7 +252,7 @@ impl Gate {
             Some(presented) if token.is(&Hash::of(presented)) => Ok(()),
             Some(_) => Err(Problem::new(
                 Kind::WrongToken,
-                "This is not the administrator's token, the text of COUNTERSIGN_ADMIN_TOKEN; an API key does not open /admin.",
+                "This is not the administrator's token, the text of COUNTERSIGN_ADMIN_TOKEN; an API key opens neither /admin nor /api/analytics.",
             )),
         }
     }

@@ -3,10 +3,12 @@
 //! `gate` decides who may ask, `idempotency` whether it was asked before (by the runtime's ledger), `body` and `fields` read what is
 //! sent, `admitted` has what requests have in common. `otp` and `two_factor` are the seed's routes,
 //! `messages` those of other messages, `users` tokens of users and the keys that proofs are checked with,
-//! `audit` what was done to users, `webhooks` what providers call and `callbacks` the room for it, `queue` what administrators see, `health` is for load balancers.
+//! `audit` what was done to users, `webhooks` what providers call and `callbacks` the room for it, `queue` what administrators see, `analytics` the
+//! figures, `health` is for load balancers.
 //! `answer` and `problem` alone know statuses, and `causes` which error has which.
 
 mod admitted;
+mod analytics;
 mod answer;
 mod audit;
 mod body;
@@ -33,7 +35,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, Uri};
+use axum::http::{self, HeaderValue, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -47,7 +49,7 @@ pub(crate) use countersign_runtime::{
     EnableRequest, EnableVerdict, Factor, FactorProof, Ledger, LoginRequest, LoginSendRequest,
     LoginSendVerdict, LoginVerdict, MessageRequest, Method, NO_ROUTE, Once, PhoneError, Refusal,
     Runtime, SendRequest, SendVerdict, TotpVerdict, UserId, UserIdError, UserToken,
-    VerifyFactorRequest, VerifyFactorVerdict, VerifyRequest, VerifyVerdict,
+    VerifyFactorRequest, VerifyFactorVerdict, VerifyRequest, VerifyVerdict, figures,
 };
 use countersign_types::{Entropy, UnixMillis};
 
@@ -124,6 +126,20 @@ impl Api {
         // Only the first counts; there is one start.
         let _ = self.callbacks.set(Arc::new(callbacks));
         let _ = self.runtime.set(runtime);
+    }
+
+    /// Turns a call away before anything is done for it where it would find no room to wait: refusing
+    /// must cost a small part of what is refused, or a crowd takes the server's time by that.
+    fn has_room(&self, request: &http::Method, asker: &Asker) -> Result<(), Problem> {
+        let Some(runtime) = self.runtime.get().filter(|_| request == http::Method::POST) else {
+            return Ok(());
+        };
+        match asker {
+            Asker::Application(caller) => runtime.room_for(caller)?,
+            // All tokens share one line.
+            Asker::User(_) => runtime.room_for(&Caller::Token(String::new()))?,
+        }
+        Ok(())
     }
 
     /// 128 bits that nobody can guess.
@@ -235,6 +251,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
             "/webhooks/{provider}",
             get(webhooks::receive).post(webhooks::receive),
         )
+        .route("/api/analytics/dashboard", get(analytics::dashboard))
         .route("/admin/queue", get(queue::status))
         .route("/admin/queue/dead", get(queue::dead))
         .route("/admin/queue/dead/{id}", get(queue::letter))
@@ -272,6 +289,10 @@ async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
             Part::Api => {
                 let (method, uri) = (request.method(), request.uri());
                 let asker = api.gate.asker(method, uri, request.headers()).await;
+                let asker = asker.and_then(|asker| {
+                    api.has_room(method, &asker)?;
+                    Ok(asker)
+                });
                 asker.map(|asker| {
                     request.extensions_mut().insert(asker);
                 })
@@ -311,10 +332,11 @@ impl Part {
             let rest = uri.path().strip_prefix(folder);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        if inside("/api") {
-            Part::Api
-        } else if inside("/admin") {
+        // Figures are the operator's, wherever they lie.
+        if inside("/admin") || inside("/api/analytics") {
             Part::Admin
+        } else if inside("/api") {
+            Part::Api
         } else {
             Part::Public
         }

@@ -12,6 +12,7 @@ use super::{Held, reach};
 use crate::config::Offline;
 use crate::control::{Answer, Closed, ControlError, Door, KeysRequest, Office, Refused, Request};
 use crate::data::{Data, DataError};
+use crate::recount::Recounts;
 
 /// Why a command was not done.
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -129,6 +130,7 @@ impl Here {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             door: Door::Closed(closed),
+            recounts: Recounts::default(),
             server: None,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()

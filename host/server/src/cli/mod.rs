@@ -2,6 +2,7 @@
 //! to standard error, with `--json` errors too as JSON. It ends with 0 when all is well, 1 on failure, 2
 //! when it was not understood.
 
+mod analytics;
 mod ask;
 mod backup;
 mod doctor;
@@ -27,7 +28,7 @@ use crate::serve::serve;
 const VARIABLES: &str = "\
 Variables:
   COUNTERSIGN_API_KEY                       An API key, 32 characters or more
-  COUNTERSIGN_ADMIN_TOKEN                   The bearer token of /admin, which answers 403 without it
+  COUNTERSIGN_ADMIN_TOKEN                   The bearer token of /admin and /api/analytics, which answer 403 without it
   COUNTERSIGN_KEYS                          The folder of the secret keys [default: keys in the data folder]
   COUNTERSIGN_PUBLIC_URL                    Where providers reach this server
   TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN,
@@ -60,6 +61,8 @@ enum Command {
     Queue(queue::Queue),
     /// Look at a user's second factors, and help a user who cannot log in.
     Users(users::Users),
+    /// Count anew what became of messages.
+    Analytics(analytics::Analytics),
     /// Move users in from another system.
     Import(import::Import),
     /// Rotate the host's secret keys.
@@ -177,6 +180,7 @@ pub fn main() -> ExitCode {
         Some(Command::Keys(command)) => command.run(&environment),
         Some(Command::Queue(command)) => command.run(&environment),
         Some(Command::Users(command)) => command.run(&environment),
+        Some(Command::Analytics(command)) => command.run(&environment),
         Some(Command::Import(command)) => command.run(&environment),
         Some(Command::Keyring(command)) => command.run(&environment),
         Some(Command::Doctor(command)) => command.run(&environment),
@@ -204,6 +208,7 @@ impl Command {
             Command::Backup(command) => command.json,
             Command::Restore(command) => command.json,
             Command::Users(command) => command.json,
+            Command::Analytics(command) => command.json,
             Command::Import(command) => command.json,
         }
     }

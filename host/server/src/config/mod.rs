@@ -3,6 +3,7 @@
 //! [`Merged::load`] puts the sources together, [`Config::new`] judges the result. Nothing else in the
 //! program reads the environment or the file.
 
+mod analytics;
 mod bounds;
 mod code_message;
 mod effects;
@@ -245,6 +246,7 @@ impl Merged {
         Ok(Services {
             default_region,
             settings,
+            analytics: analytics::read(self)?,
             limits: bounds::limits(self)?,
             audit_kept: bounds::audit_kept(self)?,
         })
@@ -266,12 +268,18 @@ impl Merged {
     }
 
     fn wrong(&self, key: &str, must: impl Into<String>, value: Option<String>) -> ConfigError {
-        let origin = self.origins.get(key).cloned();
+        let is_value = VALUES.iter().any(|(known, _)| *known == key);
+        let origin = match (self.origins.get(key), &self.file) {
+            (Some(origin), _) => origin.clone(),
+            // What is no single value comes from nowhere else.
+            (None, Some(file)) if !is_value => format!("the file {}", file.display()),
+            (None, _) => "its default".to_owned(),
+        };
         ConfigError::Value {
             key: key.to_owned(),
             must: must.into(),
             value,
-            origin: origin.unwrap_or_else(|| "its default".to_owned()),
+            origin,
         }
     }
 
@@ -310,6 +318,8 @@ pub(crate) struct Services {
     pub(crate) default_region: Option<String>,
     /// For the components, as text; the name that authenticator apps show is `issuer`.
     pub(crate) settings: Vec<(String, String)>,
+    /// For the component `analytics`.
+    pub(crate) analytics: Vec<(String, String)>,
     pub(crate) limits: Limits,
     /// How long records of the audit trail are kept.
     pub(crate) audit_kept: Duration,
@@ -422,6 +432,7 @@ impl Config {
             environment,
             &mut warnings,
         )?;
+        analytics::check_providers(merged, &providers)?;
         let routes = provider::read_routes(&settings.route, &providers, &mut warnings)?;
         warnings.extend(unknown_variables(environment, &settings.provider));
         warnings.extend(code_message::warning(&settings.otp));

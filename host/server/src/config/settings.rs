@@ -34,6 +34,7 @@ pub(crate) struct Settings {
     pub(crate) otp: Otp,
     pub(crate) two_factor: TwoFactor,
     pub(crate) audit: Audit,
+    pub(crate) analytics: Analytics,
     pub(crate) store: Store,
     pub(crate) queue: Queue,
     pub(crate) delivery: Delivery,
@@ -59,6 +60,7 @@ impl Default for Settings {
             otp: Otp::default(),
             two_factor: TwoFactor::default(),
             audit: Audit::default(),
+            analytics: Analytics::default(),
             store: Store::default(),
             queue: Queue::default(),
             delivery: Delivery::default(),
@@ -91,6 +93,60 @@ pub(crate) struct Otp {
     pub(crate) text: Option<String>,
     pub(crate) domain: Option<String>,
     pub(crate) app_hash: Option<String>,
+}
+
+/// Settings of the analytics.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Analytics {
+    /// ISO 4217: what costs are told in.
+    pub(crate) currency: String,
+    /// What one unit of other currencies is worth in it.
+    pub(crate) rates: BTreeMap<String, Decimal>,
+    /// What a segment costs where the provider does not say so, by provider.
+    pub(crate) prices: BTreeMap<String, Prices>,
+}
+
+impl Default for Analytics {
+    fn default() -> Analytics {
+        Analytics {
+            currency: "USD".to_owned(),
+            rates: BTreeMap::new(),
+            prices: BTreeMap::new(),
+        }
+    }
+}
+
+/// What a segment costs with one provider.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Prices {
+    /// ISO 4217; the reporting currency where it is left out.
+    pub(crate) currency: Option<String>,
+    /// To all countries that have none of their own.
+    pub(crate) default: Option<Decimal>,
+    /// By ISO 3166-1 alpha-2.
+    #[serde(flatten)]
+    pub(crate) countries: BTreeMap<String, Decimal>,
+}
+
+/// A decimal number, as text or as TOML has it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Decimal {
+    Text(String),
+    Whole(u64),
+    Real(f64),
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Decimal::Text(text) => f.write_str(text),
+            Decimal::Whole(number) => write!(f, "{number}"),
+            Decimal::Real(number) => write!(f, "{number}"),
+        }
+    }
 }
 
 /// Settings of two-factor authentication.
@@ -540,6 +596,7 @@ pub(crate) const VALUES: &[(&str, Kind)] = &[
     ("two-factor.notice-disabled", Kind::Text),
     ("two-factor.notice-failures", Kind::Text),
     ("audit.days", Kind::Whole),
+    ("analytics.currency", Kind::Text),
     ("store.reserve-bytes", Kind::Whole),
     ("queue.capacity", Kind::Whole),
     ("queue.reserved-percent", Kind::Whole),

@@ -708,3 +708,53 @@ fn folders_in_the_file_are_relative_to_the_file() {
         Path::new("e")
     );
 }
+
+#[test]
+fn rates_and_prices_are_handed_on_as_the_component_reads_them() {
+    let providers = "[[provider]]\nname = 'main'\ncomponent = 'provider-console'\n";
+    let load = |text: &str| load_file(&format!("{text}\n{providers}"));
+    let config = load(
+        "[analytics]\ncurrency = 'EUR'\nrates = { USD = 0.92, GBP = '1.163456789' }
+        [analytics.prices.main]\ncurrency = 'USD'\ndefault = 1\nUS = 0.0079\nDE = '0.10'",
+    );
+    let want = [
+        ("currency", "EUR"),
+        ("rates", "GBP=1.163456789 USD=0.92"),
+        ("prices/main", "USD *=1 DE=0.10 US=0.0079"),
+    ];
+    let want = want.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(config.expect("good").services.analytics, want);
+    let default = load("").expect("good").services.analytics;
+    assert_eq!(default, [("currency".to_owned(), "USD".to_owned())]);
+    for (text, parts) in [
+        ("currency = 'usd'", ["analytics.currency", "USD"]),
+        ("rates = { EURO = 1 }", ["analytics.rates.EURO", "the file"]),
+        ("rates = { EUR = -1 }", ["analytics.rates.EUR", "-1"]),
+        (
+            "rates = { EUR = '1.1234567891' }",
+            ["analytics.rates.EUR", "9 decimals"],
+        ),
+        (
+            "prices.other = { US = 1 }",
+            ["analytics.prices.other", "configured"],
+        ),
+        (
+            "prices.main = { XX = 1 }",
+            ["analytics.prices.main.XX", "capital letters"],
+        ),
+        (
+            "prices.main = { US = 0.0000001 }",
+            ["analytics.prices.main.US", "6 decimals"],
+        ),
+        (
+            "prices.main = { US = 1000000 }",
+            ["analytics.prices.main.US", "below a million"],
+        ),
+        (
+            "prices.main = { currency = 'GBP' }",
+            ["analytics.prices.main.currency", "a rate"],
+        ),
+    ] {
+        check_error(load(&format!("[analytics]\n{text}")), &parts);
+    }
+}

@@ -75,12 +75,19 @@ struct Applied {
     end: Option<Place>,
     /// What it wrote, for the backup that is under way.
     passed: Option<Passed>,
+    /// The position of the newest event in it or before it.
+    newest_event: u64,
     waiting: Waiting,
 }
 
 impl Applied {
     /// Tells everybody. A caller that has gone away needs no answer.
-    fn answer(self) {
+    fn answer(self, newest_event: &watch::Sender<u64>) {
+        newest_event.send_if_modified(|position| {
+            let more = *position < self.newest_event;
+            *position = self.newest_event;
+            more
+        });
         if let Some((follower, batch)) = self.passed {
             follower.pass(batch);
         }
@@ -119,10 +126,10 @@ impl Unanswered {
     }
 
     /// Answers what is durable when the log is up to `end`, and what waits for nothing else.
-    fn answer(&mut self, end: Place) {
+    fn answer(&mut self, end: Place, newest_event: &watch::Sender<u64>) {
         let is_durable = |group: &mut Applied| group.end.is_none_or(|place| place <= end);
         while let Some(group) = self.groups.pop_front_if(is_durable) {
-            group.answer();
+            group.answer(newest_event);
         }
     }
 
@@ -183,7 +190,7 @@ impl Writer {
             let done = match self.apply_next() {
                 Ok(None) => return,
                 Ok(Some(end)) => (self.make_durable)(&self.db, end).map(|()| {
-                    self.unanswered().answer(end);
+                    self.unanswered().answer(end, &self.shared.newest_event);
                 }),
                 Err(error) => Err(error),
             };
@@ -238,13 +245,14 @@ impl Writer {
             unanswered.add(Applied {
                 end,
                 passed,
+                newest_event: turn.storage.newest_event(),
                 waiting,
             });
             if end.is_some() {
                 return Ok(end);
             }
             // It may have nobody to wait for.
-            unanswered.answer(Place::MIN);
+            unanswered.answer(Place::MIN, &self.shared.newest_event);
         }
     }
 }
@@ -333,6 +341,10 @@ impl Storage {
 
     pub(super) fn newest_instant(&self) -> UnixMillis {
         self.committer.newest_instant()
+    }
+
+    pub(super) fn newest_event(&self) -> u64 {
+        self.committer.newest_event()
     }
 
     fn judge(

@@ -100,6 +100,8 @@ struct Shared {
     /// Held for writing while a group is applied.
     gate: RwLock<()>,
     newest_instant: AtomicU64,
+    /// The position of the newest event that is durable.
+    newest_event: watch::Sender<u64>,
     room: Room,
 }
 
@@ -184,6 +186,7 @@ impl SledStore {
             tree,
             gate: RwLock::new(()),
             newest_instant: AtomicU64::new(state.newest_instant().0),
+            newest_event: watch::Sender::new(state.newest_event()),
             room: Room::new(path.to_owned()),
         });
         let (requests, inbox) = mpsc::channel(WAITING_COMMITS_MAX);
@@ -345,6 +348,12 @@ impl Store for SledStore {
         self.shared
             .newest_instant
             .store(instant.0, Ordering::Release);
+    }
+
+    async fn await_events(&self, position: u64) {
+        let mut newest = self.shared.newest_event.subscribe();
+        // The sender lives as long as the store.
+        let _ = newest.wait_for(|newest| *newest > position).await;
     }
 
     async fn sweep(&self, now: UnixMillis) -> Result<bool, StoreError> {

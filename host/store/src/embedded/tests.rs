@@ -627,3 +627,25 @@ async fn a_row_or_a_key_that_is_too_long_is_refused_and_nothing_is_written() {
     }
     assert!(store.get(b"a").await.expect("read").is_none());
 }
+
+#[tokio::test]
+async fn events_beside_a_row_that_cannot_be_read_are_read() {
+    let folder = Folder::new();
+    let store = folder.open().expect("opened");
+    for n in 0..3u8 {
+        let commit = Commit {
+            events: vec![vec![n]],
+            ..Commit::default()
+        };
+        store.commit(commit).await.expect("committed");
+    }
+    let damaged = [b"e/".as_slice(), &2u64.to_be_bytes()].concat();
+    let tree = &store.shared.tree;
+    tree.insert(damaged, b"no row".as_slice()).expect("written");
+    for (from, want) in [(1, vec![1, 3]), (2, vec![3])] {
+        let events = crate::read_events(&*store, from, 10, UnixMillis(1)).await;
+        let events = events.expect("read").into_iter();
+        let positions: Vec<u64> = events.map(|event| event.position).collect();
+        assert_eq!(positions, want, "from {from}");
+    }
+}

@@ -115,6 +115,10 @@ impl Store for Overtaken {
     fn step_back(&self, instant: UnixMillis) {
         self.inner.step_back(instant);
     }
+
+    async fn await_events(&self, position: u64) {
+        self.inner.await_events(position).await;
+    }
     async fn sweep(&self, now: UnixMillis) -> Result<bool, StoreError> {
         self.inner.sweep(now).await
     }

@@ -1,0 +1,234 @@
+//! `/api/analytics/dashboard` and `countersign analytics rebuild`: every message counted once.
+
+use countersign_tests::{
+    Answer, Client, FakeTwilio, PATIENCE, Receipt, Server, join_all, phone, wrong,
+};
+use serde_json::{Value, json};
+
+use crate::messages::story_until;
+
+const TOKEN: &str = "the administrator";
+const DASHBOARD: &str = "/api/analytics/dashboard";
+
+/// A range that today is in, whenever that is.
+const ALL: &str = "start=2026-01-01&end=2035-12-31&interval=month";
+
+const PRICES: &str = "
+[analytics]
+currency = 'EUR'
+rates = { USD = 0.5 }
+[analytics.prices.twilio]
+currency = 'USD'
+US = 0.01
+";
+
+async fn start(config: &str) -> (FakeTwilio, Server) {
+    let twilio = FakeTwilio::start().await;
+    let server = Server::builder().twilio(&twilio).callbacks().config(config);
+    let server = server.env("COUNTERSIGN_ADMIN_TOKEN", TOKEN);
+    (twilio, server.start().await)
+}
+
+async fn ask(server: &Client, query: &str) -> Answer {
+    let path = format!("{DASHBOARD}?{query}");
+    server.with_key(TOKEN).get(&path).await
+}
+
+/// The figures of all time, once `is` says of them that they are those.
+async fn figures_when(server: &Client, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    let look = async {
+        loop {
+            let figures = ask(server, ALL).await.expect_status(200).json();
+            if is(&figures) {
+                return figures;
+            }
+        }
+    };
+    let found = tokio::time::timeout(PATIENCE, look).await;
+    found.unwrap_or_else(|_| panic!("it was never told: {what}"))
+}
+
+/// How many messages have a status.
+fn of_status(figures: &Value, status: &str) -> u64 {
+    let by_status = figures["byStatus"].as_array().unwrap();
+    let found = by_status.iter().find(|of| of["status"] == status);
+    found.map_or(0, |of| of["count"].as_u64().unwrap())
+}
+
+/// What `countersign analytics rebuild` has done, whether or not the server runs.
+async fn rebuild(server: &Server) -> Value {
+    let rebuilt = server.run(&["analytics", "rebuild", "--json"]).await;
+    rebuilt.expect_success().json()
+}
+
+#[track_caller]
+fn nothing_was_wrong(rebuilt: &Value) {
+    assert_eq!(rebuilt["changed"], json!([]), "{rebuilt}");
+    assert_eq!(rebuilt["busy"], json!([]), "{rebuilt}");
+    assert_eq!(rebuilt["incomplete"], 0, "{rebuilt}");
+    assert_eq!(rebuilt["same"], rebuilt["hours"], "{rebuilt}");
+    assert!(rebuilt["hours"].as_u64() >= Some(1), "{rebuilt}");
+}
+
+#[tokio::test]
+async fn an_empty_range_gives_zeros_and_the_range_that_was_counted() {
+    let (_twilio, server) = start("").await;
+    let answer = ask(&server, "start=2026-01-30T22:30:00Z&end=2026-01-31").await;
+    let none = json!({"count": 0, "p50Ms": 0, "p95Ms": 0, "p99Ms": 0});
+    let want = json!({
+        "stats": {
+            "total": 0, "delivered": 0, "failed": 0, "totalCost": 0, "deliveryRate": "0.00%",
+            "avgCost": "0.0000",
+        },
+        "byCountry": [], "byStatus": [], "timeline": [], "byProvider": [],
+        "start": "2026-01-30T22:00:00Z", "end": "2026-02-01T00:00:00Z", "interval": "day",
+        "cost": {
+            "currency": "USD", "total": 0, "estimated": 0, "estimatedShare": "0.00%", "unpriced": 0,
+            "unconverted": [],
+        },
+        "conversion": {"sent": 0, "verified": 0, "rate": "0.00%"},
+        "latency": {"queue": none, "delivery": none},
+    });
+    answer.expect_body(200, &want);
+}
+
+#[tokio::test]
+async fn a_bad_range_is_400_and_says_what_a_good_one_looks_like() {
+    let (_twilio, server) = start("").await;
+    let day = "start=2026-01-31&end=2026-01-31";
+    for (query, field) in [
+        (String::new(), "start"),
+        ("start=2026-01-31".to_owned(), "end"),
+        ("start=31.1.2026&end=2026-01-31".to_owned(), "start"),
+        ("start=2026-02-01&end=2026-01-30".to_owned(), "end"),
+        ("start=2020-01-01&end=2026-01-31".to_owned(), "end"),
+        (format!("{day}&interval=week"), "interval"),
+        (format!("{day}&country=usa"), "country"),
+        (format!("{day}&provider="), "provider"),
+    ] {
+        let refused = ask(&server, &query).await.expect_field_error(field).json();
+        let error = refused["error"].as_str().unwrap();
+        assert!(error.contains("`") || error.contains("at most"), "{error}");
+        if ["start", "end"].contains(&field) && !query.contains("2020") {
+            assert!(error.contains("start=2026-01-01&end=2026-01-31"), "{error}");
+        }
+    }
+    ask(&server, &format!("{day}&contry=US"))
+        .await
+        .expect_unreadable();
+}
+
+#[tokio::test]
+async fn figures_are_the_administrators_alone() {
+    let (_twilio, server) = start("").await;
+    let path = format!("{DASHBOARD}?{ALL}");
+    server.get(&path).await.expect_problem(401);
+    server.without_key().get(&path).await.expect_problem(401);
+    let twilio = FakeTwilio::start().await;
+    let without = Server::start(&twilio).await;
+    ask(&without, ALL).await.expect_problem(403);
+}
+
+#[tokio::test]
+async fn a_message_is_counted_through_its_life_with_what_it_costs() {
+    let (twilio, server) = start(PRICES).await;
+    let sent = server.send(&phone(1)).await.expect_success().json();
+    let id = sent["messageId"].as_str().unwrap();
+    let message = twilio.message_to(&phone(1)).await;
+    story_until(&server, id, "sent").await;
+    let sent = figures_when(&server, "sent", |of| of_status(of, "sent") == 1).await;
+    assert_eq!(sent["stats"]["total"], 1);
+    assert_eq!(sent["cost"]["currency"], "EUR");
+    // One cent of the dollar, which is half a cent here.
+    assert_eq!(sent["stats"]["totalCost"], 0.005);
+    assert_eq!(sent["cost"]["estimatedShare"], "100.00%");
+    assert_eq!(sent["latency"]["queue"]["count"], 1);
+    let delivered = Receipt::of(&message, "delivered").post(&server).await;
+    assert_eq!(delivered.status, 204);
+    server
+        .verify(&phone(1), &message.code())
+        .await
+        .expect_success();
+    let verified = |of: &Value| of["conversion"]["verified"] == 1;
+    let told = figures_when(&server, "verified", verified).await;
+    assert_eq!(
+        (of_status(&told, "sent"), of_status(&told, "delivered")),
+        (0, 1)
+    );
+    assert_eq!(told["stats"]["deliveryRate"], "100.00%");
+    let month = &told["timeline"][0];
+    assert_eq!(
+        (&month["count"], &month["delivered"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(
+        told["byCountry"],
+        json!([{"country": "US", "count": 1, "cost": 0.005}])
+    );
+    let twilio_figures = &told["byProvider"][0];
+    assert_eq!(twilio_figures["provider"], "twilio");
+    assert_eq!(
+        twilio_figures["conversion"],
+        json!({"sent": 1, "verified": 1, "rate": "100.00%"})
+    );
+    assert_eq!(told["latency"]["delivery"]["count"], 1);
+    let elsewhere = ask(&server, &format!("{ALL}&country=DE")).await.json();
+    assert_eq!(elsewhere["stats"]["total"], 0);
+    let others = ask(&server, &format!("{ALL}&provider=other")).await.json();
+    assert_eq!(others["stats"]["total"], 0);
+    nothing_was_wrong(&rebuild(&server).await);
+}
+
+#[tokio::test]
+async fn codes_of_two_factor_count_as_all_others_do() {
+    let (twilio, server) = start("").await;
+    let user = server.user("user-1");
+    user.enrol(&twilio, &phone(1)).await;
+    user.login_send().await.expect_success();
+    let code = twilio.nth_code(&phone(1), 2).await;
+    user.login(&wrong(&code)).await.expect_status(400);
+    user.login(&code).await.expect_success();
+    let verified = |of: &Value| of["conversion"]["verified"] == 2;
+    let told = figures_when(&server, "both codes accepted", verified).await;
+    assert_eq!(told["conversion"]["sent"], 2);
+    assert_eq!(told["stats"]["total"], 2);
+    assert_eq!(told["byProvider"][0]["conversion"]["verified"], 2);
+    nothing_was_wrong(&rebuild(&server).await);
+}
+
+#[tokio::test]
+async fn each_message_counts_once_whenever_the_server_is_killed() {
+    let (twilio, mut server) = start("").await;
+    let mut acknowledged = 0;
+    let mut attempted = 0;
+    for round in 0..4 {
+        let phones: Vec<String> = (0..25).map(|n| phone(round * 25 + n)).collect();
+        attempted += phones.len() as u64;
+        let client = server.client();
+        let sends = join_all(phones.iter().map(|phone| client.try_send(phone)));
+        let killed = async {
+            // In the middle of it: it accepts, delivers and counts.
+            twilio.message_to(&phones[5]).await;
+            server.kill().await;
+        };
+        let (answers, ()) = tokio::join!(sends, killed);
+        let is_taken = |answer: &&Result<Answer, String>| {
+            answer.as_ref().is_ok_and(|answer| answer.status == 200)
+        };
+        acknowledged += answers.iter().filter(is_taken).count() as u64;
+        server.restart().await;
+    }
+    let all_left = |of: &Value| of_status(of, "queued") == 0;
+    let told = figures_when(&server, "all have left", |of| {
+        all_left(of) && of["stats"]["total"].as_u64() >= Some(acknowledged)
+    })
+    .await;
+    let total = told["stats"]["total"].as_u64().unwrap();
+    assert!((acknowledged..=attempted).contains(&total), "{told}");
+    // The messages themselves say the same.
+    nothing_was_wrong(&rebuild(&server).await);
+    server.terminate().await;
+    nothing_was_wrong(&rebuild(&server).await);
+    server.restart().await;
+    assert_eq!(ask(&server, ALL).await.json()["stats"], told["stats"]);
+}
