@@ -42,7 +42,7 @@ pub struct Limits {
     /// away. Callers take turns.
     pub service_waiting: usize,
     /// How long a service call waits for a place. Where its caller's have waited all the time for
-    /// this long they are a crowd: then no more than 32 wait, and 5 ms only, until none has been turned
+    /// this long they are a crowd: then no more than 8 wait, and 5 ms only, until none has been turned
     /// away for as long.
     pub service_wait: Duration,
     /// How many calls about one subject wait for each other; further ones are turned away.
@@ -98,9 +98,9 @@ impl Default for Limits {
             idle_instances: 64,
             table_elements: 20_000,
             instances: 1_000,
-            // Twice what a commit's group needs to be full of on a small machine; more only wait for
-            // each other.
-            service_calls: 128,
+            // What a commit's group needs to be full of on a small machine; more only wait for each other,
+            // and are how late each of a crowd is.
+            service_calls: 64,
             service_waiting: 1_024,
             service_wait: Duration::from_millis(40),
             subject_waiting: 64,

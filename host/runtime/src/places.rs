@@ -24,7 +24,7 @@ use crate::Caller;
 const CROWDED_WAIT: Duration = Duration::from_millis(5);
 
 /// How many calls of a crowd wait: about as many as get places within [`CROWDED_WAIT`].
-const CROWDED_WAITING: usize = 32;
+const CROWDED_WAITING: usize = 8;
 
 /// The places in which calls run.
 #[derive(Clone)]

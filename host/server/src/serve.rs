@@ -33,7 +33,7 @@ use crate::users::Users;
 use crate::{config, connections, keys, sealed, telemetry};
 
 /// How much the thread that delivers gives way to the others of this process (nice(2)).
-const DELIVERY_NICENESS: i32 = 5;
+const DELIVERY_NICENESS: i32 = 10;
 /// How much the thread that counts gives way to others of this machine (nice(2)).
 const COUNTING_NICENESS: i32 = 10;
 
