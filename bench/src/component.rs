@@ -102,6 +102,10 @@ impl Store for NoStore {
         Ok(Vec::new())
     }
 
+    async fn scan_back(&self, _: &[u8], _: &[u8], _: usize) -> Result<Vec<Scanned>, StoreError> {
+        Ok(Vec::new())
+    }
+
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         let version = self.version.fetch_add(1, Ordering::Relaxed) + 1;
         Ok(Committed {

@@ -282,6 +282,19 @@ impl Store for SimulatedStore {
             .collect()
     }
 
+    async fn scan_back(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Scanned>, StoreError> {
+        // All of them, since what is in memory cannot be walked from its end: there are few.
+        let mut rows = self.scan(from, to, usize::MAX).await?;
+        rows.reverse();
+        rows.truncate(limit);
+        Ok(rows)
+    }
+
     async fn commit(&self, mut commit: Commit) -> Result<Committed, CommitError> {
         let Shared { world, disk, .. } = &*self.shared;
         let call = CALL.try_with(Arc::clone).ok();

@@ -30,6 +30,8 @@ async fn every_command_that_fails_says_so_in_json_where_json_was_asked_for() {
     for (args, code) in [
         (vec!["keys", "revoke", "AbCdEf1234"], "keys::unknown"),
         (vec!["keys", "revoke", "x"], "keys::no_id"),
+        (vec!["messages", "show", "x"], "messages::no_id"),
+        (vec!["messages", "show", &id], "messages::absent"),
         (vec!["queue", "dead", "x"], "queue::no_id"),
         (vec!["queue", "replay", &id], "queue::replay"),
         (vec!["backup", file], "backup::exists"),

@@ -20,6 +20,7 @@ mod hang_up;
 mod idempotency;
 mod keyring;
 mod keys;
+mod lookup;
 mod messages;
 mod metrics;
 mod otp;

@@ -293,6 +293,26 @@ async fn no_file_and_no_log_has_a_code_a_number_or_a_credential() {
         }
     }
 
+    // Looked for, looked at in full, and erased.
+    for n in [13, 14] {
+        let number = phone(n);
+        let sent = server.send(&number).await.expect_success().json();
+        let id = sent["messageId"].as_str().unwrap();
+        twilio.message_to(&number).await;
+        let admin = server.with_key(ADMIN_TOKEN);
+        let body = json!({ "phoneNumber": number });
+        let found = admin.post("/admin/messages/search", &body).await;
+        found.expect_status(200);
+        let path = format!("/admin/messages/{id}/reveal");
+        let key = [("idempotency-key", IDEMPOTENCY_KEY)];
+        let revealed = admin.request(Method::POST, &path, &key, "").await;
+        revealed.unwrap().expect_status(200);
+        let line = ["messages", "find", "--phone", &number];
+        server.run(&line).await.expect_success();
+        let erased = server.post("/api/phones/erase", &body).await;
+        erased.expect_status(200);
+    }
+
     // From addresses that the application passes on.
     for (n, address) in (10..).zip(ADDRESSES) {
         let body = json!({ "phoneNumber": phone(n) }).to_string();

@@ -13,7 +13,7 @@ use countersign_types::{Accepted, MessageId, MonotonicMillis, SendError, Status,
 
 use crate::message::Sent;
 use crate::order::{Lease, Next};
-use crate::queue::{KEPT, Queue};
+use crate::queue::Queue;
 use crate::reading::Found;
 use crate::rows::{self, JOBS, MESSAGES, gone, key};
 use crate::{Attempt, Job, MessageRow, Outcome};
@@ -146,21 +146,13 @@ impl Queue {
                     continue;
                 }
             };
-            let back = PutBack {
-                queue: self,
-                lease: Some(lease),
-            };
+            let back = PutBack::new(self, lease);
             let key = key(JOBS, lease.id);
             let found = self.find::<Job>(&key, now.wall).await?;
             back.keep();
             match found {
                 Found::Row(row) => {
-                    let claim = Claim {
-                        id: lease.id,
-                        job: row.value,
-                        lease,
-                        version: row.version,
-                    };
+                    let claim = Claim::new(row.value, lease, row.version);
                     return Ok(Taken { claim, pass });
                 }
                 // One that cannot be read stays where it is; the others must not wait for it.
@@ -273,7 +265,7 @@ impl Queue {
 
     /// Ends a claim whose row somebody else has changed: one whose lease had ended while its own
     /// commit was under way. That one cannot put the job back any more, so this one does, if it is there.
-    async fn void(&self, claim: &Claim) -> Result<(), StoreError> {
+    pub(crate) async fn void(&self, claim: &Claim) -> Result<(), StoreError> {
         let job = self.inner.store.get(&key(JOBS, claim.id)).await?;
         match job {
             Some(_) => self.put_back(claim.lease, Duration::ZERO),
@@ -288,17 +280,21 @@ impl Queue {
     }
 
     async fn sent(&self, claim: Claim, sent: Sent, now: UnixMillis) -> Result<bool, StoreError> {
+        let number = self.number_index(&claim.job.to);
         // A message must not be sent again for having many receipts early, nor lose one of them.
         for _ in 0..Queue::sent_runs_max(sent.parts.len()) {
             // What has come early expires, which the committer judges by the newest commit.
             let now = now.max(self.inner.store.newest_instant());
             let mut message = claim.job.clone().into_message(Status::Sent, now);
             message.sent = Some(sent.clone());
+            message.number.clone_from(&number);
             let mut commit = claim.commit(now, vec![gone(key(JOBS, claim.id))], Vec::new());
             self.record_sent(&claim, &mut message, &mut commit, now)
                 .await?;
-            let row_key = key(MESSAGES, claim.id);
-            let row = rows::put(&self.inner.keyring, row_key, &message, Some(now + KEPT))?;
+            let (row_key, until) = (key(MESSAGES, claim.id), self.kept_until(now));
+            let row = rows::put(&self.inner.keyring, row_key, &message, Some(until))?;
+            commit.writes.push(row);
+            let row = self.number_row(&number, claim.id, &claim.job.to, until)?;
             commit.writes.push(row);
             if self.commit(commit).await?.is_some() {
                 self.order().forget(claim.lease);
@@ -354,19 +350,28 @@ impl Queue {
     ) -> Result<bool, StoreError> {
         let event = claim.job.over_event(claim.id, status, now);
         let (id, job) = (claim.id, claim.job.clone());
+        let (number, until) = (self.number_index(&job.to), self.kept_until(now));
+        let found_by = self.number_row(&number, id, &job.to, until)?;
         let rest = if status == Status::Failed {
             self.dead_row(id, job, reason, now)?
         } else {
-            let message = job.into_message(status, now);
-            let message = MessageRow { reason, ..message };
-            let row_key = key(MESSAGES, id);
-            rows::put(&self.inner.keyring, row_key, &message, Some(now + KEPT))?
+            let message = MessageRow {
+                reason,
+                number,
+                ..job.into_message(status, now)
+            };
+            rows::put(
+                &self.inner.keyring,
+                key(MESSAGES, id),
+                &message,
+                Some(until),
+            )?
         };
-        let writes = vec![gone(key(JOBS, id)), rest];
+        let writes = vec![gone(key(JOBS, id)), rest, found_by];
         let commit = claim.commit(now, writes, vec![event]);
         let held = self.commit(commit).await?.is_some();
         if held && status == Status::Failed {
-            self.dead_count().add(now + KEPT);
+            self.dead_count().add(until);
         }
         if held {
             self.order().forget(claim.lease);
@@ -377,7 +382,7 @@ impl Queue {
     }
 
     /// Commits; the new version, or `None` where something it read has changed.
-    async fn commit(&self, commit: Commit) -> Result<Option<u64>, StoreError> {
+    pub(crate) async fn commit(&self, commit: Commit) -> Result<Option<u64>, StoreError> {
         match self.inner.store.commit(commit).await {
             Ok(committed) => Ok(committed.version),
             Err(CommitError::Store(error)) => Err(error),
@@ -387,8 +392,22 @@ impl Queue {
 }
 
 impl Claim {
+    pub(crate) fn new(job: Job, lease: Lease, version: u64) -> Claim {
+        Claim {
+            id: lease.id,
+            job,
+            lease,
+            version,
+        }
+    }
+
     /// A commit that counts only while the claimed row is what it was.
-    fn commit(&self, now: UnixMillis, writes: Vec<Write>, events: Vec<Vec<u8>>) -> Commit {
+    pub(crate) fn commit(
+        &self,
+        now: UnixMillis,
+        writes: Vec<Write>,
+        events: Vec<Vec<u8>>,
+    ) -> Commit {
         Commit {
             instant: now,
             reads: vec![Read {
@@ -404,13 +423,18 @@ impl Claim {
 }
 
 /// Puts a job back when its claim was cancelled half-way.
-struct PutBack<'a> {
+pub(crate) struct PutBack<'a> {
     queue: &'a Queue,
     lease: Option<Lease>,
 }
 
-impl PutBack<'_> {
-    fn keep(mut self) {
+impl<'a> PutBack<'a> {
+    pub(crate) fn new(queue: &'a Queue, lease: Lease) -> PutBack<'a> {
+        let lease = Some(lease);
+        PutBack { queue, lease }
+    }
+
+    pub(crate) fn keep(mut self) {
         self.lease = None;
     }
 }

@@ -63,7 +63,7 @@ impl DeadCount {
         *self.0.entry(DeadCount::hour(expires)).or_default() += 1;
     }
 
-    fn remove(&mut self, expires: UnixMillis) {
+    pub(crate) fn remove(&mut self, expires: UnixMillis) {
         if let Some(count) = self.0.get_mut(&DeadCount::hour(expires)) {
             *count = count.saturating_sub(1);
         }
@@ -244,7 +244,7 @@ impl Queue {
     }
 }
 
-fn view(id: MessageId, dead: DeadRow) -> MessageView {
+pub(crate) fn view(id: MessageId, dead: DeadRow) -> MessageView {
     let row = dead.job.into_message(Status::Failed, dead.ended);
     let reason = dead.reason;
     MessageView::over(id, MessageRow { reason, ..row })

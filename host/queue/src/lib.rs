@@ -9,6 +9,8 @@
 //! - `claims.rs` lets somebody work on a job, and ends that. A start voids every claim.
 //! - `message.rs` is what remains of a message, `receipts.rs` what providers tell of it, `follow.rs`
 //!   finds those of which something is still to be learnt, `dead.rs` keeps what nobody could take.
+//! - `search.rs` finds messages by time and by number, `numbers.rs` says under which number each lies,
+//!   `erase.rs` removes all that is kept of a number.
 //! - `events.rs` is what the log of events tells of all that.
 //! - `rows.rs` says where rows lie and how they are sealed, `reading.rs` passes by what cannot be read.
 //!
@@ -17,15 +19,18 @@
 mod claims;
 mod dead;
 mod drain;
+mod erase;
 mod events;
 mod follow;
 mod job;
 mod message;
+mod numbers;
 mod order;
 mod queue;
 mod reading;
 mod receipts;
 mod rows;
+mod search;
 mod shares;
 mod standing;
 #[cfg(test)]
@@ -33,6 +38,7 @@ mod testing;
 
 pub use claims::{Claim, Finish, Gate, Open, Taken};
 pub use dead::{DEAD_PAGE_MAX, DeadPage, Replay, ReplayError};
+pub use erase::Erased;
 pub use events::accepted_event;
 pub use follow::{Cursor, FOLLOW_SENT_WITHIN, FollowPage, Followed, Line};
 pub use job::{ANONYMOUS, Attempt, ChallengeRef, Counts, Job, Outcome, mask};
@@ -42,4 +48,5 @@ pub use queue::{
     AcceptError, LaneOf, Overview, Queue, QueueConfig, Reservation, TurnedAway, job_row,
 };
 pub use receipts::{ReceiveError, Received, UPDATES_MAX};
+pub use search::{SEARCH_PAGE_MAX, Search, SearchPage};
 pub use standing::{StandingCursor, StandingPage};

@@ -34,6 +34,9 @@ pub struct MessageRow {
     pub channel: String,
     /// The receiver, masked.
     pub to: String,
+    /// The keyed hash of the receiver's number, under which that rests (`numbers.rs`); empty where it
+    /// does not.
+    pub number: String,
     /// ISO 3166-1 alpha-2 of the receiver.
     pub country: String,
     /// The template's name.
@@ -109,6 +112,7 @@ impl Job {
             reason: None,
             channel: self.channel,
             to: mask(&self.to),
+            number: String::new(),
             country: self.country,
             template: self.template,
             service: self.service,

@@ -303,6 +303,14 @@ impl Order {
         self.deadlines.remove(&(ticket.deadline, id));
     }
 
+    /// Claims `id`, whatever it waits for; `None` where it does not wait here, or somebody works on it.
+    pub(crate) fn claim_waiting(&mut self, id: MessageId, until: MonotonicMillis) -> Option<Lease> {
+        match self.jobs.get(&id)?.phase {
+            Phase::Claimed(_) => None,
+            Phase::Later(_) | Phase::Ready => Some(self.claim(id, until)),
+        }
+    }
+
     /// Whether `lease` still holds its job.
     pub(crate) fn holds(&self, lease: Lease) -> bool {
         let phase = self.jobs.get(&lease.id).map(|held| held.phase);

@@ -17,7 +17,7 @@ use crate::rows::{self, DEAD, DEAD_END, JOBS, JOBS_END, MESSAGES, dead_key, key}
 use crate::shares::{Place, Shares};
 use crate::{Job, MessageRow, MessageView};
 
-/// How long finished messages and dead letters are kept.
+/// How long finished messages and dead letters are kept where nothing is said.
 pub(crate) const KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// Whose turn a job is, by the receiver's country and the provider that was tried last. `None`: no
@@ -41,6 +41,9 @@ pub struct QueueConfig {
     pub lease: Duration,
     /// Which provider a job waits for.
     pub lane_of: LaneOf,
+    /// How long messages that are over are kept, from then on, with all that finds them: longer than
+    /// receipts are waited for.
+    pub kept: Duration,
 }
 
 impl Default for QueueConfig {
@@ -52,6 +55,7 @@ impl Default for QueueConfig {
             callers: Vec::new(),
             lease: Duration::from_secs(80),
             lane_of: Arc::new(|_, _| None),
+            kept: KEPT,
         }
     }
 }
@@ -452,6 +456,12 @@ impl Queue {
     ) -> Result<countersign_store::Write, StoreError> {
         let ended = now;
         let dead = DeadRow { job, ended, reason };
-        rows::put(&self.inner.keyring, dead_key(id), &dead, Some(now + KEPT))
+        let until = self.kept_until(now);
+        rows::put(&self.inner.keyring, dead_key(id), &dead, Some(until))
+    }
+
+    /// Until when what is over at `now` is kept.
+    pub(crate) fn kept_until(&self, now: UnixMillis) -> UnixMillis {
+        now + self.inner.config.kept
     }
 }

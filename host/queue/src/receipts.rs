@@ -13,7 +13,7 @@ use countersign_types::{MessageId, Status, StatusUpdate, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use crate::claims::RUNS_MAX;
-use crate::queue::{KEPT, Queue};
+use crate::queue::Queue;
 use crate::reading::Found;
 use crate::rows::{self, MESSAGES, Opened, key, late_key, receipt_key};
 use crate::{Claim, FOLLOW_SENT_WITHIN, MessageRow};
@@ -231,7 +231,7 @@ impl Queue {
             return Ok(());
         };
         let was_followed = message.is_followed();
-        let was = message.standing();
+        let (was, until) = (message.standing(), self.kept_until(now));
         let event = message.sent_event(id, &claim.job, now);
         commit.events.push(event);
         let provider = sent.provider.clone();
@@ -246,22 +246,44 @@ impl Queue {
                 }
                 let row = ReceiptRow::Message(id);
                 let keyring = &self.inner.keyring;
-                let row = rows::put(keyring, row_key, &row, Some(now + KEPT))?;
+                let row = rows::put(keyring, row_key, &row, Some(until))?;
                 commit.writes.push(row);
             }
         }
         let is_late = now.since(id.time()) > FOLLOW_SENT_WITHIN;
         if is_late && was_followed {
-            let row = rows::put(
-                &self.inner.keyring,
-                late_key(now, id),
-                &(),
-                Some(now + KEPT),
-            )?;
+            let row = rows::put(&self.inner.keyring, late_key(now, id), &(), Some(until))?;
             commit.writes.push(row);
         }
         commit.events.extend(message.news_event(id, was, now));
         Ok(())
+    }
+
+    /// The keys of all rows beside its own that exist only because of `message`, which a provider took:
+    /// those by which its receipts find it, and the one by which the follower does.
+    pub(crate) async fn rows_of_sent(
+        &self,
+        id: MessageId,
+        message: &MessageRow,
+        now: UnixMillis,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        let Some(sent) = &message.sent else {
+            return Ok(Vec::new());
+        };
+        let mut keys = vec![late_key(message.left, id)];
+        for part in &sent.parts {
+            let row_key = receipt_key(&sent.provider, &part.id);
+            // A provider may have given one id twice; it is the later message's then.
+            if let Found::Row(Opened {
+                value: ReceiptRow::Message(owner),
+                ..
+            }) = self.find::<ReceiptRow>(&row_key, now).await?
+                && owner == id
+            {
+                keys.push(row_key);
+            }
+        }
+        Ok(keys)
     }
 
     /// What has come early for a provider's id. A row that cannot be read must not keep a message from
@@ -336,7 +358,7 @@ impl Queue {
     }
 }
 
-fn seen(key: Vec<u8>, version: u64, until: Option<UnixMillis>) -> Read {
+pub(crate) fn seen(key: Vec<u8>, version: u64, until: Option<UnixMillis>) -> Read {
     Read {
         key,
         version: Some(version),

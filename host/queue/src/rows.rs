@@ -17,6 +17,8 @@ pub(crate) const DEAD_END: &[u8] = b"d0";
 const RECEIPTS: &[u8] = b"r/";
 /// Messages that were sent long after they were accepted, by the time of sending.
 const LATE: &[u8] = b"f/";
+/// Which messages a number has had that are over, and the number itself.
+const NUMBERS: &[u8] = b"n/";
 /// How far the follower has come.
 pub(crate) const FOLLOWER: &[u8] = b"follower";
 
@@ -28,6 +30,27 @@ pub(crate) fn key(prefix: &[u8], id: MessageId) -> Vec<u8> {
     [prefix, &id.0].concat()
 }
 
+/// An id with every bit turned: of two the newer one comes first.
+fn turned(id: MessageId) -> [u8; 16] {
+    id.0.map(|byte| !byte)
+}
+
+/// Where the rows of a number begin, by its index.
+pub(crate) fn number_prefix(index: &str) -> Vec<u8> {
+    [NUMBERS, index.as_bytes(), b"/"].concat()
+}
+
+/// The key of the row by which a message that is over is found by its number: the newest comes first.
+pub(crate) fn number_key(index: &str, id: MessageId) -> Vec<u8> {
+    [number_prefix(index).as_slice(), &turned(id)].concat()
+}
+
+/// The message that such a row is about.
+pub(crate) fn number_id(key: &[u8]) -> Option<MessageId> {
+    let turned: [u8; 16] = *key.strip_prefix(NUMBERS)?.last_chunk()?;
+    Some(MessageId(turned.map(|byte| !byte)))
+}
+
 /// The message that `key` is about.
 pub(crate) fn id_of(prefix: &[u8], key: &[u8]) -> Option<MessageId> {
     let id = key.strip_prefix(prefix)?;
@@ -36,7 +59,7 @@ pub(crate) fn id_of(prefix: &[u8], key: &[u8]) -> Option<MessageId> {
 
 /// Dead letters lie with every bit of their id turned, so that the newest comes first.
 pub(crate) fn dead_key(id: MessageId) -> Vec<u8> {
-    key(DEAD, MessageId(id.0.map(|byte| !byte)))
+    key(DEAD, MessageId(turned(id)))
 }
 
 /// The dead letter that lies under `key`.
@@ -69,6 +92,7 @@ pub(crate) fn kind(key: &[u8]) -> &'static str {
         (DEAD, "a dead letter"),
         (RECEIPTS, "whose id a provider's is"),
         (LATE, "that a message was sent late"),
+        (NUMBERS, "whose number a message went to"),
         (FOLLOWER, "where the follower is"),
     ];
     let found = kinds.iter().find(|(prefix, _)| key.starts_with(prefix));
@@ -198,5 +222,7 @@ mod tests {
         let sent = UnixMillis(1_700_000_000_000);
         assert_eq!(late_of(&late_key(sent, id)), Some((sent, id)));
         assert_eq!(late_of(b"f/short"), None);
+        assert_eq!(number_id(&number_key("00ff", id)), Some(id));
+        assert_eq!(number_id(b"n/00ff/short"), None);
     }
 }

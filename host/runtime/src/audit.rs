@@ -1,7 +1,8 @@
-//! The audit trail of users: rows that are added and never changed, newest first.
+//! The audit trail: rows that are added and never changed, newest first. Each user has one, and one is
+//! of what people do with messages and numbers.
 //!
-//! `a/{user's index}/{time, all bits turned}{number, all bits turned}`, sealed. The number tells records
-//! of one millisecond apart.
+//! `a/{user's index}/{time, all bits turned}{number, all bits turned}`, sealed; `a/messages/…` the other
+//! one. The number tells records of one millisecond apart.
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,6 +23,8 @@ use crate::{Runtime, UserId};
 const PAGE_MAX: usize = 200;
 /// The format of a record's row.
 const STATE: u32 = 1;
+/// Whose trail it is that belongs to no user: no index is such a word.
+const MESSAGES: &str = "messages";
 /// The time and the number at the end of a key.
 const WHEN_BYTES: usize = 10;
 
@@ -85,8 +88,8 @@ struct Stored {
     attributes: Vec<(String, String)>,
 }
 
-fn prefix(user: &str) -> Vec<u8> {
-    [b"a/", user.as_bytes(), b"/"].concat()
+fn prefix(subject: &str) -> Vec<u8> {
+    [b"a/", subject.as_bytes(), b"/"].concat()
 }
 
 fn when(at: UnixMillis, number: u16) -> [u8; WHEN_BYTES] {
@@ -105,10 +108,10 @@ pub(crate) async fn record(
     transaction: &mut Transaction,
     keyring: &Keyring,
     kept: Duration,
-    user: &str,
+    subject: &str,
     entry: AuditEntry,
 ) -> Result<(), TransactionError> {
-    let prefix = prefix(user);
+    let prefix = prefix(subject);
     let mut number = 0;
     // A missing row is a read: who takes the same number at once runs again.
     let key = loop {
@@ -117,7 +120,7 @@ pub(crate) async fn record(
             break key;
         }
         number = number.checked_add(1).ok_or_else(|| {
-            TransactionError::Misuse("too many records of one user in a millisecond".to_owned())
+            TransactionError::Misuse("too many records of one trail in a millisecond".to_owned())
         })?;
     };
     let event = Event {
@@ -190,10 +193,34 @@ impl Runtime {
         after: Option<AuditCursor>,
         limit: usize,
     ) -> Result<AuditPage, StoreError> {
+        let index = self.host().keyring.user_index(user.as_str());
+        self.trail(&index, after, limit).await
+    }
+
+    /// The trail of what was done with messages and numbers: which were looked at in full, and which
+    /// were erased. As [`audit_trail`](Runtime::audit_trail).
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn messages_trail(
+        &self,
+        after: Option<AuditCursor>,
+        limit: usize,
+    ) -> Result<AuditPage, StoreError> {
+        self.trail(MESSAGES, after, limit).await
+    }
+
+    async fn trail(
+        &self,
+        subject: &str,
+        after: Option<AuditCursor>,
+        limit: usize,
+    ) -> Result<AuditPage, StoreError> {
         let host = self.host();
         let limit = limit.clamp(1, PAGE_MAX);
         let now = host.instants.now();
-        let prefix = prefix(&host.keyring.user_index(user.as_str()));
+        let prefix = prefix(subject);
         let mut from = prefix.clone();
         if let Some(AuditCursor(when)) = after {
             from.extend_from_slice(&when);
@@ -245,8 +272,33 @@ impl Runtime {
         attributes: Vec<(String, String)>,
         once: Option<Once<'_, ()>>,
     ) -> Result<UnixMillis, CallError> {
+        let index = self.host().keyring.user_index(user.as_str());
+        let facts = (kind, attributes);
+        self.record_once(context, &index, facts, &(), once).await
+    }
+
+    /// Adds to the trail of what was done with messages and numbers; returns the instant when it is
+    /// durable. `verdict` is what the request is answered by.
+    pub(crate) async fn record_of_messages<R>(
+        &self,
+        context: &CallContext,
+        facts: (&str, Vec<(String, String)>),
+        verdict: &R,
+        once: Option<Once<'_, R>>,
+    ) -> Result<UnixMillis, CallError> {
+        let recorded = self.record_once(context, MESSAGES, facts, verdict, once);
+        recorded.await
+    }
+
+    async fn record_once<R>(
+        &self,
+        context: &CallContext,
+        subject: &str,
+        (kind, attributes): (&str, Vec<(String, String)>),
+        verdict: &R,
+        once: Option<Once<'_, R>>,
+    ) -> Result<UnixMillis, CallError> {
         let host = self.host();
-        let index = host.keyring.user_index(user.as_str());
         let mut rulings = Rulings::default();
         for _ in 0..host.limits.runs {
             let instant = host.instants.now();
@@ -266,7 +318,7 @@ impl Runtime {
                 &mut transaction,
                 &host.keyring,
                 host.audit_kept,
-                &index,
+                subject,
                 entry,
             );
             match recorded.await {
@@ -275,7 +327,7 @@ impl Runtime {
                 Err(TransactionError::Misuse(_)) => return Err(busy()),
             }
             if let Some(once) = &once {
-                once.end(&mut transaction, &()).await?;
+                once.end(&mut transaction, verdict).await?;
             }
             let mut commit = transaction.into_commit(Ending::Commit);
             commit.need = Need::Call;

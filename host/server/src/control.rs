@@ -29,11 +29,12 @@ use tokio::sync::{OnceCell, Semaphore, watch};
 use crate::config::Services;
 use crate::doctor::{self, Finding};
 use crate::keys;
+use crate::lookup::{self, MessagesRequest, WithNumber};
 use crate::queue::{self, Page, QueueError, QueueRequest, Replayed, Status};
 use crate::recount::{AnalyticsRequest, RecountShown, Recounts};
 use crate::services::{self, Parts};
 use crate::story::Story;
-use crate::users::{self, Moved, UserShown, UsersRequest};
+use crate::users::{self, Moved, Trail, UserShown, UsersRequest};
 
 const FILE: &str = "control.sock";
 /// The kernel's `sun_path` has 108 bytes, the last of which is zero.
@@ -87,6 +88,7 @@ pub(crate) enum Request {
     Keys(KeysRequest),
     Queue(QueueRequest),
     Users(UsersRequest),
+    Messages(MessagesRequest),
     Analytics(AnalyticsRequest),
     /// Write a backup to the file, an absolute path.
     Backup {
@@ -121,6 +123,10 @@ pub(crate) enum Answer {
     Letter(Box<Story>),
     Replayed(Box<Story>),
     ReplayedSome(Replayed),
+    Messages(lookup::Page),
+    Message(Box<Story>),
+    Revealed(WithNumber),
+    Trail(Trail),
     User(Box<UserShown>),
     UserChanged,
     MovedIn(Vec<Moved>),
@@ -328,6 +334,7 @@ impl Office {
                 Err(error) => failed(&error),
             },
             Request::Users(request) => self.users(request).await,
+            Request::Messages(request) => self.messages(request).await,
             Request::Analytics(request) => self.analytics(request).await,
             Request::Backup { file } => self.backup(file).await,
             Request::Doctor => Answer::Findings(self.doctor().await),
@@ -433,6 +440,17 @@ impl Office {
             Err(refused) => return Answer::Failed(refused),
         };
         match users::perform(runtime, request).await {
+            Ok(answer) => answer,
+            Err(error) => failed(&error),
+        }
+    }
+
+    async fn messages(&self, request: MessagesRequest) -> Answer {
+        let runtime = match self.runtime("countersign::messages::not_opened").await {
+            Ok(runtime) => runtime,
+            Err(refused) => return Answer::Failed(refused),
+        };
+        match lookup::perform(runtime, request).await {
             Ok(answer) => answer,
             Err(error) => failed(&error),
         }

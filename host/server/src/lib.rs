@@ -23,6 +23,7 @@ mod dashboard;
 mod data;
 mod doctor;
 mod keys;
+mod lookup;
 mod metrics;
 mod queue;
 mod recount;

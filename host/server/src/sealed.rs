@@ -12,7 +12,7 @@ const ROWS_AT_ONCE: usize = 1_000;
 /// Components' rows, which rest sealed section by section.
 const COMPONENTS: &[u8] = b"c/";
 /// Where rows rest sealed ("Rows" in `ARCHITECTURE.md`).
-const SEALED: [(&[u8], &[u8]); 9] = [
+const SEALED: [(&[u8], &[u8]); 10] = [
     (b"a/", b"a0"),
     (b"c/", b"c0"),
     (b"d/", b"d0"),
@@ -21,6 +21,7 @@ const SEALED: [(&[u8], &[u8]); 9] = [
     (b"i/", b"i0"),
     (b"j/", b"j0"),
     (b"m/", b"m0"),
+    (b"n/", b"n0"),
     (b"r/", b"r0"),
 ];
 

@@ -14,11 +14,11 @@ pub(crate) struct Story {
     /// Masked.
     pub(crate) to: String,
     country: String,
-    template: String,
+    pub(crate) template: String,
     purpose: String,
     priority: String,
     caller: String,
-    accepted_at: String,
+    pub(crate) accepted_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     replayed_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,7 +33,7 @@ pub(crate) struct Story {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    provider: Option<String>,
+    pub(crate) provider: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     segments: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -76,6 +76,7 @@ where
     a_missing_key_is_a_read(&open().await).await;
     an_insert_into_a_scanned_interval_is_a_conflict(&open().await).await;
     a_scan_sees_the_runs_own_writes(&open().await).await;
+    a_scan_from_the_end_is_the_scan_from_the_beginning_turned(&open().await).await;
     a_stale_commit_changes_nothing(&open().await).await;
     expired_is_invisible_at_once(&open().await).await;
     what_a_later_commit_saw_as_expired_cannot_be_seen_alive(&open().await).await;
@@ -174,6 +175,28 @@ async fn a_scan_sees_the_runs_own_writes(store: &Arc<dyn Store>) {
     assert_eq!(keys(&page), ["k3", "k4"]);
     assert_eq!(next, None);
     finish(store, run).await.expect("committed");
+}
+
+async fn a_scan_from_the_end_is_the_scan_from_the_beginning_turned(store: &Arc<dyn Store>) {
+    let mut write = run_at(store, at(0));
+    for key in ["a", "b1", "b2", "b3", "b4", "c"] {
+        put(&mut write, key, key).await;
+    }
+    finish(store, write).await.expect("committed");
+    let check = async |from: &str, to: &str, limit: usize, want: &[&str]| {
+        let rows = store.scan_back(from.as_bytes(), to.as_bytes(), limit).await;
+        let rows = rows.expect("scanned");
+        let keys: Vec<_> = rows.iter().map(|(key, _)| key.as_slice()).collect();
+        let want: Vec<_> = want.iter().map(|key| key.as_bytes()).collect();
+        assert_eq!(keys, want, "{from}..{to}, {limit}");
+        assert!(rows.iter().all(|(_, row)| row.is_ok()));
+    };
+    check("b", "c", 10, &["b4", "b3", "b2", "b1"]).await;
+    check("b", "c", 2, &["b4", "b3"]).await;
+    check("b2", "b4", 10, &["b3", "b2"]).await;
+    check("b", "c", 0, &[]).await;
+    check("b5", "c", 10, &[]).await;
+    check("c", "b", 10, &[]).await;
 }
 
 async fn a_stale_commit_changes_nothing(store: &Arc<dyn Store>) {

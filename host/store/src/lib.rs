@@ -83,6 +83,14 @@ pub trait Store: Send + Sync + 'static {
     /// cannot be read is among them, so that who scans can pass it by.
     async fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Scanned>, StoreError>;
 
+    /// As [`scan`](Store::scan), from the end: at most `limit` rows, the last one first.
+    async fn scan_back(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Scanned>, StoreError>;
+
     /// Judges a commit in commit order and applies all of it or nothing. Returns when what was
     /// applied, and everything that the commit has read, is durable.
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;

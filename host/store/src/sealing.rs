@@ -97,6 +97,17 @@ impl Sealing {
             Ok(())
         })
     }
+
+    /// One that does not open is told as such, and the others are there all the same.
+    fn unseal_each(&self, rows: &mut [Scanned]) {
+        for (key, found) in rows {
+            if let Ok(row) = found
+                && let Err(error) = self.unseal(key, row)
+            {
+                *found = Err(error);
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -111,13 +122,18 @@ impl Store for Sealing {
 
     async fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Scanned>, StoreError> {
         let mut rows = self.inner.scan(from, to, limit).await?;
-        for (key, found) in &mut rows {
-            if let Ok(row) = found
-                && let Err(error) = self.unseal(key, row)
-            {
-                *found = Err(error);
-            }
-        }
+        self.unseal_each(&mut rows);
+        Ok(rows)
+    }
+
+    async fn scan_back(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Scanned>, StoreError> {
+        let mut rows = self.inner.scan_back(from, to, limit).await?;
+        self.unseal_each(&mut rows);
         Ok(rows)
     }
 

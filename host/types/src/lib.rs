@@ -20,7 +20,7 @@ pub use event::{Event, EventView};
 pub use id::{MessageId, hex};
 pub use measure::{Counter, Histogram, Level, Risen, Spread};
 pub use message::{
-    Accepted, ErrorClass, Message, NumberKind, PhoneNumber, Price, Priority, SendError,
+    Accepted, ErrorClass, Message, NumberKind, PhoneNumber, Price, Priority, SendError, one_phone,
 };
 pub use secret::Secret;
 pub use seldom::Seldom;

@@ -1,5 +1,6 @@
 //! A message on its way to a provider, and what became of it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,20 @@ pub struct PhoneNumber {
     pub country: String,
     /// What kind of line it is, as far as its digits tell.
     pub kind: NumberKind,
+}
+
+/// A number in E.164, in the one form of those that reach the same phone: what keys are made of.
+///
+/// A mobile in Argentina has two numbers that are both valid: from abroad a 9 comes after the country
+/// code, and the ten digits behind it are one phone's, with the 9 and without. With limits for each it
+/// would have twice as much. Messages go to the number as it was given. (Mexico's old 1 after the
+/// country code is no such case: with it a number is not valid any more.)
+pub fn one_phone(e164: &str) -> Cow<'_, str> {
+    const NATIONAL_DIGITS: usize = 10;
+    match e164.strip_prefix("+549") {
+        Some(national) if national.len() == NATIONAL_DIGITS => format!("+54{national}").into(),
+        _ => e164.into(),
+    }
 }
 
 /// Kinds of numbers as libphonenumber tells them apart.

@@ -351,6 +351,6 @@ async fn the_overview_counts_what_waits_what_is_in_hand_and_what_is_dead() {
     assert!(bench.finish(claim, sent(&[])).await);
     let next = bench.reopened().await.overview(bench.now());
     assert_eq!((next.waiting, next.claimed, next.dead), (2, 0, 1));
-    let later = bench.now() + KEPT + 3_600 * SECOND;
+    let later = bench.now() + crate::queue::KEPT + 3_600 * SECOND;
     assert_eq!(bench.queue.overview(later).dead, 0, "it is no longer kept");
 }

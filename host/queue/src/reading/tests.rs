@@ -32,6 +32,14 @@ impl Damaged {
         }
         Ok(())
     }
+
+    fn judge_each(&self, found: &mut [Scanned]) {
+        for (key, row) in found {
+            if let Err(error) = self.judge(key) {
+                *row = Err(error);
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -42,11 +50,17 @@ impl Store for Damaged {
     }
     async fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Scanned>, StoreError> {
         let mut found = self.inner.scan(from, to, limit).await?;
-        for (key, row) in &mut found {
-            if let Err(error) = self.judge(key) {
-                *row = Err(error);
-            }
-        }
+        self.judge_each(&mut found);
+        Ok(found)
+    }
+    async fn scan_back(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Scanned>, StoreError> {
+        let mut found = self.inner.scan_back(from, to, limit).await?;
+        self.judge_each(&mut found);
         Ok(found)
     }
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {

@@ -1,9 +1,7 @@
 //! Telephone numbers: parsed and judged by libphonenumber's metadata.
 
-use std::borrow::Cow;
-
 use countersign_store::Keyring;
-use countersign_types::{NumberKind, PhoneNumber};
+use countersign_types::{NumberKind, PhoneNumber, one_phone};
 use phonenumber::country;
 
 mod table;
@@ -35,21 +33,7 @@ pub enum PhoneError {
 
 /// What keys and subjects call a number: a keyed hash, the same for every spelling of it.
 pub(crate) fn index(keyring: &Keyring, number: &PhoneNumber) -> String {
-    keyring.phone_index(&one_spelling(&number.e164))
-}
-
-/// A number in the one form of those that reach the same phone.
-///
-/// A mobile in Argentina has two numbers that are both valid: from abroad a 9 comes after the country
-/// code, and the ten digits behind it are one phone's, with the 9 and without. With limits for each it
-/// would have twice as much. Messages go to the number as it was given. (Mexico's old 1 after the
-/// country code is no such case: with it a number is not valid any more.)
-fn one_spelling(e164: &str) -> Cow<'_, str> {
-    const NATIONAL_DIGITS: usize = 10;
-    match e164.strip_prefix("+549") {
-        Some(national) if national.len() == NATIONAL_DIGITS => format!("+54{national}").into(),
-        _ => e164.into(),
-    }
+    keyring.phone_index(&one_phone(&number.e164))
 }
 
 /// How much text is looked at.
@@ -332,7 +316,7 @@ mod tests {
     fn check_one_phone(spellings: &[&str], want: &str) {
         for text in spellings {
             let number = parse(text, None).expect("valid");
-            assert_eq!(one_spelling(&number.e164), want, "{text}: {}", number.e164);
+            assert_eq!(one_phone(&number.e164), want, "{text}: {}", number.e164);
         }
     }
 
@@ -350,7 +334,7 @@ mod tests {
         check_one_phone(&["+54 9 2234 56-7890", "+54 2234 56-7890"], "+542234567890");
         // Others mean each of their digits.
         for own in ["+549112345", "+12025550123", "+4915123456789"] {
-            assert_eq!(one_spelling(own), own);
+            assert_eq!(one_phone(own), own);
         }
         check("+52 55 1234 5678", None, Ok("+525512345678"));
         check("+52 1 55 1234 5678", None, Err(PhoneError::Invalid));

@@ -144,6 +144,15 @@ impl Store for Meddled {
         self.inner.scan(from, to, limit).await
     }
 
+    async fn scan_back(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Scanned>, StoreError> {
+        self.inner.scan_back(from, to, limit).await
+    }
+
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         self.commits.lock().unwrap().push(commit.clone());
         self.inner.commit(commit).await

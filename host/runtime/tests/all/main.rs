@@ -9,6 +9,7 @@
 mod analytics;
 mod bench;
 mod callbacks;
+mod erase;
 mod hostile;
 mod once;
 mod providers;

@@ -85,7 +85,7 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn a_send_writes_two_rows_a_delivery_two_and_a_verification_one() {
+async fn a_send_writes_two_rows_a_delivery_three_and_a_verification_one() {
     let bench = Bench::with(Limits::default(), countersign_embedded::OTP, Vec::new()).await;
     let phone = "+12025550123".to_owned();
     let request = SendRequest {
@@ -105,8 +105,8 @@ async fn a_send_writes_two_rows_a_delivery_two_and_a_verification_one() {
     bench.deliver(&taken).await;
     assert_eq!(
         bench.store.last_commit(),
-        (2, 1),
-        "the job goes, the message stays"
+        (3, 1),
+        "the job goes, the message stays and can be found by its number"
     );
     let code = taken.code();
     let check = |code: String| {
@@ -187,8 +187,8 @@ async fn a_receipt_costs_one_row_and_asking_for_it_one_with_the_delivery() {
     bench.deliver_and_tell(&taken, callback).await;
     assert_eq!(
         bench.store.last_commit(),
-        (3, 1),
-        "the job goes; the message, and whose id the provider's is"
+        (4, 1),
+        "the job goes; the message, by its number too, and whose id the provider's is"
     );
     let receipt = [StatusUpdate {
         id: "SM1".into(),

@@ -1,8 +1,10 @@
 //! What requests under `/api` have in common: who asks, from where, about whom, and a body that is a
 //! JSON object.
 
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::HeaderMap;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use countersign_types::hex;
@@ -41,6 +43,11 @@ pub(super) struct ForUser {
     /// Where it has one that holds. Whether one is needed, and whether it was used before, is decided in
     /// the call.
     pub(super) proof: Option<FactorProof>,
+}
+
+/// A request of the administrator that has been let in.
+pub(super) struct Administered {
+    pub(super) fields: Fields,
 }
 
 /// Why a request was not let in: a problem everywhere, or the body's fault.
@@ -96,23 +103,42 @@ impl Arrived {
             return Err(Problem::internal().into());
         };
         let claim = parts.extensions.remove::<Claim>();
-        if let Err(problem) = body::check_json(&parts.headers, Strictness::Usual) {
-            return Err(Denied::Problem(body::refuse(&parts, body, problem).await));
-        }
-        let limits = &api.http;
-        let bytes = body::read(
-            &parts.headers,
-            body,
-            limits.body_bytes_max,
-            limits.body_time,
-        )
-        .await?;
+        let bytes = json_bytes(api, &parts, body).await?;
         Ok(Arrived {
             asker,
             claim,
             headers: parts.headers,
             bytes,
         })
+    }
+}
+
+/// The body of a `POST`, which says that it is JSON.
+async fn json_bytes(api: &Api, parts: &Parts, body: Body) -> Result<Bytes, Denied> {
+    if let Err(problem) = body::check_json(&parts.headers, Strictness::Usual) {
+        return Err(Denied::Problem(body::refuse(parts, body, problem).await));
+    }
+    let limits = &api.http;
+    let read = body::read(
+        &parts.headers,
+        body,
+        limits.body_bytes_max,
+        limits.body_time,
+    );
+    Ok(read.await?)
+}
+
+impl Administered {
+    /// Reads a `POST` of the administrator.
+    ///
+    /// # Errors
+    ///
+    /// See [`Denied`].
+    pub(super) async fn read(api: &Api, request: Request) -> Result<Administered, Denied> {
+        let (parts, body) = request.into_parts();
+        let bytes = json_bytes(api, &parts, body).await?;
+        let fields = Fields::parse(&bytes)?;
+        Ok(Administered { fields })
     }
 }
 

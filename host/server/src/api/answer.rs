@@ -27,6 +27,9 @@ pub(crate) struct Answer {
     /// Whether it holds what nobody may read twice for long, such as backup codes.
     #[serde(skip)]
     pub(super) secret: bool,
+    /// Whether the same request has more to do when it comes again.
+    #[serde(skip)]
+    unfinished: bool,
 }
 
 impl Answer {
@@ -38,6 +41,7 @@ impl Answer {
             body: serde_json::to_vec(body).unwrap_or_default(),
             now: UnixMillis(0),
             secret: false,
+            unfinished: false,
         }
     }
 
@@ -57,6 +61,19 @@ impl Answer {
             secret: true,
             ..self
         }
+    }
+
+    /// The same, where the same request has more to do when it comes again: its key stays free.
+    pub(super) fn unfinished(self) -> Answer {
+        Answer {
+            unfinished: true,
+            ..self
+        }
+    }
+
+    /// Whether a repeat under the same key is given this answer.
+    pub(super) fn is_kept(&self) -> bool {
+        !self.unfinished
     }
 
     /// 202: it will be done.

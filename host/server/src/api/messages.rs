@@ -78,7 +78,8 @@ fn read(
     runtime: &Runtime,
 ) -> Result<MessageRequest, Refused> {
     let to = fields.text("to", PHONE_BYTES_MAX)?;
-    let to = runtime.parse_phone(&to).map_err(no_such_phone)?;
+    let to = runtime.parse_phone(&to);
+    let to = to.map_err(|error| no_such_phone("to", error))?;
     if !to.kind.can_receive() {
         let error = "This kind of number cannot receive messages";
         return Err(Refused::field("to", error));
@@ -107,7 +108,8 @@ fn read(
     })
 }
 
-fn no_such_phone(error: PhoneError) -> Refused {
+/// A number that is none, in the field of that name.
+pub(super) fn no_such_phone(field: &str, error: PhoneError) -> Refused {
     let text = match error {
         PhoneError::Extension => "Invalid phone number: it has an extension",
         PhoneError::NoCountry => "Invalid phone number: add the country code, for example +1",
@@ -116,7 +118,7 @@ fn no_such_phone(error: PhoneError) -> Refused {
         | PhoneError::TooLong
         | PhoneError::Invalid => "Invalid phone number",
     };
-    Refused::field("to", text)
+    Refused::field(field, text)
 }
 
 /// Whether the variables fill the template, all of it and nothing else, with a text that can be sent.

@@ -3,8 +3,9 @@
 //! `door` turns crowds away, `gate` decides who may ask, `idempotency` whether it was asked before (by the runtime's ledger), `body` and `fields` read what is
 //! sent, `admitted` has what requests have in common. `otp` and `two_factor` are the seed's routes,
 //! `messages` those of other messages, `users` tokens of users and the keys that proofs are checked with,
-//! `audit` what was done to users, `webhooks` what providers call and `callbacks` the room for it, `queue` what administrators see, `analytics` the
-//! figures, `health` is for load balancers, `metrics` and `requests` for monitoring.
+//! `audit` what was done to users, `webhooks` what providers call and `callbacks` the room for it, `queue` and
+//! `lookup` what administrators see, `analytics` the figures, `erase` removes what is kept of a number, `health`
+//! is for load balancers, `metrics` and `requests` for monitoring.
 //! `answer` and `problem` alone know statuses, and `causes` which error has which.
 
 mod admitted;
@@ -16,10 +17,12 @@ mod callbacks;
 mod causes;
 mod client_address;
 mod door;
+mod erase;
 mod fields;
 mod gate;
 mod health;
 mod idempotency;
+mod lookup;
 mod messages;
 mod metrics;
 mod otp;
@@ -50,9 +53,10 @@ pub(crate) use countersign_runtime::{
     AuditCursor, Authority, BackupCodesVerdict, CallContext, CallError, CallbackError,
     CallbackRequest, Caller, ChangeRequest, Claim, Denial, DisableRequest, DisableVerdict,
     EnableRequest, EnableVerdict, Factor, FactorProof, Ledger, LoginRequest, LoginSendRequest,
-    LoginSendVerdict, LoginVerdict, MessageRequest, Method, NO_ROUTE, Once, PhoneError, Refusal,
-    Runtime, SendRequest, SendVerdict, TotpVerdict, UserId, UserIdError, UserToken,
-    VerifyFactorRequest, VerifyFactorVerdict, VerifyRequest, VerifyVerdict, figures,
+    LoginSendVerdict, LoginVerdict, MessageRequest, MessageSearch, Method, NO_ROUTE, Once,
+    PhoneError, Refusal, Revealed, Runtime, SendRequest, SendVerdict, TotpVerdict, UserId,
+    UserIdError, UserToken, VerifyFactorRequest, VerifyFactorVerdict, VerifyRequest, VerifyVerdict,
+    figures,
 };
 use countersign_types::{Entropy, UnixMillis};
 
@@ -207,7 +211,8 @@ impl Api {
         let once = claim.as_ref().map(|claim| {
             claim.once(move |verdict: &T, instant| {
                 let answer = kept(verdict, instant).ok();
-                answer.as_ref().map(Answer::to_kept)
+                let answer = answer.as_ref().filter(|answer| answer.is_kept());
+                answer.map(Answer::to_kept)
             })
         });
         let ended = match self.run_to_its_end(call(once)).await {
@@ -268,12 +273,17 @@ fn router(api: Arc<Api>) -> Router {
         .route("/api/login/2fa", post(two_factor::login))
         .route("/api/users/{id}/tokens", post(users::make_token))
         .route("/api/audit", get(audit::trail))
+        .route("/api/phones/erase", post(erase::erase))
         .route("/.well-known/jwks.json", get(users::key_set))
         .route(
             "/webhooks/{provider}",
             get(webhooks::receive).post(webhooks::receive),
         )
         .route("/api/analytics/dashboard", get(analytics::dashboard))
+        .route("/admin/audit", get(lookup::trail))
+        .route("/admin/messages/search", post(lookup::search))
+        .route("/admin/messages/{id}", get(messages::story))
+        .route("/admin/messages/{id}/reveal", post(lookup::reveal))
         .route("/admin/queue", get(queue::status))
         .route("/admin/queue/dead", get(queue::dead))
         .route("/admin/queue/dead/{id}", get(queue::letter))

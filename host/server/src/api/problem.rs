@@ -270,7 +270,7 @@ impl Problem {
 
     /// Nobody has accepted a message of that name, or it is no longer kept.
     pub(super) fn no_such_message() -> Problem {
-        let detail = "Its id is not known; messages are kept for 30 days after their end.";
+        let detail = "Its id is not known; messages are kept for `messages.days` after their end, and until their number is erased.";
         Problem::new(Kind::NoSuchMessage, detail)
     }
 

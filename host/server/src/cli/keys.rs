@@ -131,6 +131,7 @@ mod tests {
                 capacity: 10,
                 reserved_percent: 20,
                 caller_percent: 50,
+                kept: std::time::Duration::from_secs(30 * 24 * 3_600),
             },
             services: crate::testing::config().services,
         }

@@ -10,6 +10,7 @@ mod failure;
 mod import;
 mod keyring;
 mod keys;
+mod messages;
 mod queue;
 mod users;
 
@@ -58,6 +59,8 @@ enum Command {
     Serve(ServeFlags),
     /// Make, list and revoke API keys.
     Keys(keys::Keys),
+    /// Find messages, look at one, and at the whole number that one went to.
+    Messages(messages::Messages),
     /// Look at the queue, and replay messages that no provider could take.
     Queue(queue::Queue),
     /// Look at a user's second factors, and help a user who cannot log in.
@@ -179,6 +182,7 @@ pub fn main() -> ExitCode {
         None => run_serve(cli.serve.into(), environment),
         Some(Command::Serve(flags)) => run_serve(flags.into(), environment),
         Some(Command::Keys(command)) => command.run(&environment),
+        Some(Command::Messages(command)) => command.run(&environment),
         Some(Command::Queue(command)) => command.run(&environment),
         Some(Command::Users(command)) => command.run(&environment),
         Some(Command::Analytics(command)) => command.run(&environment),
@@ -203,6 +207,7 @@ impl Command {
         match self {
             Command::Serve(_) => false,
             Command::Keys(command) => command.json,
+            Command::Messages(command) => command.json,
             Command::Queue(command) => command.json,
             Command::Keyring(command) => command.wants_json(),
             Command::Doctor(command) => command.json,
@@ -299,6 +304,30 @@ mod tests {
             "countersign queue replay --all --json",
         ] {
             assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn messages_are_found_and_shown() {
+        for line in [
+            "countersign messages find",
+            "countersign messages find --phone +12025550123 --json --data d",
+            "countersign messages find --phone - --start 2026-01-31T12:00:00Z --limit 5",
+            "countersign messages find --end 2026-01-31T12:00:00Z --cursor x",
+            "countersign messages show x --config c.toml",
+            "countersign messages reveal x --json",
+            "countersign messages trail",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+        for line in [
+            "countersign messages",
+            "countersign messages show",
+            "countersign messages reveal",
+            "countersign messages find x",
+            "countersign messages find --limit x",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
         }
     }
 

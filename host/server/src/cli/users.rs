@@ -9,7 +9,7 @@ use super::ask::{ask, print};
 use super::{Failure, Place};
 use crate::config::{Environment, Merged};
 use crate::control::{Answer, Request};
-use crate::users::{Name, UserShown, UsersRequest};
+use crate::users::{Name, UserShown, UsersRequest, by_line};
 
 /// Look at a user's second factors, and help a user who cannot log in.
 #[derive(Debug, Args)]
@@ -102,20 +102,7 @@ fn for_people(shown: &UserShown) -> String {
         // Writing to a `String` cannot fail.
         let _ = writeln!(text, "locked        {} until {}", lock.method, lock.until);
     }
-    for entry in &trail.entries {
-        let facts = entry.attributes.iter();
-        let facts: Vec<String> = facts
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        let line = format!(
-            "{}  {:<24}  {:<40}  {}",
-            entry.at,
-            entry.kind,
-            entry.by.in_words(),
-            facts.join(" ")
-        );
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
+    text.extend(trail.entries.iter().map(by_line));
     if trail.next.is_some() {
         text += "older entries: GET /api/audit?user=ID\n";
     }

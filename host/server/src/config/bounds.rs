@@ -107,6 +107,7 @@ pub(super) fn queue(merged: &Merged) -> Result<QueueRoom, ConfigError> {
         capacity: size("queue.capacity", queue.capacity, 1..=10_000_000)?,
         reserved_percent: size("queue.reserved-percent", queue.reserved_percent, 0..=90)?,
         caller_percent: size("queue.caller-percent", queue.caller_percent, 1..=100)?,
+        kept: messages_kept(merged)?,
     })
 }
 
@@ -211,6 +212,12 @@ pub(super) fn two_factor_component(merged: &Merged) -> Result<Vec<(String, Strin
         }
     }
     Ok(pairs)
+}
+
+/// How long messages are kept after their end: longer than a receipt is waited for.
+fn messages_kept(merged: &Merged) -> Result<Duration, ConfigError> {
+    let days = merged.whole("messages.days", merged.settings.messages.days, 4..=3_650)?;
+    Ok(Duration::from_secs(days * 24 * 3_600))
 }
 
 /// How long records of the audit trail are kept.

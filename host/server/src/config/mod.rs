@@ -326,12 +326,13 @@ pub(crate) struct Services {
     pub(crate) audit_kept: Duration,
 }
 
-/// How many messages may wait, and whose.
+/// How many messages may wait, and whose; and how long they are kept when they are over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct QueueRoom {
     pub(crate) capacity: usize,
     pub(crate) reserved_percent: usize,
     pub(crate) caller_percent: usize,
+    pub(crate) kept: Duration,
 }
 
 /// Limits of connections and requests.
@@ -396,6 +397,7 @@ impl From<QueueRoom> for QueueConfig {
             capacity: room.capacity,
             reserved_percent: room.reserved_percent,
             caller_percent: room.caller_percent,
+            kept: room.kept,
             ..QueueConfig::default()
         }
     }

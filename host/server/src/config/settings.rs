@@ -34,6 +34,7 @@ pub(crate) struct Settings {
     pub(crate) otp: Otp,
     pub(crate) two_factor: TwoFactor,
     pub(crate) audit: Audit,
+    pub(crate) messages: Messages,
     pub(crate) analytics: Analytics,
     pub(crate) store: Store,
     pub(crate) queue: Queue,
@@ -60,6 +61,7 @@ impl Default for Settings {
             otp: Otp::default(),
             two_factor: TwoFactor::default(),
             audit: Audit::default(),
+            messages: Messages::default(),
             analytics: Analytics::default(),
             store: Store::default(),
             queue: Queue::default(),
@@ -221,6 +223,20 @@ impl Default for Audit {
     fn default() -> Audit {
         // As events are.
         Audit { days: 400 }
+    }
+}
+
+/// Settings of messages that are over.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Messages {
+    /// How long they are kept after their end.
+    pub(crate) days: u64,
+}
+
+impl Default for Messages {
+    fn default() -> Messages {
+        Messages { days: 30 }
     }
 }
 
@@ -596,6 +612,7 @@ pub(crate) const VALUES: &[(&str, Kind)] = &[
     ("two-factor.notice-disabled", Kind::Text),
     ("two-factor.notice-failures", Kind::Text),
     ("audit.days", Kind::Whole),
+    ("messages.days", Kind::Whole),
     ("analytics.currency", Kind::Text),
     ("store.reserve-bytes", Kind::Whole),
     ("queue.capacity", Kind::Whole),

@@ -161,6 +161,12 @@ fn settings_of_two_factor_are_taken_at_their_bounds_and_refused_one_past_them() 
         let refused = load_file(&format!("[audit]\ndays = {days}"));
         check_error(refused, &["audit.days", "from 1 to 3650"]);
     }
+    for days in [3, 3_651] {
+        let refused = load_file(&format!("[messages]\ndays = {days}"));
+        check_error(refused, &["messages.days", "from 4 to 3650"]);
+    }
+    let config = load_file("[messages]\ndays = 4").expect("fine");
+    assert_eq!(config.queue.kept, Duration::from_secs(4 * 24 * 3_600));
 }
 
 #[test]

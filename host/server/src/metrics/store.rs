@@ -94,6 +94,15 @@ impl Store for Measured {
         self.inner.scan(from, to, limit).await
     }
 
+    async fn scan_back(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Scanned>, StoreError> {
+        self.inner.scan_back(from, to, limit).await
+    }
+
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         let Metrics {
             events, commits, ..

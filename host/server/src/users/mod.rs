@@ -18,9 +18,9 @@ use countersign_store::Keyring;
 
 pub(crate) use proof::{ProofSettings, Proofs};
 pub(crate) use qr::svg;
-pub(crate) use shown::{State, Trail};
+pub(crate) use shown::{Entry, State, Trail, by_line};
 pub(crate) use support::{
-    MOVED_AT_ONCE, MoveOutcome, Moved, Moving, Name, UserShown, UsersRequest, perform,
+    MOVED_AT_ONCE, MoveOutcome, Moved, Moving, Name, UserShown, UsersRequest, operator, perform,
 };
 pub(crate) use token::{NewToken, Purpose, Token, TokenSettings, Tokens};
 

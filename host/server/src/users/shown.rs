@@ -96,6 +96,22 @@ pub(crate) enum By {
     Operator,
 }
 
+/// An entry of a trail for people, on a line of its own.
+pub(crate) fn by_line(entry: &Entry) -> String {
+    let facts = entry.attributes.iter();
+    let facts: Vec<String> = facts
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let line = format!(
+        "{}  {:<24}  {:<40}  {}",
+        entry.at,
+        entry.kind,
+        entry.by.in_words(),
+        facts.join(" ")
+    );
+    format!("{}\n", line.trim_end())
+}
+
 impl By {
     /// For people.
     pub(crate) fn in_words(&self) -> String {

@@ -146,7 +146,8 @@ pub(crate) async fn perform(
     }
 }
 
-fn operator() -> CallContext {
+/// Who asks with the administrator's token or by a command.
+pub(crate) fn operator() -> CallContext {
     CallContext {
         service: SERVICE.to_owned(),
         caller: Caller::Operator,

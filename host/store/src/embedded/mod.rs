@@ -307,6 +307,12 @@ impl Rows for sled::Tree {
     }
 }
 
+fn scanned(entry: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Scanned, StoreError> {
+    let (key, bytes) = entry.map_err(|error| failed(&error))?;
+    let row = Row::from_bytes(&key, &bytes);
+    Ok((key.to_vec(), row))
+}
+
 fn failed(error: &sled::Error) -> StoreError {
     StoreError::Failed(error.to_string())
 }
@@ -324,16 +330,21 @@ impl Store for SledStore {
         if from >= to {
             return Ok(Vec::new());
         }
-        self.shared
-            .tree
-            .range(from..to)
-            .take(limit)
-            .map(|entry| {
-                let (key, bytes) = entry.map_err(|error| failed(&error))?;
-                let row = Row::from_bytes(&key, &bytes);
-                Ok((key.to_vec(), row))
-            })
-            .collect()
+        let rows = self.shared.tree.range(from..to);
+        rows.take(limit).map(scanned).collect()
+    }
+
+    async fn scan_back(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Scanned>, StoreError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let rows = self.shared.tree.range(from..to).rev();
+        rows.take(limit).map(scanned).collect()
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {

@@ -187,6 +187,14 @@ impl Store for Metered {
     async fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Scanned>, StoreError> {
         self.inner.scan(from, to, limit).await
     }
+    async fn scan_back(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Scanned>, StoreError> {
+        self.inner.scan_back(from, to, limit).await
+    }
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         self.commits.fetch_add(1, Ordering::SeqCst);
         self.inner.commit(commit).await

@@ -92,6 +92,14 @@ impl Store for Overtaken {
     async fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Scanned>, StoreError> {
         self.inner.scan(from, to, limit).await
     }
+    async fn scan_back(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Scanned>, StoreError> {
+        self.inner.scan_back(from, to, limit).await
+    }
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         let mut writes = commit.writes.iter();
         if writes.any(|write| write.key.starts_with(JOBS) && write.body.is_none()) {

@@ -1,0 +1,118 @@
+//! What people do with messages: find them, look at a whole number, and erase all that is kept of one.
+//!
+//! No component is asked. Whoever sees a whole number, and whoever erases one, is in the audit trail.
+
+use countersign_queue::{Erased, Search, SearchPage};
+use countersign_store::StoreError;
+use countersign_types::{MessageId, PhoneNumber, Secret, UnixMillis};
+
+use crate::Runtime;
+use crate::call::{CallContext, CallError};
+use crate::once::Once;
+use crate::phone;
+
+/// Which messages are looked for.
+#[derive(Clone, Debug)]
+pub struct MessageSearch {
+    /// The receiver; `None`: any.
+    pub number: Option<PhoneNumber>,
+    /// Accepted at or after.
+    pub from: UnixMillis,
+    /// Accepted before.
+    pub to: UnixMillis,
+    /// Older than this one: the `next` of the page before.
+    pub after: Option<MessageId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// What was to be seen of a message that people mostly see masked.
+#[derive(Clone, Debug)]
+pub enum Revealed {
+    /// The receiver in E.164.
+    Number(Secret<String>),
+    /// There is no such message, or its number is no longer kept.
+    Absent,
+}
+
+impl Runtime {
+    /// Messages wherever they are, the newest first, with masked numbers. Returns when what is told of
+    /// them is durable.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails. What cannot be read is passed by.
+    pub async fn find_messages(&self, search: &MessageSearch) -> Result<SearchPage, StoreError> {
+        let host = self.host();
+        let search = Search {
+            number: search.number.as_ref().map(|number| number.e164.as_str()),
+            from: search.from,
+            to: search.to,
+            after: search.after,
+            limit: search.limit,
+        };
+        let page = host.queue.search(search, host.instants.now()).await?;
+        host.store.settle().await?;
+        Ok(page)
+    }
+
+    /// The whole number of a message's receiver. Returns when it is durable that it was looked at, by
+    /// whom and in which way: `by_way`, a word.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`].
+    pub async fn reveal_number(
+        &self,
+        context: &CallContext,
+        id: MessageId,
+        by_way: &str,
+        once: Option<Once<'_, Revealed>>,
+    ) -> Result<(Revealed, UnixMillis), CallError> {
+        let host = self.host();
+        let now = host.instants.now();
+        let Some(number) = host.queue.number_of(id, now).await? else {
+            return Ok((Revealed::Absent, now));
+        };
+        let attributes = vec![
+            ("message".to_owned(), id.to_string()),
+            ("way".to_owned(), by_way.to_owned()),
+        ];
+        let revealed = Revealed::Number(number);
+        let facts = ("number.revealed", attributes);
+        let recorded = self.record_of_messages(context, facts, &revealed, once);
+        let at = recorded.await?;
+        Ok((revealed, at))
+    }
+
+    /// Erases what is kept of messages to `number`; the sums that were made of them stay, and so do the
+    /// limits of the number, which hold its keyed hash and run out by themselves. Returns when that and
+    /// its record are durable. To be called again while [`Erased::is_all`] says that something is left.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]. Part of it may be erased then; to be called again.
+    pub async fn erase_phone(
+        &self,
+        context: &CallContext,
+        number: &PhoneNumber,
+        once: Option<Once<'_, Erased>>,
+    ) -> Result<(Erased, UnixMillis), CallError> {
+        let host = self.host();
+        // Not before the newest commit, whose rows are to go as well.
+        let now = host.instants.now();
+        let erased = host.queue.erase_number(&number.e164, now).await?;
+        let count = |name: &str, number: usize| (name.to_owned(), number.to_string());
+        let attributes = vec![
+            ("phone".to_owned(), phone::index(&host.keyring, number)),
+            count("messages", erased.messages),
+            count("dead", erased.dead),
+            count("waiting", erased.waiting),
+            ("complete".to_owned(), erased.is_all().to_string()),
+        ];
+        let facts = ("number.erased", attributes);
+        let recorded = self.record_of_messages(context, facts, &erased, once);
+        let at = recorded.await?;
+        Ok((erased, at))
+    }
+}
