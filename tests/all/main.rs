@@ -22,6 +22,7 @@ mod keyring;
 mod keys;
 mod messages;
 mod metrics;
+mod openapi;
 mod otp;
 mod overload;
 mod power;

@@ -4,7 +4,8 @@
 //! sent, `admitted` has what requests have in common. `otp` and `two_factor` are the seed's routes,
 //! `messages` those of other messages, `users` tokens of users and the keys that proofs are checked with,
 //! `audit` what was done to users, `webhooks` what providers call and `callbacks` the room for it, `queue` what administrators see, `analytics` the
-//! figures, `health` is for load balancers, `metrics` and `requests` for monitoring.
+//! figures, `health` is for load balancers, `metrics` and `requests` for monitoring, `openapi` describes
+//! them all.
 //! `answer` and `problem` alone know statuses, and `causes` which error has which.
 
 mod admitted;
@@ -21,6 +22,7 @@ mod health;
 mod idempotency;
 mod messages;
 mod metrics;
+mod openapi;
 mod otp;
 mod path;
 mod problem;
@@ -235,10 +237,15 @@ async fn happened(claim: Option<Claim>) -> Response {
 
 /// All routes.
 pub(crate) fn router(api: Arc<Api>) -> Router {
-    let routes = Routes::new()
+    guarded(routes(), api)
+}
+
+fn routes() -> Routes {
+    Routes::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::metrics))
+        .route("/openapi.json", get(openapi::description))
         .route("/api/otp/send", post(otp::send))
         .route("/api/otp/verify", post(otp::verify))
         .route("/api/messages", post(messages::send))
@@ -263,8 +270,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/admin/queue", get(queue::status))
         .route("/admin/queue/dead", get(queue::dead))
         .route("/admin/queue/dead/{id}", get(queue::letter))
-        .route("/admin/queue/dead/{id}/replay", post(queue::replay));
-    guarded(routes, api)
+        .route("/admin/queue/dead/{id}/replay", post(queue::replay))
 }
 
 /// `routes` with all that a request passes before it comes to its own.

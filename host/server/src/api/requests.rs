@@ -29,7 +29,7 @@ const TIMES: &[u64] = &[
 /// Routes, and the templates of their paths.
 pub(super) struct Routes {
     pub(super) router: Router<Arc<Api>>,
-    templates: Vec<&'static str>,
+    pub(super) templates: Vec<&'static str>,
 }
 
 impl Routes {
