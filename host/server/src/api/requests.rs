@@ -109,8 +109,9 @@ impl Requests {
             count.add_one();
         }
         counts.times.record_time(took);
-        if let Some(kind) = response.extensions().get::<Kind>() {
-            self.problems[*kind as usize].add_one();
+        let kind = response.extensions().get::<Kind>();
+        if let Some(count) = kind.and_then(|kind| self.problems.get(*kind as usize)) {
+            count.add_one();
         }
     }
 
