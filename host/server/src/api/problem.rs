@@ -69,6 +69,7 @@ impl Kind {
         Kind::HostNotLoopback,
         Kind::TokenScope,
         Kind::ProofRequired,
+        Kind::NoSuchFactor,
         Kind::NotFound,
         Kind::MethodNotAllowed,
         Kind::RequestTimeout,
