@@ -23,6 +23,7 @@ mod keys;
 mod lookup;
 mod messages;
 mod metrics;
+mod openapi;
 mod otp;
 mod overload;
 mod power;

@@ -215,6 +215,7 @@ async fn what_has_happened_is_counted_by_what_it_was() {
         (&sent("delivered"), 1.0),
         (&sent("failed"), 1.0),
         ("countersign_message_wait_seconds_count", 1.0),
+        ("countersign_message_arrival_seconds_count", 1.0),
         (
             r#"countersign_country_steps_total{country="US",step="accepted"}"#,
             2.0,

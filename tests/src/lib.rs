@@ -37,7 +37,7 @@ pub use login_app::LoginApp;
 pub use messages_api::{ACCOUNT_SID, AUTH_TOKEN, Message, PHONE_NUMBER, Request};
 pub use output::Output;
 pub use process::Finished;
-pub use python::{check_proof, read_metrics};
+pub use python::{check_answers, check_proof, read_metrics};
 pub use receipts::{PUBLIC_URL, Receipt};
 pub use scan::{Find, Needle, Scan};
 pub use server::{Builder, Server, TEST_KEY, binary, program};

@@ -1,4 +1,4 @@
-//! Proofs and metrics as others read them: by libraries of another ecosystem, in a process of its own.
+//! Proofs, metrics and answers as others read them: by libraries of another ecosystem, in a process of its own.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,26 @@ pub async fn read_metrics(page: &str, dashboard: &Path, rules: &Path) -> Value {
     command.args([&file, dashboard, rules]);
     let read = finish(command).await;
     read.expect_success().json()
+}
+
+/// Checks `exchanges` by the OpenAPI `description`, and that itself, with validators of another ecosystem: see
+/// `check_answers.py`. Returns which statuses each operation was seen to answer.
+///
+/// # Panics
+/// When one of them is not as described, or there is no Python with those validators, with the line to type.
+pub async fn check_answers(description: &Value, exchanges: &[Value]) -> Value {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let mut command = script("check_answers.py");
+    for (name, value) in [
+        ("description", description.clone()),
+        ("exchanges", exchanges.into()),
+    ] {
+        let file = folder.path().join(name);
+        std::fs::write(&file, value.to_string()).expect("it can be written");
+        command.arg(file);
+    }
+    let checked = finish(command).await;
+    checked.expect_success().json()
 }
 
 /// A script of `tests/python`, still without arguments.

@@ -36,7 +36,7 @@ Commands:
   simulate [ARGS]
                 the release build and the simulation: `--seeds N` for more of them, `--seed N` to replay one
   browser       what the tests of the example need: Chromium, chromedriver and Node.js, by apt-get; `test` does it too
-  python        the Python that tests read proofs and metrics with, in the target folder; `test` makes it too
+  python        the Python that tests read proofs, metrics and answers with, in the target folder; `test` makes it too
   tidy          the rules that a machine can check: documented WIT, no machine paths, nothing unfinished, and
                 documents that name files and tests which are there
   --help        this text
@@ -56,7 +56,7 @@ struct Python {
 const TEST_PYTHON: Python = Python {
     folder: "test-python",
     requirements: "tests/python/requirements.txt",
-    what: "the test of proofs by another library",
+    what: "the tests with libraries of another language",
 };
 /// That of the benchmark, with DuckDB.
 const BENCH_PYTHON: Python = Python {

@@ -4,6 +4,7 @@
 //! figures. So whatever is cut off, crashes, or is handed over twice, each event counts once.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use countersign_store::{Bound, StoreError, StoredEvent, read_event_rows};
@@ -118,6 +119,8 @@ impl Runtime {
                 }
                 Ok(folded) => {
                     (next, pause) = (Some(folded.next), PAUSE);
+                    let reported = &self.host().figures.reported;
+                    reported.store(folded.next, Ordering::Relaxed);
                     if folded.more {
                         continue;
                     }

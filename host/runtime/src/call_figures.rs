@@ -1,6 +1,7 @@
 //! What the runtime counts of calls, for whoever watches it. Each call costs a few atomic additions.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -76,15 +77,22 @@ pub(crate) struct ProviderFigures {
     pub(crate) timed_out: Counter,
 }
 
-/// The figures of one process's services, by component.
+/// The figures of one process's services.
 #[derive(Debug, Default)]
-pub(crate) struct Figures(Mutex<BTreeMap<String, Arc<ServiceFigures>>>);
+pub(crate) struct Figures {
+    components: Mutex<BTreeMap<String, Arc<ServiceFigures>>>,
+    /// The position of the first event that the reports do not have; 0: not known yet.
+    pub(crate) reported: AtomicU64,
+}
 
 impl Figures {
     /// Those of the component `name`: the same for all its versions. Not for the path of a call, since
     /// it takes a lock.
     pub(crate) fn of(&self, name: &str) -> Arc<ServiceFigures> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self
+            .components
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let of_name = all.entry(name.to_owned());
         of_name
             .or_insert_with(|| Arc::new(ServiceFigures::new()))
@@ -113,8 +121,17 @@ impl Figures {
         }
     }
 
+    /// The position of the first event that the reports do not have, once that is known.
+    pub(crate) fn reported(&self) -> Option<u64> {
+        let position = self.reported.load(Ordering::Relaxed);
+        (position > 0).then_some(position)
+    }
+
     pub(crate) fn overview(&self) -> Vec<ServiceOverview> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self
+            .components
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let of_one = |(component, figures): (&String, &Arc<ServiceFigures>)| ServiceOverview {
             component: component.clone(),
             outcomes: std::array::from_fn(|at| (OUTCOMES[at], figures.outcomes[at].value())),
@@ -171,6 +188,8 @@ pub struct RuntimeOverview {
     pub instances: u64,
     /// How many password hashes have been worked out.
     pub hashes: u64,
+    /// The position of the first event that the reports do not have; `None`: not known yet.
+    pub reported: Option<u64>,
 }
 
 #[cfg(test)]

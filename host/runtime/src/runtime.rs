@@ -400,6 +400,7 @@ impl Runtime {
             instances_max: host.limits.instances,
             instances: pool.map_or(0, |pool| pool.component_instances()),
             hashes: host.hashing.done(),
+            reported: host.figures.reported(),
         }
     }
 

@@ -32,14 +32,16 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
         single(api.http.connections_max as f64),
     );
     api.health.metrics.add_to(&mut page);
-    if let Some(store) = api.health.embedded() {
-        metrics::add_store(&mut page, store);
-    }
     let now = api.gate.now();
     let runtime = api.runtime.get();
     let queue = runtime.map(|runtime| runtime.queue().overview(now));
     metrics::add_queue(&mut page, queue, now);
-    metrics::add_runtime(&mut page, runtime.map(super::Runtime::overview));
+    let overview = runtime.map(super::Runtime::overview);
+    if let Some(store) = api.health.embedded() {
+        metrics::add_store(&mut page, store);
+        metrics::add_reports(&mut page, store, overview.as_ref());
+    }
+    metrics::add_runtime(&mut page, overview);
     match page.text() {
         Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(_) => Problem::internal().into_response(),

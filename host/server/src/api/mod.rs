@@ -5,7 +5,7 @@
 //! `messages` those of other messages, `users` tokens of users and the keys that proofs are checked with,
 //! `audit` what was done to users, `webhooks` what providers call and `callbacks` the room for it, `queue` and
 //! `lookup` what administrators see, `analytics` the figures, `erase` removes what is kept of a number, `health`
-//! is for load balancers, `metrics` and `requests` for monitoring.
+//! is for load balancers, `metrics` and `requests` for monitoring, `openapi` describes them all.
 //! `answer` and `problem` alone know statuses, and `causes` which error has which.
 
 mod admitted;
@@ -25,6 +25,7 @@ mod idempotency;
 mod lookup;
 mod messages;
 mod metrics;
+mod openapi;
 mod otp;
 mod path;
 mod problem;
@@ -254,10 +255,15 @@ async fn happened(claim: Option<Claim>) -> Response {
 
 /// All routes.
 fn router(api: Arc<Api>) -> Router {
-    let routes = Routes::new()
+    guarded(routes(), api)
+}
+
+fn routes() -> Routes {
+    Routes::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::metrics))
+        .route("/openapi.json", get(openapi::description))
         .route("/api/otp/send", post(otp::send))
         .route("/api/otp/verify", post(otp::verify))
         .route("/api/messages", post(messages::send))
@@ -287,8 +293,7 @@ fn router(api: Arc<Api>) -> Router {
         .route("/admin/queue", get(queue::status))
         .route("/admin/queue/dead", get(queue::dead))
         .route("/admin/queue/dead/{id}", get(queue::letter))
-        .route("/admin/queue/dead/{id}/replay", post(queue::replay));
-    guarded(routes, api)
+        .route("/admin/queue/dead/{id}/replay", post(queue::replay))
 }
 
 /// `routes` with all that a request passes before it comes to its own.

@@ -59,8 +59,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Each at its own place.
-    pub(crate) const ALL: [Kind; 32] = [
+    /// Each at its own place, up to the last.
+    pub(crate) const ALL: [Kind; Kind::TookTooLong as usize + 1] = [
         Kind::BadRequest,
         Kind::Unauthorized,
         Kind::WrongToken,

@@ -29,7 +29,7 @@ const TIMES: &[u64] = &[
 /// Routes, and the templates of their paths.
 pub(super) struct Routes {
     pub(super) router: Router<Arc<Api>>,
-    templates: Vec<&'static str>,
+    pub(super) templates: Vec<&'static str>,
 }
 
 impl Routes {
@@ -109,8 +109,9 @@ impl Requests {
             count.add_one();
         }
         counts.times.record_time(took);
-        if let Some(kind) = response.extensions().get::<Kind>() {
-            self.problems[*kind as usize].add_one();
+        let kind = response.extensions().get::<Kind>();
+        if let Some(count) = kind.and_then(|kind| self.problems.get(*kind as usize)) {
+            count.add_one();
         }
     }
 

@@ -588,3 +588,31 @@ async fn a_call_runs_to_its_end_when_its_client_has_gone() {
     go.send(()).expect("the call is still there");
     ended.await.expect("it ran to its end");
 }
+
+#[tokio::test]
+async fn every_route_is_described_and_nothing_else_is() {
+    let server = Server::administered(Mode::Keyed, Some(ADMIN_TOKEN));
+    let described: Value = serde_json::from_str(openapi::DESCRIPTION).expect("JSON");
+    assert_eq!(described["info"]["version"], env!("CARGO_PKG_VERSION"));
+    let paths = described["paths"].as_object().expect("paths");
+    let mut templates = routes().templates;
+    templates.sort_unstable();
+    let names: std::collections::BTreeSet<_> = paths.keys().map(String::as_str).collect();
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), templates);
+    for template in templates {
+        let path = template.replace(['{', '}'], "");
+        for method in ["get", "post", "put", "patch", "delete"] {
+            let token = match Part::of(&path.parse().expect("a path")) == Part::Api {
+                true => KEY,
+                false => ADMIN_TOKEN,
+            };
+            let request = Request::builder()
+                .method(method.to_uppercase().as_str())
+                .uri(&path)
+                .header("authorization", format!("Bearer {token}"));
+            let answered = server.ask(request, "").await.status() != 405;
+            let told = paths[template].get(method).is_some();
+            assert_eq!(answered, told, "{method} {template}");
+        }
+    }
+}

@@ -92,6 +92,20 @@ const WAITS: &[u64] = &[
     600_000_000,
 ];
 
+/// Microseconds: how long a message is on its way to the receiver.
+const ARRIVALS: &[u64] = &[
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    120_000_000,
+    300_000_000,
+    900_000_000,
+    3_600_000_000,
+];
+
 /// What one event adds to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tally {
@@ -99,8 +113,10 @@ pub(super) enum Tally {
         status: usize,
         provider: usize,
         country: usize,
-        /// From its acceptance, where it is with a provider now.
+        /// How long it could have gone until a provider had it, where that is the news.
         waited_ms: Option<u64>,
+        /// How long it was on its way from there, where it has arrived.
+        arrived_ms: Option<u64>,
     },
     Verification {
         verdict: usize,
@@ -117,6 +133,7 @@ pub(super) struct EventCounts {
     /// For each status one for each provider.
     messages: [Vec<Counter>; STATUSES.len()],
     waits: Histogram,
+    arrivals: Histogram,
     countries: Box<[[Counter; STEPS.len()]]>,
     verdicts: [Counter; VERDICTS.len()],
     factors: [Counter; FACTOR_EVENTS.len()],
@@ -130,6 +147,7 @@ impl EventCounts {
             all: Counter::default(),
             messages: std::array::from_fn(|_| each()),
             waits: Histogram::new(WAITS),
+            arrivals: Histogram::new(ARRIVALS),
             countries: (0..COUNTRIES).map(|_| Default::default()).collect(),
             verdicts: Default::default(),
             factors: Default::default(),
@@ -161,12 +179,13 @@ impl EventCounts {
                 found.unwrap_or(known + 1)
             }
         };
-        let since = event.message.filter(|_| status == SENT);
+        let millis = |name: &str| event.attribute(name)?.parse().ok();
         Some(Tally::Message {
             status,
             provider,
             country: country(event.country),
-            waited_ms: since.map(|id| event.at.0.saturating_sub(id.time().0)),
+            waited_ms: millis("queue-ms"),
+            arrived_ms: millis("delivery-ms"),
         })
     }
 
@@ -179,10 +198,13 @@ impl EventCounts {
                 provider,
                 country,
                 waited_ms,
+                arrived_ms,
             } => {
                 self.messages[status][provider].add_one();
-                if let Some(ms) = waited_ms {
-                    self.waits.record(ms.saturating_mul(1_000));
+                for (ms, spans) in [(waited_ms, &self.waits), (arrived_ms, &self.arrivals)] {
+                    if let Some(ms) = ms {
+                        spans.record(ms.saturating_mul(1_000));
+                    }
                 }
                 if let Some(step) = position(&STEPS, STATUSES[status]) {
                     self.countries[country][step].add_one();
@@ -226,8 +248,13 @@ impl EventCounts {
         );
         page.seconds_histogram(
             "countersign_message_wait",
-            "From a message's acceptance until a provider had it.",
+            "From when a message could go until a provider had it.",
             [(Labels::new(), self.waits.spread())],
+        );
+        page.seconds_histogram(
+            "countersign_message_arrival",
+            "From there until the receiver had it, by the receipts.",
+            [(Labels::new(), self.arrivals.spread())],
         );
         page.counter(
             "countersign_country_steps",
@@ -349,7 +376,12 @@ mod tests {
     #[test]
     fn a_step_of_a_message_counts_by_status_provider_and_country() {
         check(
-            event("host", "message.sent", Some("US"), &[("provider", "one")]),
+            event(
+                "host",
+                "message.sent",
+                Some("US"),
+                &[("provider", "one"), ("queue-ms", "700")],
+            ),
             &[
                 r#"countersign_messages_total{status="sent",provider="one"} 1"#,
                 "countersign_message_wait_seconds_sum 0.7",
@@ -361,10 +393,12 @@ mod tests {
                 "host",
                 "message.delivered",
                 Some("ZZ"),
-                &[("provider", "gone")],
+                &[("provider", "gone"), ("delivery-ms", "2500")],
             ),
             &[
                 r#"countersign_messages_total{status="delivered",provider="other"} 1"#,
+                "countersign_message_arrival_seconds_sum 2.5",
+                "countersign_message_arrival_seconds_count 1",
                 r#"countersign_country_steps_total{country="ZZ",step="delivered"} 1"#,
             ],
         );

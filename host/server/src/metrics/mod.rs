@@ -103,6 +103,17 @@ pub(crate) fn add_store(page: &mut Page, store: &SledStore) {
     );
 }
 
+/// Adds how many of the store's events the reports do not have yet.
+pub(crate) fn add_reports(page: &mut Page, store: &SledStore, runtime: Option<&RuntimeOverview>) {
+    let first = runtime.and_then(|runtime| runtime.reported);
+    let behind = first.map(|first| (store.newest_event() + 1).saturating_sub(first));
+    page.gauge(
+        "countersign_reports_lag_events",
+        "Events that the reports have not counted yet.",
+        behind.map(|behind| (Labels::new(), behind as f64)),
+    );
+}
+
 /// Adds what is in the queue at `now`.
 pub(crate) fn add_queue(page: &mut Page, queue: Option<Overview>, now: UnixMillis) {
     let priorities = |queue: &Overview| {

@@ -220,6 +220,11 @@ impl SledStore {
         self.shared.room.set_reserve(bytes);
     }
 
+    /// The position of the newest event that is durable.
+    pub fn newest_event(&self) -> u64 {
+        *self.shared.newest_event.borrow()
+    }
+
     /// What the storage threads have counted of their work.
     pub fn figures(&self) -> &StoreFigures {
         &self.shared.figures
