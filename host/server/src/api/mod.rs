@@ -4,7 +4,7 @@
 //! sent, `admitted` has what requests have in common. `otp` and `two_factor` are the seed's routes,
 //! `messages` those of other messages, `users` tokens of users and the keys that proofs are checked with,
 //! `audit` what was done to users, `webhooks` what providers call and `callbacks` the room for it, `queue` what administrators see, `analytics` the
-//! figures, `health` is for load balancers, `metrics` and `requests` for monitoring.
+//! figures, `health` is for load balancers, `metrics` and `requests` for monitoring, `pages` for people.
 //! `answer` and `problem` alone know statuses, and `causes` which error has which.
 
 mod admitted;
@@ -22,6 +22,7 @@ mod idempotency;
 mod messages;
 mod metrics;
 mod otp;
+mod pages;
 mod path;
 mod problem;
 mod queue;
@@ -61,12 +62,25 @@ pub(crate) use health::Health;
 
 use crate::config::{Http, Template};
 use crate::metrics::{Labels, Page};
+use crate::page::Pages;
 use crate::users::Users;
 use answer::{Answer, Judged};
 use callbacks::Callbacks;
 pub(crate) use problem::Refused;
 use problem::{Kind, Problem};
 use requests::{Requests, Routes};
+
+/// What an [`Api`] is made of.
+pub(crate) struct ApiParts {
+    pub(crate) http: Http,
+    pub(crate) gate: Gate,
+    pub(crate) health: Health,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) users: Arc<Users>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) templates: Vec<Template>,
+    pub(crate) pages: Pages,
+}
 
 /// What the routes share.
 pub(crate) struct Api {
@@ -77,6 +91,7 @@ pub(crate) struct Api {
     users: Arc<Users>,
     entropy: Arc<dyn Entropy>,
     templates: Vec<Template>,
+    pages: Pages,
     /// Empty while the components are compiled, as is the runtime.
     callbacks: OnceLock<Arc<Callbacks>>,
     runtime: OnceLock<Runtime>,
@@ -99,24 +114,17 @@ impl Calls {
 
 impl Api {
     /// An API that answers 503 to calls until it has a runtime.
-    pub(crate) fn new(
-        http: Http,
-        gate: Gate,
-        health: Health,
-        ledger: Arc<Ledger>,
-        users: Arc<Users>,
-        entropy: Arc<dyn Entropy>,
-        templates: Vec<Template>,
-    ) -> (Arc<Api>, Calls) {
+    pub(crate) fn new(parts: ApiParts) -> (Arc<Api>, Calls) {
         let (running, ended) = mpsc::channel(1);
         let api = Api {
-            http,
-            gate,
-            health,
-            ledger,
-            users,
-            entropy,
-            templates,
+            http: parts.http,
+            gate: parts.gate,
+            health: parts.health,
+            ledger: parts.ledger,
+            users: parts.users,
+            entropy: parts.entropy,
+            templates: parts.templates,
+            pages: parts.pages,
             callbacks: OnceLock::new(),
             runtime: OnceLock::new(),
             requests: OnceLock::new(),
@@ -235,7 +243,7 @@ async fn happened(claim: Option<Claim>) -> Response {
 
 /// All routes.
 pub(crate) fn router(api: Arc<Api>) -> Router {
-    let routes = Routes::new()
+    let routes = pages::add(Routes::new())
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::metrics))
@@ -295,7 +303,8 @@ async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
     let part = Part::of(request.uri());
     let answer = async {
         let admitted = match part {
-            Part::Public => Ok(()),
+            // Pages ask for a login themselves.
+            Part::Public | Part::Page => Ok(()),
             Part::Admin => api.gate.admin(request.headers()),
             Part::Metrics => api.gate.metrics(request.uri(), request.headers()).await,
             Part::Api => {
@@ -323,8 +332,12 @@ async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
         Err(_) => Problem::took_too_long().into_response(),
     };
     let headers = response.headers_mut();
-    if part != Part::Public {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    match part {
+        Part::Public => {}
+        Part::Page => pages::secure(headers),
+        Part::Api | Part::Admin | Part::Metrics => {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
@@ -337,6 +350,8 @@ enum Part {
     Api,
     Admin,
     Metrics,
+    /// People with a browser.
+    Page,
 }
 
 impl Part {
@@ -350,6 +365,8 @@ impl Part {
             Part::Admin
         } else if inside("/api") {
             Part::Api
+        } else if inside("/dashboard") {
+            Part::Page
         } else if inside("/metrics") {
             Part::Metrics
         } else {
