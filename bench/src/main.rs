@@ -3,6 +3,7 @@
 //!
 //! - `load` sends requests and keeps the latencies; `baseline`, `store` and `server` are what it
 //!   measures; `component` measures calls without any of it.
+//! - `timing` compares the times of logins' answers.
 //! - `overload` asks for more than there is, with the cores shared out by `cores`.
 //! - `twilio` is the other end of the deliveries, `process` a child process and what it uses.
 //! - `report` turns rounds into a table.
@@ -25,6 +26,7 @@ mod process;
 mod report;
 mod server;
 mod store;
+mod timing;
 mod twilio;
 
 use std::error::Error;
@@ -110,6 +112,8 @@ enum Part {
     Growth,
     /// Resident memory idle and after --sends; only when it is asked for
     Memory,
+    /// Whether the time of a login's answer tells what its text does not; only when it is asked for
+    Timing,
     /// Counting messages, and dashboards of a year of them; only when it is asked for
     Analytics,
 }
@@ -117,7 +121,8 @@ enum Part {
 impl Args {
     fn wants(&self, part: Part) -> bool {
         self.only.contains(&part)
-            || (self.only.is_empty() && ![Part::Memory, Part::Analytics].contains(&part))
+            || (self.only.is_empty()
+                && ![Part::Memory, Part::Timing, Part::Analytics].contains(&part))
     }
 
     fn load(&self) -> Load {
@@ -231,6 +236,11 @@ async fn round(
     }
     if args.wants(Part::Memory) {
         memory(args, &binary()?, folder, report).await?;
+    }
+    if args.wants(Part::Timing) {
+        eprintln!("  times of logins' answers");
+        let samples = usize::try_from(args.effort(2_000))?;
+        timing::measure(&binary()?, folder, samples, report).await?;
     }
     if args.wants(Part::Overload) {
         eprintln!("  overload");

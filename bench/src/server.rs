@@ -13,7 +13,7 @@ use crate::twilio::Twilio;
 use crate::{Failure, only_expected};
 
 /// The API key that requests show.
-const KEY: &str = "bench-key-7Kq2Wm9Zx4Rb8Ty1Np5Vd3Hs6";
+pub(crate) const KEY: &str = "bench-key-7Kq2Wm9Zx4Rb8Ty1Np5Vd3Hs6";
 
 /// How long deliveries may take after the last send.
 const DRAIN_TIME: Duration = Duration::from_secs(120);
@@ -64,6 +64,23 @@ pub(crate) fn beside(program: &Path) -> Result<PathBuf, Failure> {
     })
 }
 
+/// `command` with what the server needs to serve on a port of its own, with its data in `folder`.
+pub(crate) fn configured(mut command: Command, folder: &Path, twilio: &Twilio) -> Command {
+    command
+        .env_clear()
+        .current_dir(folder)
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(folder.join("data"))
+        .env("COUNTERSIGN_API_KEY", KEY)
+        .env("COUNTERSIGN_LOG", "warn")
+        .env("COUNTERSIGN_QUEUE_CAPACITY", "2000000")
+        .env("TWILIO_ACCOUNT_SID", "AC0123456789abcdef0123456789abcdef")
+        .env("TWILIO_AUTH_TOKEN", "bench-token-b7e23ec29af22b0b")
+        .env("TWILIO_PHONE_NUMBER", "+15005550006")
+        .env("TWILIO_BASE_URL", format!("http://{}", twilio.address));
+    command
+}
+
 /// Which code a verification shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
@@ -104,20 +121,9 @@ pub(crate) struct Server {
 impl Server {
     /// Starts the binary by `command` with its data in `folder`, as it comes: only the queue may grow
     /// beyond its default, since deliveries that are held back let it.
-    pub(crate) async fn start(mut command: Command, folder: &Path) -> Result<Server, Failure> {
+    pub(crate) async fn start(command: Command, folder: &Path) -> Result<Server, Failure> {
         let twilio = Twilio::start()?;
-        command
-            .env_clear()
-            .current_dir(folder)
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(folder.join("data"))
-            .env("COUNTERSIGN_API_KEY", KEY)
-            .env("COUNTERSIGN_LOG", "warn")
-            .env("COUNTERSIGN_QUEUE_CAPACITY", "2000000")
-            .env("TWILIO_ACCOUNT_SID", "AC0123456789abcdef0123456789abcdef")
-            .env("TWILIO_AUTH_TOKEN", "bench-token-b7e23ec29af22b0b")
-            .env("TWILIO_PHONE_NUMBER", "+15005550006")
-            .env("TWILIO_BASE_URL", format!("http://{}", twilio.address));
+        let command = configured(command, folder, &twilio);
         let process = Process::start(command, &folder.join("log"))?;
         let mut server = Server {
             to_first_answer: Duration::ZERO,

@@ -5,6 +5,25 @@ use std::process::Command;
 use serde_json::Value;
 
 #[test]
+fn times_of_answers_are_compared() {
+    let output = Command::new(env!("CARGO_BIN_EXE_countersign-bench"))
+        .args(["--quick", "--json", "--only", "timing"])
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let facts = report["facts"].as_array().expect("a list");
+    let compared = facts.iter().filter(|fact| fact["unit"] == "%");
+    let told: Vec<f64> = compared.filter_map(|fact| fact["value"].as_f64()).collect();
+    assert_eq!(told.len(), 10, "{report:#}");
+    assert!(
+        told.iter().all(|told| (50.0..=100.0).contains(told)),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn every_line_is_measured() {
     let output = Command::new(env!("CARGO_BIN_EXE_countersign-bench"))
         .args(["--quick", "--json"])

@@ -172,6 +172,27 @@ async fn the_lines_about_two_factor_answer_as_written() {
     let mut reader = Reader::new(server);
     let typed = reader.type_all(&section("Two-factor")).await;
     assert!(typed >= 11, "the README has its lines: {typed}");
+    expect_kinds_explained(&reader.server, "user-1").await;
+}
+
+/// Whatever stands in a user's trail is explained, each kind with its attributes.
+async fn expect_kinds_explained(server: &Server, id: &str) {
+    let text = section("Users");
+    let trail = server.get(&format!("/api/audit?user={id}&limit=200")).await;
+    let trail = trail.expect_status(200).json();
+    let entries = trail["entries"].as_array().unwrap();
+    assert!(!entries.is_empty(), "{trail}");
+    for entry in entries {
+        let kind = entry["kind"].as_str().unwrap();
+        let row = text.lines().find(|line| {
+            let is_row = line.starts_with("| `");
+            is_row && line.contains(&format!("`{kind}`"))
+        });
+        assert!(row.is_some(), "{kind} is not explained");
+        for name in entry["attributes"].as_object().unwrap().keys() {
+            assert!(text.contains(&format!("`{name}`")), "{name} is not");
+        }
+    }
 }
 
 #[tokio::test]
@@ -218,6 +239,9 @@ async fn the_lines_about_users_do_what_they_say_with_a_server_and_without_one() 
         let [people, _] = type_command(&server, &lines[0].0, &[("ID", id)]).await;
         let shown = people.expect_success().stdout;
         assert!(shown.starts_with("factors       none\n"), "{shown}");
+        if running {
+            expect_kinds_explained(&server, id).await;
+        }
     }
 }
 

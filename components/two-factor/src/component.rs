@@ -14,6 +14,7 @@ mod bindings {
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bindings::countersign::service::phone::{Kind, PhoneError};
 use bindings::countersign::service::types::{Caller, Context, Manifest, MissLimit};
 use bindings::countersign::service::{
     audit, backup, events, otp, otp_types, phone, queue, settings, storage, totp,
@@ -23,7 +24,7 @@ use bindings::exports::countersign::service::two_factor::{self as wit, Guest};
 use crate::enrol::{self, Enabled, Factor, No};
 use crate::host::{
     self, About, AppStatus, BackupChecked, BackupStatus, Checked, Duration, Fact, HashCost, Host,
-    Instant, Notice, Number, Refusal, Secret, Sent,
+    Instant, NoNumber, Notice, Number, Refusal, Secret, Sent,
 };
 use crate::login::{self, Method};
 use crate::rights::{Authority, Denial, Once};
@@ -314,9 +315,25 @@ impl Host for Imports {
         settings::all()
     }
 
-    fn parse(&mut self, text: &str) -> Option<Number> {
-        let number = phone::parse(text, None).ok()?;
-        Some(Number {
+    fn parse(&mut self, text: &str) -> Result<Number, NoNumber> {
+        let number = phone::parse(text, None).map_err(|error| match error {
+            PhoneError::NoCountry => NoNumber::NoCountry,
+            PhoneError::Extension => NoNumber::Extension,
+            PhoneError::NotANumber
+            | PhoneError::TooShort
+            | PhoneError::TooLong
+            | PhoneError::Invalid => NoNumber::Invalid,
+        })?;
+        Ok(Number {
+            can_receive: !matches!(
+                number.kind,
+                Kind::PremiumRate
+                    | Kind::SharedCost
+                    | Kind::TollFree
+                    | Kind::Pager
+                    | Kind::Uan
+                    | Kind::Voicemail
+            ),
             e164: number.e164,
             index: number.index,
         })

@@ -11,6 +11,10 @@ use crate::user::{Context, Pending, Session};
 pub const NOT_INITIATED: &str = "2FA setup not initiated";
 /// Where the user has no factor.
 pub const NOT_ENABLED: &str = "2FA not enabled";
+/// For a user with an authenticator app alone.
+pub const NO_PHONE: &str = "No phone number is enrolled";
+/// For a user with a phone alone.
+pub const NO_APP: &str = "No authenticator app is enrolled";
 /// For what is no number.
 pub const NO_NUMBER: &str = "Invalid phone number";
 /// For a wrong code of an app, and for any of a login.
@@ -100,7 +104,7 @@ pub fn enable<H: Host>(
         Ok(right) => right,
         Err(denial) => return Ok(Err(No::Denied(denial))),
     };
-    let Some(number) = session.host.parse(request.phone) else {
+    let Ok(number) = session.host.parse(request.phone) else {
         return Ok(Err(No::Refused(Refusal::new(NO_NUMBER))));
     };
     if let Some((span, retry_at)) = session.full_window() {
@@ -172,6 +176,9 @@ pub fn verify_enable<H: Host>(
     session.user.login_code = None;
     session.user.pending = None;
     let changed = before.filter(|before| session.user.phone.as_ref() != Some(before));
+    if changed.is_some() {
+        session.user.sms_lock = None;
+    }
     let codes = session.activate(
         Factor::Sms,
         changed.is_some(),
@@ -291,7 +298,12 @@ pub fn disable<H: Host>(
         Err(denial) => return Ok(Err(No::Denied(denial))),
     };
     if goes.is_empty() {
-        return Ok(Err(No::Refused(Refusal::new(NOT_ENABLED))));
+        let text = match factor {
+            Some(Factor::Sms) if session.has_factor() => NO_PHONE,
+            Some(Factor::Totp) if session.has_factor() => NO_APP,
+            _ => NOT_ENABLED,
+        };
+        return Ok(Err(No::Refused(Refusal::new(text))));
     }
     session.remove(&goes);
     session.use_right(&right);
@@ -419,6 +431,7 @@ impl<H: Host> Session<'_, H> {
         if goes.contains(&Factor::Sms) {
             self.user.phone = None;
             self.user.login_code = None;
+            self.user.sms_lock = None;
             self.user.pending = None;
         }
         if goes.contains(&Factor::Totp) {

@@ -18,8 +18,11 @@ pub trait Host {
     fn now(&self) -> Instant;
     /// `settings.all`: what the operator has set, by name.
     fn settings(&self) -> Vec<(String, String)>;
-    /// `phone.parse`, with the configured default region; `None` for what is no number.
-    fn parse(&mut self, text: &str) -> Option<Number>;
+    /// `phone.parse`, with the configured default region.
+    ///
+    /// # Errors
+    /// Why it is no number.
+    fn parse(&mut self, text: &str) -> Result<Number, NoNumber>;
     /// `storage.get`.
     fn get(&mut self, key: &str) -> Option<Vec<u8>>;
     /// `storage.put`.
@@ -105,6 +108,19 @@ pub struct Number {
     pub e164: String,
     /// The number's name in keys: a keyed hash.
     pub index: String,
+    /// Whether otp sends codes to numbers of its kind.
+    pub can_receive: bool,
+}
+
+/// Why a text is no number that a message can be sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoNumber {
+    /// No leading `+` and no default region.
+    NoCountry,
+    /// It has an extension.
+    Extension,
+    /// No such number can exist, or it is none.
+    Invalid,
 }
 
 /// Which codes of otp are meant.

@@ -4,7 +4,7 @@
 //! user hear of it.
 
 use crate::Undecided;
-use crate::enrol::{CODE_BYTES_MAX, INVALID, NOT_ENABLED, No, TOO_MANY, typed_digits};
+use crate::enrol::{CODE_BYTES_MAX, INVALID, NO_PHONE, NOT_ENABLED, No, TOO_MANY, typed_digits};
 use crate::host::{About, BackupChecked, Checked, Fact, Host, Instant, Refusal, Sent};
 use crate::notices;
 use crate::rights::Authority;
@@ -12,8 +12,6 @@ use crate::user::{Context, Session};
 
 /// The purpose of codes for logging in.
 pub const PURPOSE: &str = "login";
-/// For a user with an authenticator app alone.
-pub const NO_PHONE: &str = "No phone number is enrolled";
 
 /// Stands in for the number of a user who has none, so that a check does the same work: one of those that
 /// are kept free for such uses (NANPA, 555-0100 to 555-0199). No code is ever sent to it.
@@ -101,6 +99,8 @@ pub fn send<H: Host>(
         Err(refusal) => return Ok(Err(No::Refused(refusal))),
     };
     session.user.login_code = Some(sent.expires);
+    // Or nothing would have been sent.
+    session.user.sms_lock = None;
     session.store();
     session.record(Fact::new("login.sent"));
     Ok(Ok(sent))
@@ -213,9 +213,9 @@ impl<H: Host> Session<'_, H> {
 
     fn accept(&mut self, method: Method, left: Option<u32>, authority: &Authority) {
         self.user.misses.clear();
-        self.user.sms_lock = None;
         if method == Method::Sms {
             self.user.login_code = None;
+            self.user.sms_lock = None;
         }
         self.use_token(authority);
         self.store();

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use crate::enrol::{Factor, INVALID, NOT_ENABLED, NOT_INITIATED, No, TOO_MANY};
+use crate::enrol::{Factor, INVALID, NO_APP, NO_PHONE, NOT_ENABLED, NOT_INITIATED, No, TOO_MANY};
 use crate::host::{Duration, Instant};
-use crate::login::{Method, NO_PHONE};
+use crate::login::Method;
 use crate::rights::{Authority, Denial, Once};
 use crate::settings::{DAY, HOUR, MINUTE};
 use crate::simulation::{Caller, STEP, Simulation, WRONG, alice, bob, once};
@@ -125,6 +125,8 @@ struct User {
     app_misses: Vec<Instant>,
     pending_app_misses: Vec<Instant>,
     backup_misses: Vec<Instant>,
+    /// The end of a lock of messages' codes that was met.
+    sms_lock: Option<Instant>,
 }
 
 impl User {
@@ -133,9 +135,19 @@ impl User {
     }
 
     fn state(&self, now: Instant) -> State {
+        let sms = self.sms_lock.filter(|&until| until > now);
         let locks = [
-            (Method::Totp, self.app.is_some(), &self.app_misses),
-            (Method::Backup, self.set.is_some(), &self.backup_misses),
+            (Method::Sms, self.phone.is_some(), sms),
+            (
+                Method::Totp,
+                self.app.is_some(),
+                full(&self.app_misses, &CAPS, now),
+            ),
+            (
+                Method::Backup,
+                self.set.is_some(),
+                full(&self.backup_misses, &CAPS, now),
+            ),
         ];
         State {
             phone: self.phone.map(Into::into),
@@ -155,7 +167,7 @@ impl User {
             locks: locks
                 .into_iter()
                 .filter(|(_, there, _)| *there)
-                .filter_map(|(method, _, misses)| Some((method, full(misses, &CAPS, now)?)))
+                .filter_map(|(method, _, until)| Some((method, until?)))
                 .collect(),
         }
     }
@@ -165,6 +177,7 @@ impl User {
         if factor != Some(Factor::Totp) {
             self.phone = None;
             self.login_code = None;
+            self.sms_lock = None;
             self.pending = None;
         }
         if factor != Some(Factor::Sms) {
@@ -366,7 +379,9 @@ impl Model {
                 let codes = self.host.codes(enabled.backup_codes.expect("always a set"));
                 prop_assert!(self.accepted.insert((who, code)));
                 let user = &mut self.users[who];
-                user.phone = Some(phone);
+                if user.phone.replace(phone) != Some(phone) {
+                    user.sms_lock = None;
+                }
                 user.login_code = None;
                 user.pending = None;
                 user.set = Some(codes);
@@ -482,9 +497,14 @@ impl Model {
                 }
                 self.spend(&permitted);
             }
-            Ok(_) => prop_assert!(
-                matches!(&answer, Err(No::Refused(refusal)) if refusal.text == NOT_ENABLED)
-            ),
+            Ok(_) => {
+                let want = match factor {
+                    Some(Factor::Sms) if self.users[who].has_factor() => NO_PHONE,
+                    Some(Factor::Totp) if self.users[who].has_factor() => NO_APP,
+                    _ => NOT_ENABLED,
+                };
+                prop_assert!(matches!(&answer, Err(No::Refused(refusal)) if refusal.text == want));
+            }
         }
         Ok(())
     }
@@ -532,6 +552,7 @@ impl Model {
             }
             (Ok(sent), None) => {
                 self.users[who].login_code = Some(sent.expires);
+                self.users[who].sms_lock = None;
                 "sent"
             }
             (Err(No::Refused(refusal)), None) => refusal.text.as_str(),
@@ -638,6 +659,7 @@ impl Model {
                     prop_assert!(self.accepted.insert((who, code.clone())), "{} twice", code);
                     if kind == Method::Sms {
                         self.users[who].login_code = None;
+                        self.users[who].sms_lock = None;
                     }
                     self.spend_token(&caller);
                     return Ok(());
@@ -648,6 +670,9 @@ impl Model {
         let Err(No::Rejected(refusal)) = answer else {
             panic!("{answer:?}");
         };
+        if let Some((_, Some(until))) = ends.iter().find(|(kind, _)| *kind == Method::Sms) {
+            self.users[who].sms_lock = Some(*until);
+        }
         // One that is not locked was wrong, where there was anything to compare with or nothing is locked.
         let user = &self.users[who];
         let is_live = |kind: &Method| match kind {
@@ -682,6 +707,7 @@ impl Model {
         let user = &mut self.users[who];
         match step {
             Step::Unlock => {
+                user.sms_lock = None;
                 user.app_misses.clear();
                 user.pending_app_misses.clear();
                 user.backup_misses.clear();

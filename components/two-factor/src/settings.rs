@@ -16,7 +16,7 @@ const MISSES: RangeInclusive<u32> = 1..=100;
 const SENDS: RangeInclusive<u32> = 1..=1_000;
 const TEXT_BYTES_MAX: usize = 1_600;
 
-const BACKUP_CODE: &str = "A backup code was used to log in to your account; {left} are left. \
+const BACKUP_CODE: &str = "A backup code was used to log in to your account. Codes left: {left}. \
                            If this was not you, change your password.";
 const NUMBER: &str = "The phone number for logging in to your account was changed. If this was not \
                       you, contact support.";

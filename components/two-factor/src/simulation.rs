@@ -9,7 +9,7 @@ use crate::Undecided;
 use crate::enrol::{self, EnableRequest, Enabled, Factor, No, VerifyRequest};
 use crate::host::{
     About, AppStatus, BackupChecked, BackupStatus, Checked, Duration, Fact, HashCost, Host,
-    Instant, MissLimit, Notice, Number, Refusal, Secret, Sent,
+    Instant, MissLimit, NoNumber, Notice, Number, Refusal, Secret, Sent,
 };
 use crate::login::{self, Accepted, Method};
 use crate::rights::{Authority, Once};
@@ -216,15 +216,20 @@ impl Host for Simulation {
         self.settings.clone()
     }
 
-    fn parse(&mut self, text: &str) -> Option<Number> {
-        let digits = text.strip_prefix('+')?;
-        digits
-            .bytes()
-            .all(|byte| byte.is_ascii_digit())
-            .then(|| Number {
-                e164: text.into(),
-                index: format!("{digits:0>32}"),
-            })
+    /// Numbers that begin with +1800 are toll-free.
+    fn parse(&mut self, text: &str) -> Result<Number, NoNumber> {
+        let digits = text.strip_prefix('+').ok_or(NoNumber::NoCountry)?;
+        if digits.contains('x') {
+            return Err(NoNumber::Extension);
+        }
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(NoNumber::Invalid);
+        }
+        Ok(Number {
+            e164: text.into(),
+            index: format!("{digits:0>32}"),
+            can_receive: !digits.starts_with("1800"),
+        })
     }
 
     fn get(&mut self, key: &str) -> Option<Vec<u8>> {

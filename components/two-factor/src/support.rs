@@ -2,7 +2,7 @@
 
 use crate::Undecided;
 use crate::enrol::{self, Factor, NO_NUMBER};
-use crate::host::{About, Fact, Host, Instant, Refusal, Secret};
+use crate::host::{About, Fact, Host, Instant, NoNumber, Number, Refusal, Secret};
 use crate::login::{self, Method};
 use crate::notices;
 use crate::user::{Context, Session};
@@ -20,7 +20,8 @@ pub struct State {
     pub pending_app: Option<Instant>,
     /// How many backup codes are left, where there is a set.
     pub backup_codes: Option<u32>,
-    /// Kinds of codes that are not looked at, and until when.
+    /// Kinds of codes that are not looked at, and until when. A message's code is otp's: its lock is known here
+    /// once a check has met it.
     pub locks: Vec<(Method, Instant)>,
 }
 
@@ -66,6 +67,7 @@ pub fn status<H: Host>(host: &mut H, context: &Context, index: &str) -> Result<S
         .host
         .backup_status(&key, &session.settings.backup_caps);
     let locks = [
+        (Method::Sms, session.user.sms_lock),
         (Method::Totp, session.app.locked),
         (Method::Backup, backup.locked),
     ];
@@ -177,10 +179,10 @@ pub fn move_in<H: Host>(
         return Ok(MovedIn::Refused(refusal));
     }
     if let Some(phone) = request.phone {
-        let Some(number) = session.host.parse(phone) else {
-            return Ok(MovedIn::Refused(Refusal::new(NO_NUMBER)));
-        };
-        session.user.phone = Some(number.e164);
+        match receiving(session.host.parse(phone)) {
+            Ok(e164) => session.user.phone = Some(e164),
+            Err(text) => return Ok(MovedIn::Refused(Refusal::new(text))),
+        }
     }
     session.user.pending = None;
     let (app, backup) = (session.user_key(), session.backup_key());
@@ -201,6 +203,20 @@ pub fn move_in<H: Host>(
     }
     session.record(fact);
     Ok(MovedIn::Done)
+}
+
+/// The number of somebody who moves in, or why no code could be sent to it, in the words that a send would
+/// be refused with.
+fn receiving(parsed: Result<Number, NoNumber>) -> Result<String, &'static str> {
+    match parsed {
+        Ok(number) if number.can_receive => Ok(number.e164),
+        Ok(_) => Err("This kind of number cannot receive codes"),
+        Err(NoNumber::NoCountry) => {
+            Err("Invalid phone number: add the country code, for example +1")
+        }
+        Err(NoNumber::Extension) => Err("Invalid phone number: it has an extension"),
+        Err(NoNumber::Invalid) => Err(NO_NUMBER),
+    }
 }
 
 impl<H: Host> Session<'_, H> {

@@ -1,8 +1,10 @@
 //! The rules, one by one. Those of the list in `SECURITY.md` have its number in their names.
 
-use crate::enrol::{Factor, INVALID, NO_NUMBER, NOT_ENABLED, NOT_INITIATED, No, TOO_MANY};
+use crate::enrol::{
+    Factor, INVALID, NO_APP, NO_NUMBER, NO_PHONE, NOT_ENABLED, NOT_INITIATED, No, TOO_MANY,
+};
 use crate::host::{Instant, Refusal};
-use crate::login::{Accepted, Method, NO_PHONE};
+use crate::login::{Accepted, Method};
 use crate::rights::{Authority, Denial};
 use crate::settings::{DAY, HOUR, MINUTE};
 use crate::simulation::{ALICE, BOB, START, STEP, Simulation, WRONG, alice, app_code, bob, once};
@@ -533,6 +535,21 @@ fn r13_a_lock_of_one_kind_leaves_the_others_usable_and_ends() {
 }
 
 #[test]
+fn a_lock_of_messages_is_told_once_it_was_met_until_the_next_message() {
+    let mut host = Simulation::new(&[]);
+    let codes = alice().with_phone(&mut host, PHONE);
+    let sent = alice().send(&mut host).expect("sent");
+    misses(&mut host, WRONG, Method::Sms, 6);
+    let locked = vec![(Method::Sms, sent.expires)];
+    assert_eq!(alice().state(&mut host).locks, locked);
+    // Another factor does not end it.
+    assert!(alice().log_in(&mut host, &codes[0]).is_ok());
+    assert_eq!(alice().state(&mut host).locks, locked);
+    alice().send(&mut host).expect("sent");
+    assert!(alice().state(&mut host).locks.is_empty());
+}
+
+#[test]
 fn digits_that_are_wrong_for_both_kinds_are_too_many_when_both_are_locked() {
     let mut host = Simulation::new(&[]);
     alice().with_phone(&mut host, PHONE);
@@ -747,7 +764,7 @@ fn the_backup_codes_go_with_the_last_factor() {
     assert!(alice().log_in(&mut host, &codes[0]).is_ok());
     let proven = alice().with_proof(&once("p3", host.now));
     let nothing = proven.disable(&mut host, Some(Factor::Sms));
-    assert_eq!(nothing, Err(refused(NOT_ENABLED)));
+    assert_eq!(nothing, Err(refused(NO_PHONE)));
     proven
         .disable(&mut host, Some(Factor::Totp))
         .expect("gone, with the same proof");
@@ -757,6 +774,21 @@ fn the_backup_codes_go_with_the_last_factor() {
         Err(refused(NOT_ENABLED))
     );
     assert_eq!(alice().disable(&mut host, None), Err(refused(NOT_ENABLED)));
+}
+
+#[test]
+fn a_factor_that_is_not_there_is_named_when_it_is_to_go() {
+    let mut host = Simulation::new(&[]);
+    alice().with_phone(&mut host, PHONE);
+    let proven = alice().with_proof(&once("p1", host.now));
+    let nothing = proven.disable(&mut host, Some(Factor::Totp));
+    assert_eq!(nothing, Err(refused(NO_APP)));
+    assert_eq!(NO_APP, "No authenticator app is enrolled");
+    proven.disable(&mut host, None).expect("the same proof");
+    for factor in [None, Some(Factor::Sms), Some(Factor::Totp)] {
+        let nothing = proven.disable(&mut host, factor);
+        assert_eq!(nothing, Err(refused(NOT_ENABLED)));
+    }
 }
 
 #[test]
@@ -827,18 +859,28 @@ fn a_user_of_another_system_moves_in_once() {
         app: Some(1),
         backup_codes: Some(2),
     };
-    let bad = MoveIn {
-        phone: Some("12345"),
-        ..request
-    };
     let none = MoveIn {
         backup_codes: Some(2),
         ..MoveIn::default()
     };
-    assert_eq!(
-        alice().move_in(&mut host, &bad),
-        MovedIn::Refused(Refusal::new(NO_NUMBER))
-    );
+    for (phone, why) in [
+        ("+1202x", "Invalid phone number: it has an extension"),
+        (
+            "12345",
+            "Invalid phone number: add the country code, for example +1",
+        ),
+        ("+1202a", NO_NUMBER),
+        ("+18005550100", "This kind of number cannot receive codes"),
+    ] {
+        let bad = MoveIn {
+            phone: Some(phone),
+            ..request
+        };
+        assert_eq!(
+            alice().move_in(&mut host, &bad),
+            MovedIn::Refused(Refusal::new(why))
+        );
+    }
     assert!(matches!(
         alice().move_in(&mut host, &none),
         MovedIn::Refused(_)

@@ -29,7 +29,7 @@ pub struct User {
     pub misses: Vec<Instant>,
     /// When the user was told of repeated failures.
     pub noticed: Option<Instant>,
-    /// The end of the lock of messages' codes that was recorded last.
+    /// The end of the lock of messages' codes that a check has met.
     pub sms_lock: Option<Instant>,
     /// The end of the code for a login that was sent last to the active phone: until then, and no longer,
     /// there is something that digits are compared with.

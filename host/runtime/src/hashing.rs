@@ -35,11 +35,16 @@ impl Cost {
         })
     }
 
+    /// How every stored hash of this cost begins.
+    pub(crate) fn prefix(self) -> String {
+        let Cost { memory_kib, passes } = self;
+        format!("$argon2id$v=19$m={memory_kib},t={passes},p=1$")
+    }
+
     /// A stored hash of this cost that no text has.
     pub(crate) fn of_nothing(self) -> String {
-        let Cost { memory_kib, passes } = self;
         let (salt, hash) = ("A".repeat(22), "A".repeat(43));
-        format!("$argon2id$v=19$m={memory_kib},t={passes},p=1${salt}${hash}")
+        format!("{}{salt}${hash}", self.prefix())
     }
 
     fn argon2(self) -> Result<Argon2<'static>, Failed> {
@@ -256,7 +261,8 @@ mod tests {
         let Some(Outcome::Made(phc)) = hashed.outcome(&make("right")).cloned() else {
             panic!("made");
         };
-        assert!(phc.starts_with("$argon2id$v=19$m=1024,t=1,p=1$"), "{phc}");
+        assert_eq!(COST.prefix(), "$argon2id$v=19$m=1024,t=1,p=1$");
+        assert!(phc.starts_with(&COST.prefix()), "{phc}");
         assert_eq!(Cost::of(&phc), Some(COST));
         let compare = |phc: &str, text: &str| Task::Compare {
             phc: phc.to_owned(),

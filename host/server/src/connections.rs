@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
 use axum::response::Response;
 use countersign_types::Level;
 use hyper::Request;
@@ -20,7 +18,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
-use tower::ServiceExt;
 
 use crate::config::Http;
 
@@ -55,11 +52,17 @@ impl Accept for TcpListener {
     }
 }
 
-/// Serves `router` until `stop` turns true; then accepts nothing more, lets requests that have begun
+/// What answers requests.
+pub(crate) trait App: Clone + Send + Sync + 'static {
+    /// Answers one. Dropped where the client goes away.
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response> + Send;
+}
+
+/// Serves `app` until `stop` turns true; then accepts nothing more, lets requests that have begun
 /// end within `limits.stop_time`, and returns. `open` counts the connections.
 pub(crate) async fn serve(
     mut listener: impl Accept,
-    router: Router,
+    app: impl App,
     limits: Http,
     open: Arc<Level>,
     mut stop: watch::Receiver<bool>,
@@ -81,7 +84,7 @@ pub(crate) async fn serve(
             Ok(stream) => {
                 let connection = Connection {
                     builder: builder.clone(),
-                    router: router.clone(),
+                    app: app.clone(),
                     idle_time: limits.idle_time,
                     stop: stop.clone(),
                 };
@@ -99,7 +102,7 @@ pub(crate) async fn serve(
         }
     }
     drop(listener);
-    drop(router);
+    drop(app);
     // All permits are back when all connections have ended.
     let all = u32::try_from(limits.connections_max).unwrap_or(u32::MAX);
     let ended = room.acquire_many(all);
@@ -127,19 +130,19 @@ fn builder(limits: &Http) -> Builder<TokioExecutor> {
     builder
 }
 
-struct Connection {
+struct Connection<A> {
     builder: Arc<Builder<TokioExecutor>>,
-    router: Router,
+    app: A,
     idle_time: Duration,
     stop: watch::Receiver<bool>,
 }
 
-impl Connection {
+impl<A: App> Connection<A> {
     async fn serve(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let activity = Arc::new(Activity::new());
         let service = service_fn(|request: Request<Incoming>| {
             let busy = Busy::new(&activity);
-            respond(self.router.clone(), request, busy)
+            respond(self.app.clone(), request, busy)
         });
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
@@ -174,13 +177,13 @@ enum Closing {
 }
 
 async fn respond(
-    router: Router,
+    app: impl App,
     request: Request<Incoming>,
     busy: Busy,
 ) -> Result<Response, Infallible> {
-    let response = router.oneshot(request.map(Body::new)).await;
+    let response = app.answer(request).await;
     drop(busy);
-    response
+    Ok(response)
 }
 
 /// When a connection was last busy.
@@ -235,10 +238,20 @@ impl Drop for Busy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::Router;
+    use axum::body::Body;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
     use tokio::sync::mpsc;
     use tokio::task::JoinHandle;
+    use tower::ServiceExt;
+
+    impl App for Router {
+        async fn answer(&self, request: Request<Incoming>) -> Response {
+            let answered = self.clone().oneshot(request.map(Body::new)).await;
+            answered.unwrap_or_else(|never| match never {})
+        }
+    }
 
     const MOMENT: Duration = Duration::from_millis(200);
 

@@ -276,7 +276,7 @@ async fn run(
     let (stop, stopped) = watch::channel(false);
     let front = tokio::spawn(connections::serve(
         listener,
-        api::router(api.clone()),
+        api::App::new(api.clone()),
         config.http,
         metrics.connections.clone(),
         stopped.clone(),

@@ -135,8 +135,8 @@ async fn an_app_beside_a_phone_needs_a_proof_to_be_asked_for_and_its_code_to_cou
 async fn without_a_factor_there_is_nothing_to_disable_or_to_renew() {
     let (_twilio, server) = start().await;
     let user = server.user("user-1");
-    expect_code(user.disable().await, 400, "bad-request");
-    expect_code(user.new_backup_codes().await, 400, "bad-request");
+    expect_code(user.disable().await, 400, "no-such-factor");
+    expect_code(user.new_backup_codes().await, 400, "no-such-factor");
 }
 
 #[tokio::test]

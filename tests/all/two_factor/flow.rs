@@ -86,7 +86,7 @@ async fn the_messages_text_is_the_contracts() {
 async fn r46_an_authenticator_app_enrols_and_logs_in_without_a_phone() {
     let (_twilio, server) = start().await;
     let user = server.user("user-1");
-    expect_code(user.totp_verify("123456").await, 400, "bad-request");
+    expect_code(user.totp_verify("123456").await, 400, "no-such-factor");
     let pending = user.totp().await.expect_success().json();
     let (secret, uri) = (
         pending["secret"].as_str().unwrap(),

@@ -103,6 +103,7 @@ async fn what_is_refused_is_told_with_its_line_and_the_others_are_in() {
     let lines = [
         json!({ "user": "good-1", "phoneNumber": phone(1) }),
         json!({ "user": "bad-1", "phoneNumber": "12" }),
+        json!({ "user": "bad-9", "phoneNumber": "+1 800 234 5678" }),
         json!({ "user": "bad-2" }),
         json!({ "user": "bad-3", "totpSecret": "GEZDGNBV" }),
         json!({ "user": "bad-4", "totpSecret": "not base32!" }),
@@ -125,7 +126,16 @@ async fn what_is_refused_is_told_with_its_line_and_the_others_are_in() {
         .iter()
         .map(|line| line["line"].as_u64().unwrap())
         .collect();
-    assert_eq!(numbers, [2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(numbers, [2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    for (at, want) in [
+        "Invalid phone number: add the country code, for example +1",
+        "This kind of number cannot receive codes",
+    ]
+    .iter()
+    .enumerate()
+    {
+        assert_eq!(&refused[at]["reason"], want);
+    }
     for line in refused {
         let reason = line["reason"].as_str().unwrap();
         assert!(!reason.is_empty() && !reason.contains("canary"), "{line}");

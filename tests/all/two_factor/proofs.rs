@@ -104,18 +104,26 @@ async fn r42_the_keys_are_public_and_a_rotation_adds_one() {
 }
 
 #[tokio::test]
-async fn issuer_and_audience_are_settings() {
+async fn issuer_audience_and_time_are_settings() {
     let twilio = FakeTwilio::start().await;
     let server = Server::builder()
         .twilio(&twilio)
         .env("COUNTERSIGN_PUBLIC_URL", "https://2fa.example")
         .env("COUNTERSIGN_TWO_FACTOR_AUDIENCE", "shop")
+        .env("COUNTERSIGN_TWO_FACTOR_PROOF_SECONDS", "45")
         .start()
         .await;
     let enrolled = server.user("user-1").enrol(&twilio, &phone(1)).await;
     let url = key_set(&server);
     let checked = check_proof(&url, "https://2fa.example", "shop", &enrolled.proof).await;
-    checked.expect_success();
+    let checked = checked.expect_success().json();
+    let time = |name: &str| checked["claims"][name].as_u64().unwrap();
+    assert_eq!(time("exp") - time("iat"), 45);
+    // Whoever has none is told how fresh it must be.
+    let refused = server.user("user-1").totp().await.expect_problem(403);
+    let challenge = refused.header("www-authenticate").unwrap();
+    assert!(challenge.ends_with(r#"max_age="45""#), "{challenge}");
+    assert!(refused.text().contains("good for 45 seconds"));
 }
 
 #[tokio::test]

@@ -46,6 +46,10 @@ fn asked(query: &str) -> Result<Asked, Problem> {
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
             "user" if user.is_some() => return Err(bad("`user` must come once.")),
+            // What stands for bytes that are not UTF-8 would be the id of somebody else.
+            "user" if value.contains(char::REPLACEMENT_CHARACTER) => {
+                return Err(bad("`user` is not UTF-8 in percent-encoding (RFC 3986)."));
+            }
             "user" => user = Some(value.parse().map_err(|_| Problem::no_user_id())?),
             "cursor" => {
                 let cursor = value.parse();
@@ -92,6 +96,7 @@ mod tests {
             "",
             "user=",
             "user=a%00",
+            "user=a%FF",
             "user=a&user=b",
             "user=u1&limit=0",
             "user=u1&limit=201",

@@ -27,28 +27,39 @@ impl Fields {
     ///
     /// Where it is no JSON object.
     pub(crate) fn parse(body: &[u8]) -> Result<Fields, Refused> {
-        if body.trim_ascii().is_empty() {
-            return Err(Refused::body("The body is empty; it must be a JSON object"));
+        let place = |line, column| format!("line {line}, column {column}");
+        Fields::read("The body", body, place).map_err(Refused::body)
+    }
+
+    /// Reads the object that a line of a file is.
+    ///
+    /// # Errors
+    ///
+    /// Where it is no JSON object: why not, of a line that the reader knows.
+    pub(crate) fn parse_line(line: &[u8]) -> Result<Fields, String> {
+        Fields::read("The line", line, |_, column| format!("column {column}"))
+    }
+
+    fn read(
+        what: &str,
+        text: &[u8],
+        place: impl Fn(usize, usize) -> String,
+    ) -> Result<Fields, String> {
+        if text.trim_ascii().is_empty() {
+            return Err(format!("{what} is empty; it must be a JSON object"));
         }
-        let invalid = |error: &serde_json::Error| {
-            Refused::body(format!(
-                "The body is not valid JSON (line {}, column {})",
-                error.line(),
-                error.column()
-            ))
-        };
-        let error = match serde_json::from_slice(body) {
+        let error = match serde_json::from_slice(text) {
             Ok(Unique(fields)) => return Ok(Fields(fields)),
             Err(error) => error,
         };
-        match serde_json::from_slice(body) {
-            Ok(Value::Object(_)) => Err(Refused::body("A field of the object comes twice")),
-            Ok(other) => Err(Refused::body(format!(
-                "The body must be a JSON object, not {}",
-                kind(&other)
-            ))),
-            Err(_) => Err(invalid(&error)),
-        }
+        Err(match serde_json::from_slice(text) {
+            Ok(Value::Object(_)) => "A field of the object comes twice".to_owned(),
+            Ok(other) => format!("{what} must be a JSON object, not {}", kind(&other)),
+            Err(_) => {
+                let place = place(error.line(), error.column());
+                format!("{what} is not valid JSON ({place})")
+            }
+        })
     }
 
     /// The text of a field that must be there: 1 to `bytes_max` bytes, no control characters (those of

@@ -1,6 +1,6 @@
 //! The HTTP API: routes, who may use them, and what they answer.
 //!
-//! `gate` decides who may ask, `idempotency` whether it was asked before (by the runtime's ledger), `body` and `fields` read what is
+//! `door` turns crowds away, `gate` decides who may ask, `idempotency` whether it was asked before (by the runtime's ledger), `body` and `fields` read what is
 //! sent, `admitted` has what requests have in common. `otp` and `two_factor` are the seed's routes,
 //! `messages` those of other messages, `users` tokens of users and the keys that proofs are checked with,
 //! `audit` what was done to users, `webhooks` what providers call and `callbacks` the room for it, `queue` what administrators see, `analytics` the
@@ -15,6 +15,7 @@ mod body;
 mod callbacks;
 mod causes;
 mod client_address;
+mod door;
 mod fields;
 mod gate;
 mod health;
@@ -56,6 +57,7 @@ pub(crate) use countersign_runtime::{
 };
 use countersign_types::{Entropy, UnixMillis};
 
+pub(crate) use door::App;
 pub(crate) use fields::Fields;
 pub(crate) use gate::{Asker, ENVIRONMENT_KEY, Gate, Mode, Situation};
 pub(crate) use health::Health;
@@ -66,6 +68,7 @@ use crate::page::Pages;
 use crate::users::Users;
 use answer::{Answer, Judged};
 use callbacks::Callbacks;
+use door::Door;
 pub(crate) use problem::Refused;
 use problem::{Kind, Problem};
 use requests::{Requests, Routes};
@@ -99,6 +102,7 @@ pub(crate) struct Api {
     requests: OnceLock<Requests>,
     /// A clone is held by every call that is still running.
     running: mpsc::Sender<()>,
+    door: Door,
 }
 
 /// Resolves when no call is running any more and the [`Api`] is gone.
@@ -129,6 +133,7 @@ impl Api {
             runtime: OnceLock::new(),
             requests: OnceLock::new(),
             running,
+            door: Door::default(),
         };
         (Arc::new(api), Calls(ended))
     }
@@ -144,17 +149,26 @@ impl Api {
     }
 
     /// Turns a call away before anything is done for it where it would find no room to wait: refusing
-    /// must cost a small part of what is refused, or a crowd takes the server's time by that.
-    fn has_room(&self, request: &http::Method, asker: &Asker) -> Result<(), Problem> {
-        let Some(runtime) = self.runtime.get().filter(|_| request == http::Method::POST) else {
+    /// must cost a small part of what is refused, or a crowd takes the server's time by that. From then
+    /// on the door does it.
+    fn has_room(&self, request: &Request, asker: &Asker) -> Result<(), Problem> {
+        let Some(runtime) = self.runtime.get() else {
             return Ok(());
         };
-        match asker {
-            Asker::Application(caller) => runtime.room_for(caller)?,
-            // All tokens share one line.
-            Asker::User(_) => runtime.room_for(&Caller::Token(String::new()))?,
+        if request.method() != http::Method::POST {
+            return Ok(());
         }
-        Ok(())
+        // All tokens share one line.
+        let tokens = Caller::Token(String::new());
+        let caller = match asker {
+            Asker::Application(caller) => caller,
+            Asker::User(_) => &tokens,
+        };
+        let room = runtime.room_for(caller);
+        if room.is_err() {
+            self.door.remember(request.headers(), caller);
+        }
+        Ok(room?)
     }
 
     /// 128 bits that nobody can guess.
@@ -242,7 +256,7 @@ async fn happened(claim: Option<Claim>) -> Response {
 }
 
 /// All routes.
-pub(crate) fn router(api: Arc<Api>) -> Router {
+fn router(api: Arc<Api>) -> Router {
     let routes = pages::add(Routes::new())
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
@@ -311,7 +325,7 @@ async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
                 let (method, uri) = (request.method(), request.uri());
                 let asker = api.gate.asker(method, uri, request.headers()).await;
                 let asker = asker.and_then(|asker| {
-                    api.has_room(method, &asker)?;
+                    api.has_room(&request, &asker)?;
                     Ok(asker)
                 });
                 asker.map(|asker| {
@@ -331,6 +345,12 @@ async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
         Ok(response) => response,
         Err(_) => Problem::took_too_long().into_response(),
     };
+    finish(&mut response, part);
+    response
+}
+
+/// The headers that each answer has.
+fn finish(response: &mut Response, part: Part) {
     let headers = response.headers_mut();
     match part {
         Part::Public => {}
@@ -340,7 +360,6 @@ async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
         }
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
 }
 
 /// Whom a path is for.

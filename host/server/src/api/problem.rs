@@ -32,6 +32,7 @@ pub(crate) enum Kind {
     HostNotLoopback,
     TokenScope,
     ProofRequired,
+    NoSuchFactor,
     NotFound,
     MethodNotAllowed,
     RequestTimeout,
@@ -99,7 +100,7 @@ impl Kind {
 
     fn status(self) -> StatusCode {
         match self {
-            Kind::BadRequest | Kind::IdempotencyKey => StatusCode::BAD_REQUEST,
+            Kind::BadRequest | Kind::IdempotencyKey | Kind::NoSuchFactor => StatusCode::BAD_REQUEST,
             Kind::Unauthorized | Kind::WrongToken => StatusCode::UNAUTHORIZED,
             Kind::AdminOff
             | Kind::MetricsOff
@@ -140,6 +141,7 @@ impl Kind {
             Kind::HostNotLoopback => "host-not-loopback",
             Kind::TokenScope => "token-scope",
             Kind::ProofRequired => "proof-required",
+            Kind::NoSuchFactor => "no-such-factor",
             Kind::NotFound => "not-found",
             Kind::MethodNotAllowed => "method-not-allowed",
             Kind::RequestTimeout => "request-timeout",
@@ -178,6 +180,7 @@ impl Kind {
             Kind::HostNotLoopback => "The host is not a loopback name",
             Kind::TokenScope => "The token is not for this",
             Kind::ProofRequired => "A fresh proof of a factor is needed",
+            Kind::NoSuchFactor => "The user has no such factor",
             Kind::NotFound => "There is nothing at this path",
             Kind::MethodNotAllowed => "This method is not allowed here",
             Kind::RequestTimeout => "The request took too long to arrive",
@@ -215,6 +218,8 @@ pub(crate) struct Problem {
     /// The field of the request's body that is to blame.
     field: Option<String>,
     retry_after: Option<Duration>,
+    /// `WWW-Authenticate`.
+    challenge: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -230,11 +235,17 @@ struct Details<'a> {
 impl Problem {
     /// A problem, with what the client can do about it.
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Problem {
+        let challenge = match kind {
+            Kind::Unauthorized => Some("Bearer".to_owned()),
+            Kind::WrongToken => Some("Bearer error=\"invalid_token\"".to_owned()),
+            _ => None,
+        };
         Problem {
             kind,
             detail: detail.into(),
             field: None,
             retry_after: None,
+            challenge,
         }
     }
 
@@ -276,10 +287,30 @@ impl Problem {
         Problem::new(Kind::BadRequest, format!("Name a user: {UserIdError}."))
     }
 
-    /// Something about a user's factors is to change, and nobody has shown one of them just now.
-    pub(super) fn proof_required() -> Problem {
-        let detail = "Let the user log in with a factor, and send the `proof` of that answer in X-Countersign-Proof: it is good for 5 minutes, for this user, once.";
-        Problem::new(Kind::ProofRequired, detail)
+    /// Something about a user's factors is to change, and nobody has shown one of them just now: within
+    /// `time`, that is.
+    pub(super) fn proof_required(time: Duration) -> Problem {
+        let seconds = time.as_secs();
+        let span = match seconds {
+            60 => "1 minute".to_owned(),
+            seconds if seconds % 60 == 0 => format!("{} minutes", seconds / 60),
+            seconds => format!("{seconds} seconds"),
+        };
+        let detail = format!(
+            "Let the user log in with a factor, and let the application send the `proof` of that answer in X-Countersign-Proof: it is good for {span}, for this user, once."
+        );
+        Problem {
+            // RFC 9470: what is missing is not the right to ask, but that the user was asked just now.
+            challenge: Some(format!(
+                "Bearer error=\"insufficient_user_authentication\", max_age=\"{seconds}\""
+            )),
+            ..Problem::new(Kind::ProofRequired, detail)
+        }
+    }
+
+    /// What is asked for needs a factor, active or pending, that the user does not have.
+    pub(super) fn no_such_factor(error: impl Into<String>) -> Problem {
+        Problem::new(Kind::NoSuchFactor, error)
     }
 
     /// Callbacks have places of their own, and all are taken.
@@ -372,17 +403,10 @@ impl Problem {
         if let Some(span) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(span)));
         }
-        let challenge = match self.kind {
-            Kind::Unauthorized => Some("Bearer"),
-            Kind::WrongToken => Some("Bearer error=\"invalid_token\""),
-            // RFC 9470: what is missing is not the right to ask, but that the user was asked just now.
-            Kind::ProofRequired => {
-                Some("Bearer error=\"insufficient_user_authentication\", max_age=\"300\"")
-            }
-            _ => None,
-        };
+        // Made here, of ASCII alone.
+        let challenge = self.challenge.and_then(|text| text.parse().ok());
         if let Some(challenge) = challenge {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            headers.insert(WWW_AUTHENTICATE, challenge);
         }
         headers
     }
@@ -542,9 +566,23 @@ mod tests {
             assert_eq!(response.status(), 401);
             assert_eq!(response.headers()[WWW_AUTHENTICATE], want);
         }
-        let response = Problem::proof_required().into_response();
-        assert_eq!(response.status(), 403);
-        let want = "Bearer error=\"insufficient_user_authentication\", max_age=\"300\"";
-        assert_eq!(response.headers()[WWW_AUTHENTICATE], want);
+    }
+
+    #[tokio::test]
+    async fn a_proof_is_asked_for_with_the_time_that_it_is_good_for() {
+        for (seconds, said) in [
+            (300, "5 minutes"),
+            (60, "1 minute"),
+            (10, "10 seconds"),
+            (90, "90 seconds"),
+        ] {
+            let response = Problem::proof_required(Duration::from_secs(seconds)).into_response();
+            assert_eq!(response.status(), 403);
+            let want =
+                format!("Bearer error=\"insufficient_user_authentication\", max_age=\"{seconds}\"");
+            assert_eq!(response.headers()[WWW_AUTHENTICATE], want);
+            let detail = body(response).await["detail"].to_string();
+            assert!(detail.contains(&format!("good for {said},")), "{detail}");
+        }
     }
 }

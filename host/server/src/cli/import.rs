@@ -61,7 +61,7 @@ enum Trouble {
         #[source]
         source: Box<AskError>,
     },
-    #[error("{0} lines were refused")]
+    #[error("{}", refused_lines(*.0))]
     #[diagnostic(
         code(countersign::import::refused),
         help("put them right and type it again: users who are in are left as they are")
@@ -102,13 +102,24 @@ impl Report {
     fn for_people(&self) -> String {
         let lines = self.refused.iter();
         let lines = lines.map(|refused| format!("line {}: {}\n", refused.line, refused.reason));
-        let sum = format!(
-            "{} users were moved in, {} have a factor here already, {} lines were refused.\n",
-            self.moved_in,
-            self.present,
-            self.refused.len()
-        );
+        let moved_in = match self.moved_in {
+            1 => "1 user was moved in".to_owned(),
+            users => format!("{users} users were moved in"),
+        };
+        let present = match self.present {
+            1 => "1 has a factor here already".to_owned(),
+            users => format!("{users} have a factor here already"),
+        };
+        let refused = refused_lines(self.refused.len());
+        let sum = format!("{moved_in}, {present}, {refused}.\n");
         lines.chain([sum]).collect()
+    }
+}
+
+fn refused_lines(count: usize) -> String {
+    match count {
+        1 => "1 line was refused".to_owned(),
+        lines => format!("{lines} lines were refused"),
     }
 }
 
@@ -181,7 +192,7 @@ fn import(
             number += 1;
             match line {
                 Line::Text(text) if text.trim_ascii().is_empty() => {}
-                Line::Text(text) => match user_of(number, &text) {
+                Line::Text(text) => match user_of(number, without_mark(number, &text)) {
                     Ok(user) => users.push(user),
                     Err(reason) => report.refuse(number, reason),
                 },
@@ -202,6 +213,13 @@ fn import(
             return Ok((report, None));
         }
     }
+}
+
+/// What some editors put in front of a file in UTF-8 is no part of its first line.
+fn without_mark(line: u64, text: &[u8]) -> &[u8] {
+    let mark = "\u{feff}".as_bytes();
+    let rest = text.strip_prefix(mark).filter(|_| line == 1);
+    rest.unwrap_or(text)
 }
 
 enum Line {
@@ -234,8 +252,8 @@ fn next_line(lines: &mut impl BufRead, read: &mut u64) -> std::io::Result<Option
 
 /// What a line says. Reasons never repeat a value: it may be a secret.
 fn user_of(line: u64, text: &[u8]) -> Result<Moving, String> {
-    let read = || {
-        let mut fields = Fields::parse(text)?;
+    let mut fields = Fields::parse_line(text)?;
+    let mut read = || {
         let moving = Moving {
             line,
             user: fields.text("user", USER_BYTES_MAX)?,
@@ -307,6 +325,7 @@ mod tests {
         let text = report.for_people();
         assert!(!text.contains("canary"), "{text}");
         for words in [
+            "line 3: The line is not valid JSON (column 1)",
             "line 4: `user` must be a string, not a number",
             "line 5: `phone` is not known here",
             "line 6: `backupCodes` must be a list, not a string",
@@ -315,6 +334,33 @@ mod tests {
         ] {
             assert!(text.contains(words), "{words} is not in: {text}");
         }
+    }
+
+    #[test]
+    fn one_is_said_as_one_and_many_as_many() {
+        let report = |count: u64| {
+            let mut report = Report {
+                moved_in: count,
+                present: count,
+                refused: Vec::new(),
+            };
+            (0..count).for_each(|line| report.refuse(line, "no"));
+            let text = report.for_people();
+            text.lines().last().expect("a sum").to_owned()
+        };
+        let one = "1 user was moved in, 1 has a factor here already, 1 line was refused.";
+        let two = "2 users were moved in, 2 have a factor here already, 2 lines were refused.";
+        assert_eq!([report(1), report(2)], [one, two]);
+        assert_eq!(Trouble::Refused(1).to_string(), "1 line was refused");
+    }
+
+    #[test]
+    fn the_mark_of_an_editor_in_front_of_the_file_is_no_part_of_it() {
+        let text = format!("\u{feff}{}\u{feff}{}", line(1), line(2));
+        let (report, _) = run(&text);
+        assert_eq!(report.moved_in, 1);
+        let refused: Vec<u64> = report.refused.iter().map(|refused| refused.line).collect();
+        assert_eq!(refused, [2]);
     }
 
     #[test]

@@ -76,6 +76,11 @@ impl Proofs {
         Proofs { keyring, settings }
     }
 
+    /// How long one is good for.
+    pub(crate) fn time(&self) -> Duration {
+        self.settings.time
+    }
+
     /// A proof that `user` has shown a factor at `at`, by `methods`. The same arguments give the same text
     /// until the keys are rotated. `None` where there is no key to sign with.
     pub(crate) fn issue(

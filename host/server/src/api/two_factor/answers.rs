@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::api::answer::{Answer, Judged};
 use crate::api::otp::{refuse, reject};
-use crate::api::problem::{Kind, Problem, Refused};
+use crate::api::problem::{Kind, Problem};
 use crate::api::{
     BackupCodesVerdict, Denial, DisableVerdict, EnableVerdict, LoginSendVerdict, LoginVerdict,
     Method, Refusal, TotpVerdict, UserId, VerifyFactorVerdict,
@@ -37,7 +37,7 @@ impl Prover {
     }
 }
 
-pub(super) fn enable(verdict: &EnableVerdict, now: UnixMillis, _: &Prover) -> Judged {
+pub(super) fn enable(verdict: &EnableVerdict, now: UnixMillis, prover: &Prover) -> Judged {
     match verdict {
         EnableVerdict::Sent {
             phone,
@@ -50,7 +50,7 @@ pub(super) fn enable(verdict: &EnableVerdict, now: UnixMillis, _: &Prover) -> Ju
             "messageId": message_id,
         }))),
         EnableVerdict::Refused(refused) => Ok(refuse(refused, now)),
-        EnableVerdict::Denied(denial) => Err(denied(*denial)),
+        EnableVerdict::Denied(denial) => Err(denied(*denial, prover)),
     }
 }
 
@@ -94,30 +94,34 @@ fn verified(verdict: &VerifyFactorVerdict, now: UnixMillis, prover: &Prover) -> 
         }
         VerifyFactorVerdict::Rejected(rejected) => Ok(reject(rejected, now)),
         VerifyFactorVerdict::Refused(refused) => Ok(refuse(refused, now)),
-        VerifyFactorVerdict::Denied(denial) => Err(denied(*denial)),
+        VerifyFactorVerdict::Denied(denial) => Err(denied(*denial, prover)),
     }
 }
 
-pub(super) fn disable(verdict: &DisableVerdict, now: UnixMillis, _: &Prover) -> Judged {
+pub(super) fn disable(verdict: &DisableVerdict, now: UnixMillis, prover: &Prover) -> Judged {
     match verdict {
         DisableVerdict::Disabled => Ok(Answer::ok(&json!({"success": true}))),
         DisableVerdict::Refused(refused) => Err(problem(refused, now)),
-        DisableVerdict::Denied(denial) => Err(denied(*denial)),
+        DisableVerdict::Denied(denial) => Err(denied(*denial, prover)),
     }
 }
 
-pub(super) fn backup_codes(verdict: &BackupCodesVerdict, now: UnixMillis, _: &Prover) -> Judged {
+pub(super) fn backup_codes(
+    verdict: &BackupCodesVerdict,
+    now: UnixMillis,
+    prover: &Prover,
+) -> Judged {
     match verdict {
         BackupCodesVerdict::Issued(codes) => {
             let body = json!({"success": true, "backupCodes": exposed(codes)});
             Ok(Answer::ok(&body).secret())
         }
         BackupCodesVerdict::Refused(refused) => Err(problem(refused, now)),
-        BackupCodesVerdict::Denied(denial) => Err(denied(*denial)),
+        BackupCodesVerdict::Denied(denial) => Err(denied(*denial, prover)),
     }
 }
 
-pub(super) fn totp(verdict: &TotpVerdict, now: UnixMillis, _: &Prover) -> Judged {
+pub(super) fn totp(verdict: &TotpVerdict, now: UnixMillis, prover: &Prover) -> Judged {
     match verdict {
         TotpVerdict::Pending { secret, uri } => {
             let image = svg(uri.expose()).ok_or_else(Problem::internal)?;
@@ -130,11 +134,11 @@ pub(super) fn totp(verdict: &TotpVerdict, now: UnixMillis, _: &Prover) -> Judged
             Ok(Answer::ok(&body).secret())
         }
         TotpVerdict::Refused(refused) => Err(problem(refused, now)),
-        TotpVerdict::Denied(denial) => Err(denied(*denial)),
+        TotpVerdict::Denied(denial) => Err(denied(*denial, prover)),
     }
 }
 
-pub(super) fn login_send(verdict: &LoginSendVerdict, now: UnixMillis, _: &Prover) -> Judged {
+pub(super) fn login_send(verdict: &LoginSendVerdict, now: UnixMillis, prover: &Prover) -> Judged {
     match verdict {
         LoginSendVerdict::Sent {
             message_id,
@@ -145,7 +149,7 @@ pub(super) fn login_send(verdict: &LoginSendVerdict, now: UnixMillis, _: &Prover
             "messageId": message_id,
         }))),
         LoginSendVerdict::Refused(refused) => Ok(refuse(refused, now)),
-        LoginSendVerdict::Denied(denial) => Err(denied(*denial)),
+        LoginSendVerdict::Denied(denial) => Err(denied(*denial, prover)),
     }
 }
 
@@ -167,7 +171,7 @@ pub(super) fn login(verdict: &LoginVerdict, now: UnixMillis, prover: &Prover) ->
         }
         LoginVerdict::Rejected(rejected) => Ok(reject(rejected, now)),
         LoginVerdict::Refused(refused) => Ok(refuse(refused, now)),
-        LoginVerdict::Denied(denial) => Err(denied(*denial)),
+        LoginVerdict::Denied(denial) => Err(denied(*denial, prover)),
     }
 }
 
@@ -176,21 +180,18 @@ fn exposed(codes: &[Secret<String>]) -> Value {
     codes.collect()
 }
 
-/// A refusal on a route that is not the seed's.
+/// A refusal on a route that is not the seed's: what is asked for needs a factor that is not there.
 fn problem(refused: &Refusal, now: UnixMillis) -> Problem {
-    let problem = Problem::of_field(Refused {
-        error: refused.text.clone(),
-        field: refused.field.clone(),
-    });
+    let problem = Problem::no_such_factor(refused.text.clone());
     match refused.retry_at {
         Some(retry_at) => problem.after(retry_at.since(now)),
         None => problem,
     }
 }
 
-fn denied(denial: Denial) -> Problem {
+fn denied(denial: Denial, prover: &Prover) -> Problem {
     match denial {
-        Denial::ProofRequired => Problem::proof_required(),
+        Denial::ProofRequired => Problem::proof_required(prover.users.proofs.time()),
         Denial::TokenUsed => {
             let detail =
                 "The token has done what it was made for; ask the application for a new one.";

@@ -253,7 +253,9 @@ async fn refusals_elsewhere_are_problems_that_say_when_to_come_again() {
         let response = judged.expect_err("a problem").into_response();
         assert_eq!(response.status(), 400);
         assert_eq!(response.headers()["retry-after"], "1");
-        assert_eq!(body_of(response).await["detail"], "2FA not enabled");
+        let body = body_of(response).await;
+        assert_eq!(body["type"], "urn:countersign:error:no-such-factor");
+        assert_eq!(body["detail"], "2FA not enabled");
     }
 }
 

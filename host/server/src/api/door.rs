@@ -1,0 +1,186 @@
+//! Turns a crowd away before its requests are looked at.
+//!
+//! A request that is refused because too many calls of its caller wait has passed the router, its layers
+//! and the gate by then, which costs several times what reading it does. So the door remembers what
+//! callers present who were turned away a moment ago, and asks the runtime for room before anything else.
+//! Who presents something else comes as far as ever, and so does everybody once there is room again.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, Method};
+use axum::response::Response;
+use hyper::Request;
+use hyper::body::Incoming;
+use tower::ServiceExt;
+
+use super::problem::Problem;
+use super::{Api, CallError, Caller, Part, body, finish};
+use crate::connections;
+
+/// How many callers are remembered: as many as ask beyond what can be done, most often one.
+const REMEMBERED_MAX: usize = 64;
+
+/// Who was turned away.
+#[derive(Default)]
+pub(super) struct Door {
+    /// Whether anybody is remembered; most often nobody is.
+    any: AtomicBool,
+    /// By a keyed hash of what they present, which was found good when they were turned away.
+    crowds: Mutex<HashMap<u64, Caller>>,
+    hasher: RandomState,
+}
+
+impl Door {
+    /// Remembers that `caller`, who presents these headers, was turned away.
+    pub(super) fn remember(&self, headers: &HeaderMap, caller: &Caller) {
+        let presented = self.presented(headers);
+        let mut crowds = self.crowds();
+        if crowds.len() >= REMEMBERED_MAX {
+            crowds.clear();
+        }
+        crowds.insert(presented, caller.clone());
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// Why a request with these headers is turned away; `room` says whether a caller finds room.
+    fn turn_away(
+        &self,
+        headers: &HeaderMap,
+        room: impl FnOnce(&Caller) -> Result<(), CallError>,
+    ) -> Option<CallError> {
+        if !self.any.load(Ordering::Acquire) {
+            return None;
+        }
+        let presented = self.presented(headers);
+        let mut crowds = self.crowds();
+        let refused = room(crowds.get(&presented)?);
+        if refused.is_ok() {
+            crowds.remove(&presented);
+            self.any.store(!crowds.is_empty(), Ordering::Release);
+        }
+        refused.err()
+    }
+
+    fn presented(&self, headers: &HeaderMap) -> u64 {
+        let values = headers.get_all(AUTHORIZATION).iter();
+        let values: Vec<&[u8]> = values.map(|value| value.as_bytes()).collect();
+        self.hasher.hash_one(values)
+    }
+
+    fn crowds(&self) -> MutexGuard<'_, HashMap<u64, Caller>> {
+        self.crowds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Api {
+    fn turn_away(&self, request: &Request<Incoming>) -> Option<Problem> {
+        let runtime = self.runtime.get()?;
+        if request.method() != Method::POST || Part::of(request.uri()) != Part::Api {
+            return None;
+        }
+        let room = |caller: &Caller| runtime.room_for(caller);
+        let refused = self.door.turn_away(request.headers(), room);
+        refused.map(Problem::from)
+    }
+}
+
+/// What connections serve: the routes, behind the door.
+#[derive(Clone)]
+pub(crate) struct App {
+    api: Arc<Api>,
+    router: Router,
+}
+
+impl App {
+    /// All of the API's routes.
+    pub(crate) fn new(api: Arc<Api>) -> App {
+        App {
+            router: super::router(api.clone()),
+            api,
+        }
+    }
+}
+
+impl connections::App for App {
+    async fn answer(&self, request: Request<Incoming>) -> Response {
+        let began = tokio::time::Instant::now();
+        let Some(problem) = self.api.turn_away(&request) else {
+            let answered = self.router.clone().oneshot(request.map(Body::new)).await;
+            return answered.unwrap_or_else(|never| match never {});
+        };
+        let (parts, body) = request.into_parts();
+        let mut response = body::refuse(&parts, Body::new(body), problem).await;
+        finish(&mut response, Part::Api);
+        if let Some(requests) = self.api.requests.get() {
+            // A path without a name in it is its own template; of others it is not looked for.
+            let template = Some(parts.uri.path());
+            requests.answered(template, &parts.method, &response, began.elapsed());
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn presents(token: &'static str) -> HeaderMap {
+        let value = HeaderValue::from_static(token);
+        HeaderMap::from_iter([(AUTHORIZATION, value)])
+    }
+
+    fn full(_: &Caller) -> Result<(), CallError> {
+        let retry_after = std::time::Duration::from_secs(1);
+        Err(CallError::Busy { retry_after })
+    }
+
+    #[test]
+    fn who_was_turned_away_is_asked_for_room_first_and_nobody_else() {
+        let (door, crowd) = (Door::default(), presents("Bearer crowd"));
+        assert!(door.turn_away(&crowd, full).is_none(), "nobody was yet");
+        door.remember(&crowd, &Caller::Key("a".to_owned()));
+        for _ in 0..2 {
+            let refused = door.turn_away(&crowd, |caller| {
+                assert_eq!(*caller, Caller::Key("a".to_owned()));
+                full(caller)
+            });
+            assert!(refused.is_some());
+        }
+        for other in [presents("Bearer other"), HeaderMap::new()] {
+            assert!(door.turn_away(&other, full).is_none());
+        }
+        assert!(door.turn_away(&crowd, |_| Ok(())).is_none());
+        assert!(
+            door.turn_away(&crowd, full).is_none(),
+            "there was room meanwhile, so the gate judges again"
+        );
+    }
+
+    #[test]
+    fn two_values_are_not_one_of_them() {
+        let door = Door::default();
+        let mut both = presents("Bearer a");
+        door.remember(&both, &Caller::Anonymous);
+        both.append(AUTHORIZATION, HeaderValue::from_static("Bearer b"));
+        assert!(door.turn_away(&both, full).is_none());
+    }
+
+    #[test]
+    fn few_are_remembered() {
+        let door = Door::default();
+        for n in 0..1_000 {
+            let value = HeaderValue::try_from(format!("Bearer {n}")).expect("visible");
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+            door.remember(&headers, &Caller::Anonymous);
+        }
+        assert!(door.crowds().len() <= REMEMBERED_MAX);
+    }
+}
