@@ -13,6 +13,7 @@ mod commands;
 mod config;
 mod console;
 mod crash;
+mod dashboard;
 mod disk;
 mod doctor;
 mod example;

@@ -5,10 +5,12 @@
 //! stack, or another feature of `serde_json` into the binary that is tested beside it.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hyper::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -65,7 +67,12 @@ impl Browser {
         // An element that is not there yet is waited for by the browser.
         let patience = u64::try_from((PATIENCE / 2).as_millis()).unwrap();
         let timeouts = json!({ "implicit": patience });
-        let wanted = json!({ "goog:chromeOptions": options, "timeouts": timeouts });
+        let logs = json!({ "browser": "ALL" });
+        let wanted = json!({
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": logs,
+            "timeouts": timeouts,
+        });
         let wanted = json!({ "capabilities": { "alwaysMatch": wanted } });
         let client = Client::new(address, None);
         let session = call(&client, Method::POST, "/session", Some(&wanted)).await;
@@ -115,11 +122,76 @@ impl Browser {
 
     /// Runs a script in each page from now on, before its own.
     pub async fn run_first(&self, script: &str) {
-        let command = json!({
-            "cmd": "Page.addScriptToEvaluateOnNewDocument",
-            "params": { "source": script },
+        let script = json!({ "source": script });
+        self.tell("Page.addScriptToEvaluateOnNewDocument", &script)
+            .await;
+    }
+
+    /// A window of so many CSS pixels. What is narrower than 600 is a phone's, with two points to a pixel.
+    pub async fn resize(&self, width: u32, height: u32) {
+        let is_phone = width < 600;
+        let metrics = json!({
+            "width": width,
+            "height": height,
+            "deviceScaleFactor": if is_phone { 2 } else { 1 },
+            "mobile": is_phone,
         });
-        self.post("goog/cdp/execute", &command).await;
+        self.tell("Emulation.setDeviceMetricsOverride", &metrics)
+            .await;
+        // They would take their place from the page in a picture of all of it.
+        let hidden = json!({ "hidden": true });
+        self.tell("Emulation.setScrollbarsHidden", &hidden).await;
+    }
+
+    /// Whether the reader's system prefers dark pages.
+    pub async fn prefer_dark(&self, is_dark: bool) {
+        let scheme = if is_dark { "dark" } else { "light" };
+        let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
+        let media = json!({ "features": [feature] });
+        self.tell("Emulation.setEmulatedMedia", &media).await;
+    }
+
+    /// Whether pages may run their scripts.
+    pub async fn allow_scripts(&self, allowed: bool) {
+        let disabled = json!({ "value": !allowed });
+        self.tell("Emulation.setScriptExecutionDisabled", &disabled)
+            .await;
+    }
+
+    /// Keeps what is downloaded in `folder`.
+    pub async fn download_to(&self, folder: &Path) {
+        let behavior = json!({ "behavior": "allow", "downloadPath": folder });
+        self.tell("Browser.setDownloadBehavior", &behavior).await;
+    }
+
+    /// The whole page as a PNG, however long it is.
+    pub async fn picture(&self) -> Vec<u8> {
+        let wanted = json!({ "format": "png", "captureBeyondViewport": true });
+        let picture = self.tell("Page.captureScreenshot", &wanted).await;
+        STANDARD.decode(text(&picture["data"])).unwrap()
+    }
+
+    /// Presses keys as WebDriver names them, one after the other, on whatever has the focus.
+    pub async fn press(&self, keys: &[&str]) {
+        let presses = keys
+            .iter()
+            .flat_map(|key| ["keyDown", "keyUp"].map(|kind| json!({ "type": kind, "value": key })));
+        let presses: Vec<Value> = presses.collect();
+        let keyboard = json!({ "type": "key", "id": "keyboard", "actions": presses });
+        self.post("actions", &json!({ "actions": [keyboard] }))
+            .await;
+    }
+
+    /// What pages have written to the console since the last time, and what the browser has to say of them.
+    pub async fn console(&self) -> Vec<Value> {
+        let log = self.post("se/log", &json!({ "type": "browser" })).await;
+        log.as_array().unwrap().clone()
+    }
+
+    /// A command of Chromium's own protocol.
+    async fn tell(&self, command: &str, params: &Value) -> Value {
+        let command = json!({ "cmd": command, "params": params });
+        self.post("goog/cdp/execute", &command).await
     }
 
     /// The cookies of the page, each with `name`, `value`, `httpOnly`, `secure`, `sameSite`.

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 mod browser;
 mod client;
+mod clock;
 mod disk;
 mod login_app;
 mod messages_api;
@@ -26,11 +27,13 @@ mod python;
 mod receipts;
 mod scan;
 mod server;
+mod traffic;
 mod twilio;
 mod users;
 
 pub use browser::{Browser, Element};
 pub use client::{Answer, Client, Header};
+pub use clock::WallClock;
 pub use disk::{Disk, DiskCall, DiskCounts, PowerMode};
 pub use futures_util::future::join_all;
 pub use login_app::LoginApp;
@@ -41,6 +44,7 @@ pub use python::{check_answers, check_proof, read_metrics};
 pub use receipts::{PUBLIC_URL, Receipt};
 pub use scan::{Find, Needle, Scan};
 pub use server::{Builder, Server, TEST_KEY, binary, program};
+pub use traffic::{ADMIN_TOKEN, Traffic};
 pub use twilio::{FakeTwilio, Reply};
 pub use users::{Enrolled, User, base32, totp};
 

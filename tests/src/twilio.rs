@@ -80,6 +80,8 @@ struct State {
     always: Reply,
     next: VecDeque<Reply>,
     per_phone: HashMap<String, VecDeque<Reply>>,
+    /// What messages cost, by the beginning of their numbers.
+    prices: Vec<(String, String)>,
 }
 
 impl State {
@@ -142,6 +144,7 @@ impl FakeTwilio {
             always: Reply::Accept,
             next: VecDeque::new(),
             per_phone: HashMap::new(),
+            prices: Vec::new(),
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
@@ -187,6 +190,24 @@ impl FakeTwilio {
             .entry(phone.to_owned())
             .or_default()
             .extend(replies);
+    }
+
+    /// From now on messages to numbers that begin so cost that much, as Twilio writes it.
+    pub fn price(&self, prefix: &str, price: &str) {
+        let price = (prefix.to_owned(), price.to_owned());
+        self.shared.state().prices.push(price);
+    }
+
+    /// How many requests to send something have arrived, answered or not.
+    pub fn posts(&self) -> usize {
+        posts(&self.shared.state())
+    }
+
+    /// Waits until so many have arrived.
+    pub async fn wait_for_posts(&self, n: usize) {
+        let what = format!("{n} requests to send");
+        let arrived = |state: &mut State| (posts(state) >= n).then_some(());
+        self.until(&what, arrived).await;
     }
 
     /// Answers what hangs, and hangs no more.
@@ -311,6 +332,11 @@ impl FakeTwilio {
     }
 }
 
+fn posts(state: &State) -> usize {
+    let posts = state.requests.iter();
+    posts.filter(|request| request.method == "POST").count()
+}
+
 /// The fake's name for its `n`th message, from 1.
 fn sid(n: usize) -> String {
     format!("SM{n:032x}")
@@ -417,7 +443,15 @@ async fn answer(
             status_callback: request.field("StatusCallback").map(str::to_owned),
         };
         state.messages.push(message.clone());
-        resource(&message)
+        let mut resource = resource(&message);
+        let prices = state.prices.iter();
+        let price = prices
+            .rev()
+            .find(|(prefix, _)| message.to.starts_with(prefix.as_str()));
+        if let Some((_, price)) = price {
+            resource["price"] = price.as_str().into();
+        }
+        resource
     };
     shared.changed();
     Ok(json_response(201, resource.to_string().into()))

@@ -35,7 +35,9 @@ Commands:
                 the release build, then N kills (200) and N power cuts (100) at random moments
   simulate [ARGS]
                 the release build and the simulation: `--seeds N` for more of them, `--seed N` to replay one
-  browser       what the tests of the example need: Chromium, chromedriver and Node.js, by apt-get; `test` does it too
+  screenshot [FOLDER]
+                the release build, and the picture of the dashboard in the README; with FOLDER pictures of all its pages
+  browser       what the tests in a browser need: Chromium, chromedriver and Node.js, by apt-get; `test` does it too
   python        the Python that tests read proofs, metrics and answers with, in the target folder; `test` makes it too
   tidy          the rules that a machine can check: documented WIT, no machine paths, nothing unfinished, and
                 documents that name files and tests which are there
@@ -65,6 +67,9 @@ const BENCH_PYTHON: Python = Python {
     what: "DuckDB beside the dashboard",
 };
 
+/// The picture of the dashboard in the README.
+const PICTURE: &str = "docs/dashboard.png";
+
 /// What the components are compiled for.
 const WASM_TARGET: &str = "wasm32-wasip2";
 
@@ -88,6 +93,7 @@ fn main() -> ExitCode {
         Some("bench") => bench(&rest),
         Some("crash") => crash(&rest),
         Some("simulate") => simulate(&rest),
+        Some("screenshot") if rest.len() <= 1 => screenshot(&rest),
         Some("browser") if rest.is_empty() => packages::browser(),
         Some("python") if rest.is_empty() => python(&TEST_PYTHON).map(drop),
         Some("tidy") if rest.is_empty() => tidy(),
@@ -149,6 +155,15 @@ fn simulate(args: &[OsString]) -> Result<(), Failure> {
     wasm_target()?;
     run("cargo", BUILD)?;
     run_built("countersign-simulate", args)
+}
+
+/// `cargo xtask screenshot`.
+fn screenshot(args: &[OsString]) -> Result<(), Failure> {
+    wasm_target()?;
+    packages::browser()?;
+    run("cargo", BUILD)?;
+    let target = args.first().cloned().unwrap_or_else(|| PICTURE.into());
+    run_built("countersign-screenshot", &[target])
 }
 
 /// Runs a program of the workspace that was built before.

@@ -36,7 +36,7 @@ pub(crate) fn install(what: &str, packages: &[&str]) -> Result<(), Failure> {
 pub(crate) fn browser() -> Result<(), Failure> {
     let missing = missing();
     if !missing.is_empty() {
-        install("the test of the example in a browser", &missing)?;
+        install("what is tested and shown in a browser", &missing)?;
     }
     let version = node_version();
     if version.is_some_and(|version| version >= NODE_MIN) {

@@ -31,13 +31,13 @@ impl Serialize for Amount {
 }
 
 /// `part` of `whole` in percent, two decimals, rounded half up; 0 of nothing.
-fn percent(part: u64, whole: u64) -> String {
+pub(crate) fn percent(part: u64, whole: u64) -> String {
     let hundredths = rounded(u128::from(part) * 10_000, u128::from(whole));
     format!("{}.{:02}%", hundredths / 100, hundredths % 100)
 }
 
 /// What one costs on average, four decimals, rounded half up; 0 of none.
-fn average(micros: u64, count: u64) -> String {
+pub(crate) fn average(micros: u64, count: u64) -> String {
     let tenths = rounded(u128::from(micros), u128::from(count) * 100);
     format!("{}.{:04}", tenths / 10_000, tenths % 10_000)
 }

@@ -10,7 +10,7 @@
 //!   running server; `data` is the data folder; `sealed` tells which secret keys its rows need;
 //!   `doctor` looks for what is wrong with all that;
 //!   `queue`, `story` and `dashboard` are what is told of messages, `recount` counts them anew;
-//!   `metrics` is what monitoring reads.
+//!   `metrics` is what monitoring reads; `page` makes pages for people.
 //!
 //! What never lives here: rules about codes (they are the components'), and anything of wasmtime.
 
@@ -25,6 +25,7 @@ mod doctor;
 mod keys;
 mod lookup;
 mod metrics;
+mod page;
 mod queue;
 mod recount;
 mod sealed;

@@ -20,13 +20,16 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::api::{self, Api, Calls, ENVIRONMENT_KEY, Gate, Health, Ledger, Mode, Situation};
+use crate::api::{
+    self, Api, ApiParts, Calls, ENVIRONMENT_KEY, Gate, Health, Ledger, Mode, Situation,
+};
 use crate::config::{
-    BUILT_IN_CONSOLE, BUILT_IN_TWILIO, ComponentSource, Config, Folders, Provider,
+    BUILT_IN_CONSOLE, BUILT_IN_TWILIO, ComponentSource, Config, Folders, Provider, PublicUrl,
 };
 use crate::control::{self, Answer, ControlError, Door, Office, Request, Served};
 use crate::data::{self, Data, DataError};
 use crate::metrics::{MeasuredSender, Metrics};
+use crate::page::Pages;
 use crate::recount::Recounts;
 use crate::services::{self, Parts};
 use crate::users::Users;
@@ -247,16 +250,29 @@ async fn run(
         config.idempotency,
     );
     let templates = std::mem::take(&mut config.templates);
+    let pages = Pages::new(
+        store.clone(),
+        data.keyring.clone(),
+        clock.clone(),
+        config.admin_token.as_ref(),
+        config.public_url.as_ref().is_some_and(PublicUrl::is_secure),
+        config
+            .providers
+            .iter()
+            .map(|provider| provider.name.clone())
+            .collect(),
+    );
     let health = Health::of(Some(data.store.clone()), metrics.clone());
-    let (api, calls) = Api::new(
-        config.http,
+    let (api, calls) = Api::new(ApiParts {
+        http: config.http,
         gate,
         health,
         ledger,
         users,
-        entropy.clone(),
+        entropy: entropy.clone(),
         templates,
-    );
+        pages,
+    });
     let (stop, stopped) = watch::channel(false);
     let front = tokio::spawn(connections::serve(
         listener,

@@ -39,7 +39,7 @@ pub(super) async fn dashboard(State(api): State<Arc<Api>>, uri: Uri) -> Response
 }
 
 /// What is asked: the range for people, and the question.
-fn read(query: &str) -> Result<(Range, Query), Refused> {
+pub(super) fn read(query: &str) -> Result<(Range, Query), Refused> {
     let mut given: [(&str, Option<String>); 5] =
         ["start", "end", "country", "provider", "interval"].map(|name| (name, None));
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {

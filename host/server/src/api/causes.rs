@@ -8,6 +8,7 @@ use countersign_store::StoreError;
 
 use super::problem::{Kind, Problem, Refused, SOON};
 use super::{CallError, CallbackError, NoVerdict};
+use crate::page::SessionError;
 
 /// For a queue that must empty first.
 const LATER: Duration = Duration::from_secs(5);
@@ -17,6 +18,27 @@ impl From<StoreError> for Problem {
         tracing::error!(%error, "a request met a store that does not answer");
         let detail = "Nothing can be read or written now; see /readyz.";
         Problem::new(Kind::StoreFailed, detail).after(SOON)
+    }
+}
+
+impl From<SessionError> for Problem {
+    fn from(error: SessionError) -> Problem {
+        match error {
+            SessionError::Unsealable => {
+                tracing::error!("a login cannot be sealed: there is no key for rows");
+                Problem::internal()
+            }
+            SessionError::Full => {
+                let detail =
+                    "The logout cannot be written down, so the session goes on to its end.";
+                Problem::new(Kind::StoreFull, detail).after(SOON)
+            }
+            SessionError::Busy => {
+                let detail = "Nothing was changed; try again.";
+                Problem::new(Kind::Busy, detail).after(SOON)
+            }
+            SessionError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -241,8 +241,7 @@ impl Gate {
     /// 403 where no token is configured, 401 without the right one.
     pub(crate) fn admin(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(token) = &self.admin_token else {
-            let detail = "Set COUNTERSIGN_ADMIN_TOKEN and restart to switch it on.";
-            return Err(Problem::new(Kind::AdminOff, detail));
+            return Err(Problem::admin_off());
         };
         match bearer(headers) {
             None => Err(Problem::new(
@@ -255,6 +254,17 @@ impl Gate {
                 "This is not the administrator's token, the text of COUNTERSIGN_ADMIN_TOKEN; an API key opens neither /admin nor /api/analytics.",
             )),
         }
+    }
+
+    /// Whether there is an administrator's token at all.
+    pub(crate) fn has_admin(&self) -> bool {
+        self.admin_token.is_some()
+    }
+
+    /// Whether that is the administrator's token, in a time that does not tell how much of it is right.
+    pub(crate) fn is_admin(&self, presented: &[u8]) -> bool {
+        let hash = Hash::of(presented);
+        self.admin_token.is_some_and(|token| token.is(&hash))
     }
 
     /// Lets monitoring pass: with its own token or the administrator's; in open mode, where there is

@@ -32,7 +32,7 @@ const KEY_BYTES_MAX: usize = 255;
 /// Reads the body of a `POST` with a key, and lets it pass with a [`Claim`](super::Claim) or answers it.
 pub(super) async fn claim(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let part = Part::of(request.uri());
-    if request.method() != Method::POST || part == Part::Public {
+    if request.method() != Method::POST || matches!(part, Part::Public | Part::Page) {
         return next.run(request).await;
     }
     let (mut parts, unread) = request.into_parts();

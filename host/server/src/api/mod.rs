@@ -5,7 +5,8 @@
 //! `messages` those of other messages, `users` tokens of users and the keys that proofs are checked with,
 //! `audit` what was done to users, `webhooks` what providers call and `callbacks` the room for it, `queue` and
 //! `lookup` what administrators see, `analytics` the figures, `erase` removes what is kept of a number, `health`
-//! is for load balancers, `metrics` and `requests` for monitoring, `openapi` describes them all.
+//! is for load balancers, `metrics` and `requests` for monitoring, `openapi` describes them
+//! all, `pages` are for people.
 //! `answer` and `problem` alone know statuses, and `causes` which error has which.
 
 mod admitted;
@@ -27,6 +28,7 @@ mod messages;
 mod metrics;
 mod openapi;
 mod otp;
+mod pages;
 mod path;
 mod problem;
 mod queue;
@@ -68,6 +70,7 @@ pub(crate) use health::Health;
 
 use crate::config::{Http, Template};
 use crate::metrics::{Labels, Page};
+use crate::page::Pages;
 use crate::users::Users;
 use answer::{Answer, Judged};
 use callbacks::Callbacks;
@@ -75,6 +78,18 @@ use door::Door;
 pub(crate) use problem::Refused;
 use problem::{Kind, Problem};
 use requests::{Requests, Routes};
+
+/// What an [`Api`] is made of.
+pub(crate) struct ApiParts {
+    pub(crate) http: Http,
+    pub(crate) gate: Gate,
+    pub(crate) health: Health,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) users: Arc<Users>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) templates: Vec<Template>,
+    pub(crate) pages: Pages,
+}
 
 /// What the routes share.
 pub(crate) struct Api {
@@ -85,6 +100,7 @@ pub(crate) struct Api {
     users: Arc<Users>,
     entropy: Arc<dyn Entropy>,
     templates: Vec<Template>,
+    pages: Pages,
     /// Empty while the components are compiled, as is the runtime.
     callbacks: OnceLock<Arc<Callbacks>>,
     runtime: OnceLock<Runtime>,
@@ -108,24 +124,17 @@ impl Calls {
 
 impl Api {
     /// An API that answers 503 to calls until it has a runtime.
-    pub(crate) fn new(
-        http: Http,
-        gate: Gate,
-        health: Health,
-        ledger: Arc<Ledger>,
-        users: Arc<Users>,
-        entropy: Arc<dyn Entropy>,
-        templates: Vec<Template>,
-    ) -> (Arc<Api>, Calls) {
+    pub(crate) fn new(parts: ApiParts) -> (Arc<Api>, Calls) {
         let (running, ended) = mpsc::channel(1);
         let api = Api {
-            http,
-            gate,
-            health,
-            ledger,
-            users,
-            entropy,
-            templates,
+            http: parts.http,
+            gate: parts.gate,
+            health: parts.health,
+            ledger: parts.ledger,
+            users: parts.users,
+            entropy: parts.entropy,
+            templates: parts.templates,
+            pages: parts.pages,
             callbacks: OnceLock::new(),
             runtime: OnceLock::new(),
             requests: OnceLock::new(),
@@ -255,7 +264,8 @@ async fn happened(claim: Option<Claim>) -> Response {
 
 /// All routes.
 fn router(api: Arc<Api>) -> Router {
-    guarded(routes(), api)
+    // Pages are for people and no part of the API that is described.
+    guarded(pages::add(routes()), api)
 }
 
 fn routes() -> Routes {
@@ -324,7 +334,8 @@ async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
     let part = Part::of(request.uri());
     let answer = async {
         let admitted = match part {
-            Part::Public => Ok(()),
+            // Pages ask for a login themselves.
+            Part::Public | Part::Page => Ok(()),
             Part::Admin => api.gate.admin(request.headers()),
             Part::Metrics => api.gate.metrics(request.uri(), request.headers()).await,
             Part::Api => {
@@ -358,8 +369,12 @@ async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
 /// The headers that each answer has.
 fn finish(response: &mut Response, part: Part) {
     let headers = response.headers_mut();
-    if part != Part::Public {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    match part {
+        Part::Public => {}
+        Part::Page => pages::secure(headers),
+        Part::Api | Part::Admin | Part::Metrics => {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
@@ -371,6 +386,8 @@ enum Part {
     Api,
     Admin,
     Metrics,
+    /// People with a browser.
+    Page,
 }
 
 impl Part {
@@ -384,6 +401,8 @@ impl Part {
             Part::Admin
         } else if inside("/api") {
             Part::Api
+        } else if inside("/dashboard") {
+            Part::Page
         } else if inside("/metrics") {
             Part::Metrics
         } else {

@@ -45,6 +45,8 @@ pub(crate) enum Kind {
     TooManyKeys,
     NoSuchMessage,
     CodeOver,
+    ForeignForm,
+    TooManyLogins,
     UnsignedCallback,
     TooManyCallbacks,
     Internal,
@@ -82,6 +84,8 @@ impl Kind {
         Kind::TooManyKeys,
         Kind::NoSuchMessage,
         Kind::CodeOver,
+        Kind::ForeignForm,
+        Kind::TooManyLogins,
         Kind::UnsignedCallback,
         Kind::TooManyCallbacks,
         Kind::Internal,
@@ -104,6 +108,7 @@ impl Kind {
             | Kind::HostNotLoopback
             | Kind::TokenScope
             | Kind::ProofRequired
+            | Kind::ForeignForm
             | Kind::UnsignedCallback => StatusCode::FORBIDDEN,
             Kind::NotFound | Kind::NoSuchMessage => StatusCode::NOT_FOUND,
             Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -112,7 +117,7 @@ impl Kind {
             Kind::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Kind::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Kind::InFlight | Kind::AlreadyDone | Kind::CodeOver => StatusCode::CONFLICT,
-            Kind::TooManyKeys => StatusCode::TOO_MANY_REQUESTS,
+            Kind::TooManyKeys | Kind::TooManyLogins => StatusCode::TOO_MANY_REQUESTS,
             Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Kind::Starting
             | Kind::Busy
@@ -150,6 +155,8 @@ impl Kind {
             Kind::TooManyKeys => "too-many-keys",
             Kind::NoSuchMessage => "no-such-message",
             Kind::CodeOver => "code-over",
+            Kind::ForeignForm => "foreign-form",
+            Kind::TooManyLogins => "too-many-logins",
             Kind::UnsignedCallback => "unsigned-callback",
             Kind::TooManyCallbacks => "too-many-callbacks",
             Kind::Internal => "internal",
@@ -187,6 +194,8 @@ impl Kind {
             Kind::TooManyKeys => "Too many idempotency keys",
             Kind::NoSuchMessage => "There is no such message",
             Kind::CodeOver => "The message's code is over",
+            Kind::ForeignForm => "The form is not one of this server",
+            Kind::TooManyLogins => "Too many tries to log in",
             Kind::UnsignedCallback => "The callback is not signed",
             Kind::TooManyCallbacks => "Too many callbacks at once",
             Kind::Internal => "The server failed at this request",
@@ -336,6 +345,19 @@ impl Problem {
         Problem::new(Kind::AlreadyDone, detail)
     }
 
+    /// No token is configured, so nobody can be the administrator.
+    pub(super) fn admin_off() -> Problem {
+        let detail = "Set COUNTERSIGN_ADMIN_TOKEN and restart to switch it on.";
+        Problem::new(Kind::AdminOff, detail)
+    }
+
+    /// Too many wrong tokens were typed into the login form.
+    pub(super) fn too_many_logins(wait: Duration) -> Problem {
+        let seconds = whole_seconds(wait);
+        let detail = format!("There were too many wrong tokens. Try again in {seconds} s.");
+        Problem::new(Kind::TooManyLogins, detail).after(wait)
+    }
+
     /// So many requests with idempotency keys run that no more are remembered.
     pub(super) fn too_many_in_flight() -> Problem {
         Problem::new(
@@ -357,6 +379,38 @@ impl Problem {
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
+
+    /// What it is, for people.
+    pub(super) fn title(&self) -> &'static str {
+        self.kind.title()
+    }
+
+    /// What can be done about it.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The same as a page for people, with all that the status needs.
+    pub(super) fn shown(&self, page: String) -> Response {
+        let mut headers = self.headers();
+        let media_type = HeaderValue::from_static("text/html; charset=utf-8");
+        headers.insert(CONTENT_TYPE, media_type);
+        let kind = Extension(self.kind);
+        (self.kind.status(), headers, kind, Body::from(page)).into_response()
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Some(span) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(span)));
+        }
+        // Made here, of ASCII alone.
+        let challenge = self.challenge.as_ref().and_then(|text| text.parse().ok());
+        if let Some(challenge) = challenge {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        headers
+    }
 }
 
 impl IntoResponse for Problem {
@@ -369,16 +423,8 @@ impl IntoResponse for Problem {
             detail: &self.detail,
             field: self.field.as_deref(),
         };
-        let mut headers = HeaderMap::new();
+        let mut headers = self.headers();
         headers.insert(CONTENT_TYPE, MEDIA_TYPE);
-        if let Some(span) = self.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(span)));
-        }
-        // Made here, of ASCII alone.
-        let challenge = self.challenge.and_then(|text| text.parse().ok());
-        if let Some(challenge) = challenge {
-            headers.insert(WWW_AUTHENTICATE, challenge);
-        }
         // Plain texts always become JSON.
         let body = serde_json::to_vec(&details).unwrap_or_default();
         // With what it is, for whoever counts problems.

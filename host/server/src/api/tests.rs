@@ -40,11 +40,28 @@ fn api(
         None,
     );
     let keyring = keyring(folder.path());
+    let pages = Pages::new(
+        store.clone(),
+        keyring.clone(),
+        clock.clone(),
+        token.as_ref(),
+        false,
+        Vec::new(),
+    );
     let ledger = Ledger::new(store, keyring, clock, config.idempotency);
     let templates = config.templates;
     let health = Health::of(None, metrics);
     let entropy = Arc::new(SystemEntropy);
-    Api::new(config.http, gate, health, ledger, users, entropy, templates)
+    Api::new(ApiParts {
+        http: config.http,
+        gate,
+        health,
+        ledger,
+        users,
+        entropy,
+        templates,
+        pages,
+    })
 }
 
 struct Server {
@@ -558,6 +575,9 @@ fn the_gate_judges_by_whole_parts_of_the_path() {
         ("/metrics", Part::Metrics),
         ("/metrics/", Part::Metrics),
         ("/metricsx", Part::Public),
+        ("/dashboard", Part::Page),
+        ("/dashboard/login", Part::Page),
+        ("/dashboards", Part::Public),
         ("/", Part::Public),
         ("/healthz", Part::Public),
     ] {

@@ -29,7 +29,7 @@ use crate::serve::serve;
 const VARIABLES: &str = "\
 Variables:
   COUNTERSIGN_API_KEY                       An API key, 32 characters or more
-  COUNTERSIGN_ADMIN_TOKEN                   The bearer token of /admin and /api/analytics, which answer 403 without it
+  COUNTERSIGN_ADMIN_TOKEN                   Opens /admin, /api/analytics and /dashboard, which answer 403 without it
   COUNTERSIGN_METRICS_TOKEN                 The bearer token of /metrics; the administrator's opens it too
   COUNTERSIGN_KEYS                          The folder of the secret keys [default: keys in the data folder]
   COUNTERSIGN_PUBLIC_URL                    Where providers reach this server

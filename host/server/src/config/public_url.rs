@@ -35,6 +35,11 @@ impl PublicUrl {
         Ok(PublicUrl(text.trim_end_matches('/').to_owned()))
     }
 
+    /// Whether browsers come by `https`.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.0.starts_with("https:")
+    }
+
     /// Where the provider `name` sends its receipts. The name is made of letters, digits and hyphens,
     /// none of which is encoded in a path.
     pub(crate) fn webhook(&self, name: &str) -> String {
