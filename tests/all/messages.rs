@@ -338,8 +338,9 @@ async fn of_two_keys_none_fills_the_queue() {
         }
         let away = server.post(MESSAGES, &parked(&phone(8))).await;
         expect_turned_away(away, "queue-share", "caller-percent");
-        server.send(&phone(9)).await.expect_success();
-        twilio.message_to(&phone(9)).await;
+        let sent = server.send(&phone(9)).await.expect_success().json();
+        // From then on it takes no place any more.
+        story_until(&server, sent["messageId"].as_str().unwrap(), "sent").await;
         for n in 10..18 {
             accepted(&other.post(MESSAGES, &parked(&phone(n))).await);
         }

@@ -72,6 +72,7 @@ async fn live(twilio: &FakeTwilio, server: &Server) -> String {
     server.verify(&one, &wrong(&code)).await.expect_status(400);
     server.verify(&one, &code).await.expect_success();
     die(twilio, server, &two).await;
+    page_when(server, &sent("failed"), 1.0).await;
     server.get("/nowhere").await.expect_problem(404);
     server.without_key().send(&one).await.expect_problem(401);
     server.get("/readyz").await.expect_status(200);

@@ -230,10 +230,36 @@ async fn administration(twilio: &FakeTwilio, server: &Server, exchanges: &Exchan
     page.expect_status(200);
     let path = format!("/admin/queue/dead/{first}");
     exchanges.get(&admin, &path).await.expect_status(200);
+    lookups(server, &admin, exchanges, &first).await;
     let replay = format!("{path}/replay");
     let replayed = exchanges.post(&admin, &replay, Value::Null, &[]).await;
     replayed.expect_status(202);
     exchanges.get(&admin, &path).await.expect_problem(404);
+}
+
+async fn lookups(server: &Server, admin: &Client, exchanges: &Exchanges, id: &str) {
+    let search = "/admin/messages/search";
+    let one = json!({"limit": 1});
+    let page = exchanges.post(admin, search, one, &[]).await;
+    assert!(page.expect_status(200).json()["next"].is_string());
+    let wrong = json!({"phone": phone(5)});
+    let refused = exchanges.post(admin, search, wrong, &[]).await;
+    refused.expect_problem(400);
+    let path = format!("/admin/messages/{id}");
+    exchanges.get(admin, &path).await.expect_status(200);
+    let reveal = format!("{path}/reveal");
+    let shown = exchanges.post(admin, &reveal, Value::Null, &[]).await;
+    shown.expect_status(200);
+    let erase = "/api/phones/erase";
+    let number = json!({"phoneNumber": phone(4)});
+    let erased = exchanges.post(server, erase, number, &[]).await;
+    erased.expect_success();
+    let refused = exchanges.post(server, erase, json!({}), &[]).await;
+    refused.expect_field_error("phoneNumber");
+    let trail = exchanges.get(admin, "/admin/audit?limit=1").await;
+    assert!(trail.expect_status(200).json()["next"].is_string());
+    let refused = exchanges.get(admin, "/admin/audit?limit=0").await;
+    refused.expect_problem(400);
 }
 
 #[tokio::test]

@@ -102,7 +102,7 @@ impl Default for Limits {
             // and are how late each of a crowd is.
             service_calls: 64,
             service_waiting: 1_024,
-            service_wait: Duration::from_millis(40),
+            service_wait: Duration::from_millis(100),
             subject_waiting: 64,
             hashes: 2,
             hashes_waiting: 32,
