@@ -145,6 +145,8 @@ pub(crate) struct User {
     pub(crate) pending_app: Option<(u32, bool)>,
     /// The present set, and those of it that are used.
     pub(crate) backup: Option<(u32, BTreeSet<usize>)>,
+    /// When a factor or the set was replaced last: what was proven before counts no more.
+    pub(crate) changed: Option<UnixMillis>,
     pub(crate) app_misses: Misses,
     pub(crate) pending_misses: Misses,
     pub(crate) backup_misses: Misses,
@@ -153,6 +155,17 @@ pub(crate) struct User {
 impl User {
     pub(crate) fn has_factor(&self) -> bool {
         self.phone.is_some() || self.app.is_some()
+    }
+
+    /// A factor or the set was replaced.
+    pub(crate) fn has_changed(&mut self, now: UnixMillis) {
+        self.changed = Some(now);
+        if let Some(pending) = &mut self.pending {
+            pending.proven = false;
+        }
+        if let Some((_, proven)) = &mut self.pending_app {
+            *proven = false;
+        }
     }
 
     /// A code of the app was checked that is right for `steps`.

@@ -188,7 +188,8 @@ impl Process {
                         let secret = BASE32_NOPAD.decode(secret.expose().as_bytes());
                         Answer::AppPending(secret.unwrap_or_default())
                     }
-                    TotpVerdict::Refused(_) | TotpVerdict::Denied(_) => Answer::Nothing,
+                    TotpVerdict::Refused(refused) => Answer::Refused(refused.text),
+                    TotpVerdict::Denied(_) => Answer::Nothing,
                 }
             }
             Ask::VerifyApp { code } => {
@@ -253,9 +254,9 @@ impl Process {
 }
 
 fn presented(proof: &Option<Proof>) -> Option<FactorProof> {
-    let Proof { id, ends } = proof.clone()?;
+    let Proof { id, made, ends } = proof.clone()?;
     let id = format!("proof-{id}");
-    Some(FactorProof { id, ends })
+    Some(FactorProof { id, made, ends })
 }
 
 fn change(authority: Authority, proof: &Option<Proof>) -> ChangeRequest {

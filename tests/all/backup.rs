@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::messages::{story_over, story_until};
 
 /// Copies the keys, as an operator does who restores.
-fn copy_keys(from: &Path, to: &Path) {
+pub(crate) fn copy_keys(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -21,7 +21,7 @@ fn copy_keys(from: &Path, to: &Path) {
 }
 
 /// Restores `file` into the data folder of `builder`.
-async fn restore(builder: &countersign_tests::Builder, file: &str) -> Finished {
+pub(crate) async fn restore(builder: &countersign_tests::Builder, file: &str) -> Finished {
     builder.run(&["restore", file, "--json"]).await
 }
 

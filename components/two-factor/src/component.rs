@@ -27,7 +27,7 @@ use crate::host::{
     Instant, NoNumber, Notice, Number, Refusal, Secret, Sent,
 };
 use crate::login::{self, Method};
-use crate::rights::{Authority, Denial, Once};
+use crate::rights::{Authority, Denial, Once, Proof};
 use crate::support::{self, Done, MoveIn, MovedIn};
 use crate::{Undecided, user};
 
@@ -257,7 +257,7 @@ type Change = fn(
     &user::Context,
     &str,
     &Authority,
-    Option<&Once>,
+    Option<&Proof>,
 ) -> Result<Result<Secret, No>, Undecided>;
 
 fn change(
@@ -593,11 +593,14 @@ impl From<wit::Authority> for Authority {
     }
 }
 
-impl From<wit::Proof> for Once {
+impl From<wit::Proof> for Proof {
     fn from(proof: wit::Proof) -> Self {
         Self {
-            id: proof.id,
-            ends: proof.ends,
+            once: Once {
+                id: proof.id,
+                ends: proof.ends,
+            },
+            made: proof.made,
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::Undecided;
 use crate::host::{About, Checked, Fact, Host, Instant, Refusal, Secret, Sent};
 use crate::notices;
-use crate::rights::{Authority, Denial, Once, Right};
+use crate::rights::{Authority, Denial, Proof, Right};
 use crate::settings::DAY;
 use crate::user::{Context, Pending, Session};
 
@@ -75,7 +75,7 @@ pub struct EnableRequest<'a> {
     /// BCP 47 tag.
     pub locale: Option<&'a str>,
     /// Of an active factor.
-    pub proof: Option<&'a Once>,
+    pub proof: Option<&'a Proof>,
 }
 
 /// What makes a pending factor an active one.
@@ -86,7 +86,7 @@ pub struct VerifyRequest<'a> {
     /// As the user typed it.
     pub code: &'a str,
     /// Of an active factor.
-    pub proof: Option<&'a Once>,
+    pub proof: Option<&'a Proof>,
 }
 
 /// Sends a code to a phone that is to become the user's. Returns the number in E.164, too.
@@ -107,13 +107,15 @@ pub fn enable<H: Host>(
     let Ok(number) = session.host.parse(request.phone) else {
         return Ok(Err(No::Refused(Refusal::new(NO_NUMBER))));
     };
-    if let Some((span, retry_at)) = session.full_window() {
-        return Ok(Err(session.refuse_send("send-limit", span, retry_at)));
+    if let Some((span, retry_at)) = session.full_window(&session.user.sends) {
+        let refused = session.refuse(Factor::Sms, "send-limit", span, retry_at);
+        return Ok(Err(refused));
     }
     // Many users who name one number would be a way to flood it.
     let key = format!("number/{}/{}/day", session.service, number.index);
     if let Err(retry_at) = session.host.take(&key, session.settings.per_number, DAY) {
-        return Ok(Err(session.refuse_send("number-limit", "day", retry_at)));
+        let refused = session.refuse(Factor::Sms, "number-limit", "day", retry_at);
+        return Ok(Err(refused));
     }
     let about = About {
         phone: &number.e164,
@@ -201,16 +203,22 @@ pub fn enroll_app<H: Host>(
     context: &Context,
     index: &str,
     authority: &Authority,
-    proof: Option<&Once>,
+    proof: Option<&Proof>,
 ) -> Result<Result<Secret, No>, Undecided> {
     let mut session = Session::begin(host, context, index)?;
     let right = match session.may_change(authority, proof, false)? {
         Ok(right) => right,
         Err(denial) => return Ok(Err(No::Denied(denial))),
     };
+    // Each leaves a record, so whoever holds a token could make the trail grow for as long as it is good.
+    if let Some((span, retry_at)) = session.full_window(&session.user.secrets) {
+        let refused = session.refuse(Factor::Totp, "secret-limit", span, retry_at);
+        return Ok(Err(refused));
+    }
     let key = session.user_key();
     let secret = session.host.enroll_app(&key, session.settings.pending);
     session.user.app_proven = right.proven;
+    session.user.secrets.push(session.now);
     session.use_right(&right);
     session.store();
     session.record(Fact::new("enrolment.begun").with("factor", Factor::Totp.word()));
@@ -280,7 +288,7 @@ pub fn disable<H: Host>(
     index: &str,
     authority: &Authority,
     factor: Option<Factor>,
-    proof: Option<&Once>,
+    proof: Option<&Proof>,
 ) -> Result<Result<(), No>, Undecided> {
     let mut session = Session::begin(host, context, index)?;
     let wanted = |kind| factor.is_none_or(|factor| factor == kind);
@@ -326,7 +334,7 @@ pub fn new_backup_codes<H: Host>(
     context: &Context,
     index: &str,
     authority: &Authority,
-    proof: Option<&Once>,
+    proof: Option<&Proof>,
 ) -> Result<Result<Secret, No>, Undecided> {
     let mut session = Session::begin(host, context, index)?;
     let right = match session.may_change(authority, proof, false)? {
@@ -338,6 +346,7 @@ pub fn new_backup_codes<H: Host>(
     }
     let secret = session.issue();
     session.use_right(&right);
+    session.end_proofs();
     session.store();
     Ok(Ok(secret))
 }
@@ -365,21 +374,26 @@ impl<H: Host> Session<'_, H> {
         self.host.record(self.index, fact);
     }
 
-    /// The window of codes for enrolling that is full for the longest, and when it has room.
-    fn full_window(&self) -> Option<(&'static str, Instant)> {
-        let sends = &self.user.sends;
+    /// The window of enrolments, begun at `times`, that is full for the longest, and when it has room.
+    fn full_window(&self, times: &[Instant]) -> Option<(&'static str, Instant)> {
         let full = self.settings.sends.iter().filter_map(|&(span, max, name)| {
-            let filling = sends.len().checked_sub(max)?;
-            let room_at = sends.get(filling)?.saturating_add(span);
+            let filling = times.len().checked_sub(max)?;
+            let room_at = times.get(filling)?.saturating_add(span);
             (room_at > self.now).then_some((name, room_at))
         });
         full.max_by_key(|&(_, room_at)| room_at)
     }
 
-    fn refuse_send(&mut self, reason: &'static str, span: &str, retry_at: Instant) -> No {
+    fn refuse(
+        &mut self,
+        factor: Factor,
+        reason: &'static str,
+        span: &str,
+        retry_at: Instant,
+    ) -> No {
         self.host.emit(
             Fact::new("enrolment.refused")
-                .with("factor", Factor::Sms.word())
+                .with("factor", factor.word())
                 .with("reason", reason),
         );
         No::Refused(Refusal {
@@ -397,23 +411,23 @@ impl<H: Host> Session<'_, H> {
         authority: &Authority,
         new_codes: bool,
     ) -> Enabled {
+        let key = self.backup_key();
+        let status = self.host.backup_status(&key, &self.settings.backup_caps);
+        let new_codes = new_codes || status.left.is_none();
         self.use_right(right);
         self.use_token(authority);
+        if changed || new_codes {
+            self.end_proofs();
+        }
         self.store();
         let kind = match changed {
             true => "factor.changed",
             false => "factor.enabled",
         };
         self.record(Fact::new(kind).with("factor", factor.word()));
-        let key = self.backup_key();
-        let left = self
-            .host
-            .backup_status(&key, &self.settings.backup_caps)
-            .left;
-        let backup_codes = (new_codes || left.is_none()).then(|| self.issue());
         Enabled {
             factor,
-            backup_codes,
+            backup_codes: new_codes.then(|| self.issue()),
         }
     }
 
@@ -440,7 +454,10 @@ impl<H: Host> Session<'_, H> {
             self.user.app_proven = false;
             self.app = Default::default();
         }
-        if !self.has_factor() {
+        if self.has_factor() {
+            self.end_proofs();
+        } else {
+            // The next factor brings new codes, which end all proofs from before.
             let key = self.backup_key();
             self.host.remove_backup(&key);
         }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::enrol::{Factor, INVALID, NO_APP, NO_PHONE, NOT_ENABLED, NOT_INITIATED, No, TOO_MANY};
 use crate::host::{Duration, Instant};
 use crate::login::Method;
-use crate::rights::{Authority, Denial, Once};
+use crate::rights::{Authority, Denial, Once, Proof};
 use crate::settings::{DAY, HOUR, MINUTE};
 use crate::simulation::{Caller, STEP, Simulation, WRONG, alice, bob, once};
 use crate::support::{Done, State};
@@ -122,6 +122,9 @@ struct User {
     set: Option<Vec<String>>,
     used: BTreeSet<String>,
     sends: Vec<Instant>,
+    secrets: Vec<Instant>,
+    /// When a factor or the set was removed or replaced last: what was proven before is void.
+    changed: Option<Instant>,
     app_misses: Vec<Instant>,
     pending_app_misses: Vec<Instant>,
     backup_misses: Vec<Instant>,
@@ -192,6 +195,16 @@ impl User {
             self.backup_misses.clear();
         }
     }
+
+    /// A factor or the set was removed or replaced.
+    fn has_changed(&mut self, now: Instant) {
+        self.changed = Some(now);
+        let pending = self.pending.as_mut().map(|(_, proven, _)| proven);
+        let pending_app = self.pending_app.as_mut().map(|(_, proven, _)| proven);
+        for proven in [pending, pending_app].into_iter().flatten() {
+            *proven = false;
+        }
+    }
 }
 
 /// Until when there are too many in some window, found by asking of each entry whether its leaving is
@@ -227,10 +240,17 @@ struct Permitted {
 impl Model {
     fn caller(&self, who: usize, right: &Right) -> Caller {
         let base = if who == 0 { alice() } else { bob() };
-        // A name goes with one end, and after it another name.
-        let period = self.host.now / (5 * MINUTE);
-        let name =
-            |kind: &str, id: &u8| once(&format!("{kind}-{who}-{id}-{period}"), period * 5 * MINUTE);
+        // A name goes with one beginning and one end, and after it another name. Those with an odd number
+        // begin more often.
+        let name = |kind: &str, id: &u8| {
+            let length = if id.is_multiple_of(2) {
+                5 * MINUTE
+            } else {
+                5_000
+            };
+            let period = self.host.now / length;
+            once(&format!("{kind}-{who}-{id}-{period}"), period * length)
+        };
         match right {
             Right::Application => base,
             Right::Proof(id) => base.with_proof(&name("proof", id)),
@@ -257,8 +277,11 @@ impl Model {
                 proof: None,
             });
         }
+        let changed = self.users[who].changed.unwrap_or(0) / 1_000;
         let fresh = caller.proof.clone();
-        let fresh = fresh.filter(|proof| !self.proofs_used.contains(&proof.id));
+        let fresh = fresh.filter(|proof| {
+            proof.made / 1_000 >= changed && !self.proofs_used.contains(&proof.once.id)
+        });
         match (fresh, by_token) {
             (None, false) if proven => Ok(Permitted {
                 proven: true,
@@ -268,7 +291,7 @@ impl Model {
             (Some(_), true) => Err(Denial::NotPermitted),
             (proof, false) => Ok(Permitted {
                 proven: true,
-                proof,
+                proof: proof.map(|Proof { once, .. }| once),
             }),
         }
     }
@@ -386,6 +409,7 @@ impl Model {
                 user.pending = None;
                 user.set = Some(codes);
                 user.used.clear();
+                user.has_changed(now);
                 self.spend(&permitted);
                 self.spend_token(&caller);
             }
@@ -404,9 +428,14 @@ impl Model {
         let answer = caller.enroll_app(&mut self.host);
         match permitted {
             Err(denial) => prop_assert_eq!(answer, Err(No::Denied(denial))),
+            Ok(_) if let Some(until) = full(&self.users[who].secrets, &SENDS, now) => {
+                prop_assert!(matches!(&answer, Err(No::Refused(refusal))
+                    if refusal.text.starts_with(TOO_MANY) && refusal.retry_at == Some(until)));
+            }
             Ok(permitted) => {
                 let secret = answer.expect("nothing else forbids it");
                 let ends = now + 30 * MINUTE;
+                self.users[who].secrets.push(now);
                 self.users[who].pending_app = Some((secret, permitted.proven, ends));
                 self.spend(&permitted);
             }
@@ -453,12 +482,16 @@ impl Model {
         }
         let enabled = answer.expect("the code is right");
         prop_assert_eq!(enabled.backup_codes.is_some(), user.set.is_none());
+        let replaced = user.app.is_some() || enabled.backup_codes.is_some();
         if let Some(handle) = enabled.backup_codes {
             user.set = Some(self.host.codes(handle));
             user.used.clear();
         }
         user.app = Some(secret);
         user.pending_app = None;
+        if replaced {
+            user.has_changed(now);
+        }
         user.last_step = now / STEP;
         user.app_misses.clear();
         user.pending_app_misses.clear();
@@ -476,6 +509,7 @@ impl Model {
         let caller = self.caller(who, right);
         let permitted = self.change(who, &caller, false);
         let answer = caller.disable(&mut self.host, factor);
+        let now = self.host.now;
         let user = &self.users[who];
         let any = match factor {
             None => user.has_factor(),
@@ -494,6 +528,9 @@ impl Model {
                     None if had_phone => user.remove(Some(Factor::Sms)),
                     None => user.remove(Some(Factor::Totp)),
                     some => user.remove(some),
+                }
+                if user.has_factor() {
+                    user.has_changed(now);
                 }
                 self.spend(&permitted);
             }
@@ -516,8 +553,11 @@ impl Model {
         match permitted {
             Err(denial) => prop_assert_eq!(answer, Err(No::Denied(denial))),
             Ok(permitted) if self.users[who].has_factor() => {
-                self.users[who].set = Some(answer.expect("nothing else forbids it"));
-                self.users[who].used.clear();
+                let now = self.host.now;
+                let user = &mut self.users[who];
+                user.set = Some(answer.expect("nothing else forbids it"));
+                user.used.clear();
+                user.has_changed(now);
                 self.spend(&permitted);
             }
             Ok(_) => prop_assert!(

@@ -25,6 +25,15 @@ pub struct Once {
     pub ends: Instant,
 }
 
+/// A proof of a factor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// It is good for one change.
+    pub once: Once,
+    /// When the factor was shown, to the second.
+    pub made: Instant,
+}
+
 /// Why a request may not be made at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
@@ -54,7 +63,7 @@ impl<H: Host> Session<'_, H> {
     pub fn may_change(
         &mut self,
         authority: &Authority,
-        proof: Option<&Once>,
+        proof: Option<&Proof>,
         proven: bool,
     ) -> Result<Result<Right, Denial>, Undecided> {
         let by_token = match authority {
@@ -75,7 +84,11 @@ impl<H: Host> Session<'_, H> {
             return Ok(Ok(right));
         }
         let proof = match proof {
-            Some(proof) if !self.is_used("proof", proof)? => Some(proof.clone()),
+            Some(Proof { once, made })
+                if !self.is_void(*made) && !self.is_used("proof", once)? =>
+            {
+                Some(once.clone())
+            }
             _ if proven && !by_token => None,
             _ => return Ok(Err(Denial::ProofRequired)),
         };
@@ -107,6 +120,25 @@ impl<H: Host> Session<'_, H> {
         if let Some(proof) = &right.proof {
             self.use_up("proof", proof);
         }
+    }
+
+    /// What proofs were made by is no longer what the user has: those from before this call are void, and
+    /// so is what was asked for with one and is still pending. Or whoever has stolen a phone would have five
+    /// minutes more, and a pending factor for half an hour, after its owner has put another in its place.
+    pub(crate) fn end_proofs(&mut self) {
+        self.user.proofs_from = Some(self.now);
+        self.user.app_proven = false;
+        if let Some(pending) = &mut self.user.pending {
+            pending.proven = false;
+        }
+    }
+
+    /// Proofs tell whole seconds, so one of the very second of the change counts: the change's own does.
+    fn is_void(&self, made: Instant) -> bool {
+        let second = |instant: Instant| instant / 1_000;
+        self.user
+            .proofs_from
+            .is_some_and(|from| second(made) < second(from))
     }
 
     /// The token has done what it is for.

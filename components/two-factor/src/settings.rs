@@ -11,6 +11,8 @@ pub const MINUTE: Duration = 60_000;
 pub const HOUR: Duration = 60 * MINUTE;
 /// 24 hours.
 pub const DAY: Duration = 24 * HOUR;
+/// How long a proof is good for at most, as the host promises.
+pub const PROOF_LIFE: Duration = 5 * MINUTE;
 
 const MISSES: RangeInclusive<u32> = 1..=100;
 const SENDS: RangeInclusive<u32> = 1..=1_000;
@@ -31,7 +33,8 @@ pub struct Settings {
     /// `digits`, which is otp's: 6 to 10, by default 6. How many a message's code has.
     pub digits: usize,
     /// `sends-per-minute` (3), `sends-per-hour` (10), `sends-per-day` (50), which are otp's, each 1 to
-    /// 1,000: here the codes for enrolling that one user is sent, to whatever numbers.
+    /// 1,000: here the codes for enrolling that one user is sent, to whatever numbers, and as often
+    /// the secrets for authenticator apps that are made for one user.
     pub sends: [(Duration, usize, &'static str); 3],
     /// `enrolments-per-number-per-day` (50), 1 to 1,000: codes for enrolling that one number is sent,
     /// whoever asks.

@@ -12,7 +12,7 @@ use crate::host::{
     Instant, MissLimit, NoNumber, Notice, Number, Refusal, Secret, Sent,
 };
 use crate::login::{self, Accepted, Method};
-use crate::rights::{Authority, Once};
+use crate::rights::{Authority, Once, Proof};
 use crate::settings::MINUTE;
 use crate::support::{self, Done, MoveIn, MovedIn, State};
 use crate::user::Context;
@@ -512,7 +512,7 @@ pub(crate) fn once(id: &str, now: Instant) -> Once {
 pub(crate) struct Caller {
     pub(crate) user: &'static str,
     pub(crate) authority: Authority,
-    pub(crate) proof: Option<Once>,
+    pub(crate) proof: Option<Proof>,
 }
 
 /// The application, for Alice, without a proof.
@@ -539,9 +539,14 @@ fn context() -> Context {
 }
 
 impl Caller {
+    /// With a proof that was made when it began to be good.
     pub(crate) fn with_proof(&self, proof: &Once) -> Self {
+        let proof = Proof {
+            once: proof.clone(),
+            made: proof.ends - 5 * MINUTE,
+        };
         Self {
-            proof: Some(proof.clone()),
+            proof: Some(proof),
             ..self.clone()
         }
     }

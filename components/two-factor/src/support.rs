@@ -185,6 +185,7 @@ pub fn move_in<H: Host>(
         }
     }
     session.user.pending = None;
+    session.end_proofs();
     let (app, backup) = (session.user_key(), session.backup_key());
     if let Some(secret) = request.app {
         session.host.adopt_app(&app, secret);

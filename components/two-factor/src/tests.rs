@@ -291,6 +291,97 @@ fn r23_a_factor_that_became_active_meanwhile_asks_the_pending_one_for_a_proof() 
 }
 
 #[test]
+fn r23_a_proof_by_what_the_user_no_longer_has_changes_nothing() {
+    type Change = fn(&crate::simulation::Caller, &mut Simulation);
+    let changes: [(&str, Change); 4] = [
+        ("another number", |who, host| {
+            who.enable(host, OTHER).expect("sent");
+            let code = host.code(ALICE, OTHER, "enrolment");
+            who.verify_enable(host, &code).expect("enabled");
+        }),
+        ("another app", |who, host| {
+            let secret = who.enroll_app(host).expect("pending");
+            let code = host.app_code(secret);
+            who.verify_app(host, &code).expect("enabled");
+        }),
+        ("no phone", |who, host| {
+            who.disable(host, Some(Factor::Sms)).expect("gone");
+        }),
+        ("other codes", |who, host| {
+            who.new_codes(host).expect("a new set");
+        }),
+    ];
+    for (name, change) in changes {
+        let mut host = Simulation::new(&[]);
+        alice().with_phone(&mut host, PHONE);
+        alice()
+            .with_proof(&once("beside", host.now))
+            .with_app(&mut host);
+        host.now += MINUTE;
+        // Whoever has the old phone, the old app or an old code has logged in just now.
+        let thief = alice().with_proof(&once("thief", host.now));
+        host.now += 1_000;
+        change(&alice().with_proof(&once("own", host.now)), &mut host);
+        let required = Err(No::Denied(Denial::ProofRequired));
+        assert_eq!(thief.disable(&mut host, None), required, "{name}");
+        let required = Err(No::Denied(Denial::ProofRequired));
+        assert_eq!(thief.enable(&mut host, "+1201"), required, "{name}");
+        // The one that the change itself was worth is of the same second.
+        let own = alice().with_proof(&once("next", host.now));
+        own.disable(&mut host, None).expect("gone");
+    }
+}
+
+#[test]
+fn r23_what_a_thief_has_asked_for_is_not_confirmed_after_the_owners_change() {
+    let mut host = Simulation::new(&[]);
+    alice().with_phone(&mut host, PHONE);
+    let thief = alice().with_proof(&once("thief", host.now));
+    let secret = thief.enroll_app(&mut host).expect("pending");
+    host.now += MINUTE;
+    let owner = alice().with_proof(&once("owner", host.now));
+    owner.enable(&mut host, OTHER).expect("sent");
+    let code = host.code(ALICE, OTHER, "enrolment");
+    alice().verify_enable(&mut host, &code).expect("enabled");
+    let code = host.app_code(secret);
+    let required = Err(No::Denied(Denial::ProofRequired));
+    assert_eq!(alice().verify_app(&mut host, &code), required);
+    // The same for a number, and an app in the place of another.
+    let mut host = Simulation::new(&[]);
+    alice().with_app(&mut host);
+    let thief = alice().with_proof(&once("thief", host.now));
+    thief.enable(&mut host, OTHER).expect("sent");
+    host.now += MINUTE;
+    let owner = alice().with_proof(&once("owner", host.now));
+    owner.with_app(&mut host);
+    let code = host.code(ALICE, OTHER, "enrolment");
+    let required = Err(No::Denied(Denial::ProofRequired));
+    assert_eq!(alice().verify_enable(&mut host, &code), required);
+}
+
+#[test]
+fn secrets_for_apps_are_limited_for_each_user() {
+    let mut host = Simulation::new(&[]);
+    let holder = alice().by(enrolment_token("token", START));
+    for _ in 0..3 {
+        holder.enroll_app(&mut host).expect("pending");
+        host.now += 1_000;
+    }
+    let (trail, rows) = (host.trail.len(), host.rows.clone());
+    let wait = No::Refused(Refusal {
+        text: "Too many attempts. Please wait 1 minute.".into(),
+        retry_at: Some(START + MINUTE),
+    });
+    assert_eq!(holder.enroll_app(&mut host), Err(wait));
+    assert_eq!(host.trail.len(), trail, "or it would grow without end");
+    assert_eq!(host.rows, rows);
+    host.now = START + MINUTE;
+    let secret = holder.enroll_app(&mut host).expect("pending");
+    let code = host.app_code(secret);
+    holder.verify_app(&mut host, &code).expect("enabled");
+}
+
+#[test]
 fn an_enrolment_token_serves_a_user_without_a_factor_until_the_first_is_active() {
     let mut host = Simulation::new(&[]);
     let holder = alice().by(enrolment_token("token", START));

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Undecided;
 use crate::host::{AppStatus, Host, Instant};
-use crate::settings::{DAY, HOUR, Settings};
+use crate::settings::{DAY, HOUR, PROOF_LIFE, Settings};
 
 /// What is known of the service and of who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct User {
     pub app_proven: bool,
     /// When codes for enrolling were sent, oldest first.
     pub sends: Vec<Instant>,
+    /// When secrets for authenticator apps were made, oldest first.
+    pub secrets: Vec<Instant>,
     /// When codes of any kind were wrong, oldest first.
     pub misses: Vec<Instant>,
     /// When the user was told of repeated failures.
@@ -34,6 +36,8 @@ pub struct User {
     /// The end of the code for a login that was sent last to the active phone: until then, and no longer,
     /// there is something that digits are compared with.
     pub login_code: Option<Instant>,
+    /// Proofs from before are void: a factor or the backup codes were removed or replaced then.
+    pub proofs_from: Option<Instant>,
 }
 
 /// A phone that a code was sent to.
@@ -158,7 +162,11 @@ impl User {
     /// Drops what is of no interest at `now`. What lies ahead of it was written before the clock was set
     /// back, and counts from now: else it would count for as long as the clock was ahead.
     fn forget(&mut self, now: Instant) {
-        for (times, span) in [(&mut self.sends, DAY), (&mut self.misses, HOUR)] {
+        for (times, span) in [
+            (&mut self.sends, DAY),
+            (&mut self.secrets, DAY),
+            (&mut self.misses, HOUR),
+        ] {
             for time in times.iter_mut() {
                 *time = now.min(*time);
             }
@@ -168,6 +176,11 @@ impl User {
             .noticed
             .map(|at| at.min(now))
             .filter(|at| at.saturating_add(HOUR) > now);
+        // No proof from before is good for longer.
+        self.proofs_from = self
+            .proofs_from
+            .map(|at| at.min(now))
+            .filter(|at| at.saturating_add(PROOF_LIFE) > now);
         self.sms_lock = self.sms_lock.filter(|&until| until > now);
         self.login_code = self.login_code.filter(|&ends| ends > now);
         if self

@@ -299,6 +299,14 @@ impl Runtime {
         once: Option<Once<'_, R>>,
     ) -> Result<UnixMillis, CallError> {
         let host = self.host();
+        // Records of one moment would only make each other stale, so they take turns with the calls about
+        // the same user.
+        let name = format!("user/{subject}");
+        let turn = host.subjects.turn(&name);
+        let turn = tokio::time::timeout(host.limits.service_wall, turn).await;
+        let Ok(Ok(_turn)) = turn else {
+            return Err(busy());
+        };
         let mut rulings = Rulings::default();
         for _ in 0..host.limits.runs {
             let instant = host.instants.now();

@@ -28,6 +28,11 @@ fn step_at(now: UnixMillis) -> u64 {
     now.0 / STEP.as_millis() as u64
 }
 
+/// The last step whose code may have been accepted by `now`.
+pub(crate) fn last_by(now: UnixMillis) -> u64 {
+    step_at(now) + 1
+}
+
 /// The code of one step (RFC 4226 section 5.3).
 fn code(key: &hmac::Key, step: u64) -> String {
     let hash = hmac::sign(key, &step.to_be_bytes());

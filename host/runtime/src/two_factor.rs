@@ -86,6 +86,8 @@ pub struct UserToken {
 pub struct FactorProof {
     /// Its `jti`, 1 to 64 bytes.
     pub id: String,
+    /// When the factor was shown, to the second.
+    pub made: UnixMillis,
     /// When it ends.
     pub ends: UnixMillis,
 }
@@ -152,7 +154,8 @@ impl From<Factor> for Method {
 /// Why a request may not be made at all. Nothing was looked at, counted or sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
-    /// The user has a factor, so that a change needs a fresh proof, which is missing, over, or used.
+    /// The user has a factor, so that a change needs a fresh proof, which is missing, over, used, or from
+    /// before a factor or the backup codes were removed or replaced.
     ProofRequired,
     /// The token has done what it is for, or is over.
     TokenUsed,

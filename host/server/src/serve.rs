@@ -11,7 +11,7 @@ use countersign_delivery::{
 };
 use countersign_queue::{Queue, QueueConfig};
 use countersign_runtime::{ProviderConfig, Runtime, StartError};
-use countersign_store::{BindError, Keyring, SledStore, Store, StoreError};
+use countersign_store::{BindError, Keyring, SledStore, Store, StoreError, restored_at};
 use countersign_types::{Clock, Entropy, SystemClock, SystemEntropy, UnixMillis};
 use miette::Diagnostic;
 use tokio::net::TcpListener;
@@ -232,7 +232,8 @@ async fn run(
     // load balancer sees `/readyz` say why.
     let listener = listen(config.listen).await?;
     let address = listener.local_addr().map_err(ServeError::System)?;
-    let users = Users::new(&data.keyring, config.two_factor.clone());
+    let restored = restored_at(&store).await?;
+    let users = Users::new(&data.keyring, config.two_factor.clone(), restored);
     let gate = Gate::new(
         store.clone(),
         clock.clone(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use countersign_store::{Keyring, SledStore, Store};
-use countersign_types::SystemEntropy;
+use countersign_types::{SystemEntropy, UnixMillis};
 
 use crate::config::{Config, Environment, Flags, Merged};
 use crate::users::Users;
@@ -36,5 +36,5 @@ pub(crate) fn config() -> Config {
 
 /// Tokens and proofs under the keys in `folder`.
 pub(crate) fn users(folder: &std::path::Path) -> Arc<Users> {
-    Users::new(&keyring(folder), config().two_factor)
+    Users::new(&keyring(folder), config().two_factor, UnixMillis(0))
 }

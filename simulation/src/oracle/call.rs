@@ -73,6 +73,8 @@ pub(crate) enum Ask {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Proof {
     pub(crate) id: u32,
+    /// To the second.
+    pub(crate) made: UnixMillis,
     pub(crate) ends: UnixMillis,
 }
 

@@ -34,6 +34,9 @@ impl State {
             self.counted(committing, user, ask);
             return Ok(());
         }
+        // Where the clock was set back, times do not tell what came first.
+        let changed = &mut self.truth.users[user].changed;
+        *changed = changed.filter(|at| *at <= committing.now());
         self.notices(committing);
         match ask {
             Ask::Enable { phone, proof } => self.enable(committing, user, *phone, proof.as_ref()),
@@ -125,6 +128,12 @@ impl State {
             let text = format!("call {id} changes a factor without a proof");
             return broken(Kind::WrongAnswer, text);
         };
+        let second = |at: UnixMillis| at.0 / 1_000;
+        let changed = self.truth.users[user].changed;
+        if changed.is_some_and(|changed| second(proof.made) < second(changed)) {
+            let text = format!("call {id} changes a factor with a proof by what was replaced");
+            return broken(Kind::WrongAnswer, text);
+        }
         if !self.truth.proofs.insert(proof.id) {
             let text = format!("call {id} changes a factor with a proof that was used");
             return broken(Kind::DoubleUse, text);
@@ -135,6 +144,7 @@ impl State {
 
     fn new_set(&mut self, committing: &Committing<'_>, user: usize) {
         self.truth.users[user].backup = Some((committing.call.id, Default::default()));
+        self.truth.users[user].has_changed(committing.now());
     }
 
     fn enable(
@@ -216,6 +226,9 @@ impl State {
         user: usize,
         proof: Option<&Proof>,
     ) -> Result<(), Broken> {
+        if committing.is("enrolment.refused") {
+            return self.ends(committing, Outcome::Refused("enrolment"));
+        }
         let proven = self.allowed(committing, user, proof)?;
         self.truth.users[user].pending_app = Some((committing.call.id, proven));
         self.ends(committing, Outcome::AppPending)
@@ -246,6 +259,9 @@ impl State {
         }
         if committing.is("backup-codes.issued") {
             self.new_set(committing, user);
+        }
+        if committing.is("factor.changed") {
+            self.truth.users[user].has_changed(now);
         }
         committing.world.mark("an app enrolled");
         self.ends(committing, Outcome::Enabled)

@@ -378,8 +378,10 @@ impl State {
                 self.backup_codes.insert(call.id, codes.clone());
             }
             Answer::LoggedIn(_) => {
-                let ends = now + PROOF_VALID;
-                self.proofs.push((*user, Proof { id: call.id, ends }));
+                let made = UnixMillis(now.0 / 1_000 * 1_000);
+                let ends = made + PROOF_VALID;
+                let id = call.id;
+                self.proofs.push((*user, Proof { id, made, ends }));
             }
             _ => {}
         }

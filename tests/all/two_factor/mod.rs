@@ -1,5 +1,6 @@
 //! Two-factor authentication: enrolment, login, changes, tokens, proofs, support, moving in.
 
+mod attacks;
 mod changes;
 mod flow;
 mod import;

@@ -16,7 +16,7 @@ use crate::bindings::service::countersign::service::types::MissLimit;
 use crate::bindings::two_factor::countersign::service::totp::{AppStatus, Host, Verdict};
 use crate::call::misuse;
 use crate::secrets::SecretValue;
-use crate::totp::{SECRET_BYTES, matching_step};
+use crate::totp::{SECRET_BYTES, last_by, matching_step};
 
 const CHECKS_MAX: u32 = 16;
 const CODE_BYTES_MAX: usize = 64;
@@ -95,8 +95,15 @@ impl Apps {
         self.pending.as_ref().filter(|pending| now < pending.ends)
     }
 
-    /// The step that `code` is of, with the same work where there is no secret.
-    fn matching_step(&self, which: Which, code: &str, now: UnixMillis) -> Option<u64> {
+    /// The step that `code` is of, with the same work where there is no secret. Codes of steps until the
+    /// store was `restored` may have been accepted since the backup.
+    fn matching_step(
+        &self,
+        which: Which,
+        code: &str,
+        now: UnixMillis,
+        restored: UnixMillis,
+    ) -> Option<u64> {
         let (secret, last) = match which {
             Which::Active => {
                 let active = self.active.as_ref();
@@ -107,6 +114,10 @@ impl Apps {
                 let pending = self.pending(now);
                 (pending.map(|pending| pending.secret.as_slice()), None)
             }
+        };
+        let last = match restored {
+            UnixMillis(0) => last,
+            restored => last.max(Some(last_by(restored))),
         };
         let step = matching_step(secret.unwrap_or(&[0; SECRET_BYTES]), code, now, last);
         std::hint::black_box(step).filter(|_| secret.is_some())
@@ -162,10 +173,11 @@ impl View<'_> {
         let caps = Caps::new(limits)?;
         count("checks", &mut self.run.used.app_checks, CHECKS_MAX)?;
         let now = self.run.transaction.instant();
+        let restored = self.run.host.queue.restored_at();
         let mut apps = self.apps(&key).await?;
         if let Some(until) = apps.misses(which).locked(&caps, now) {
             // Its time does not tell that it was locked, nor whether there is anything behind the lock.
-            apps.matching_step(which, code, now);
+            apps.matching_step(which, code, now, restored);
             return Ok(Verdict::Locked(until.0));
         }
         // First the miss is counted, so that nothing that follows can undo it.
@@ -188,7 +200,7 @@ impl View<'_> {
         if let Err(error) = counted {
             return Err(self.run.failed(error));
         }
-        let Some(step) = apps.matching_step(which, code, now) else {
+        let Some(step) = apps.matching_step(which, code, now, restored) else {
             return Ok(Verdict::Wrong(apps.misses(which).left(&caps, now)));
         };
         apps.accept(which, step);
@@ -282,5 +294,39 @@ impl Host for Access<'_> {
         let key = view.key(&key)?;
         view.apps(&key).await?;
         view.keep_apps(&key, &Apps::default()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of RFC 6238, appendix B: 081804 is the code from 1111111080 to 1111111109.
+    fn matches(which: Which, restored: UnixMillis) -> bool {
+        let secret = b"12345678901234567890".to_vec();
+        let now = UnixMillis(1_111_111_109_000);
+        let apps = Apps {
+            active: Some(Active {
+                secret: secret.clone(),
+                last_step: None,
+            }),
+            pending: Some(Pending {
+                secret,
+                ends: now + PENDING_MAX,
+            }),
+            ..Apps::default()
+        };
+        apps.matching_step(which, "081804", now, restored).is_some()
+    }
+
+    #[test]
+    fn r27_a_step_that_may_have_been_used_before_a_restore_is_not_accepted() {
+        for which in [Which::Active, Which::Pending] {
+            assert!(matches(which, UnixMillis(0)), "never restored");
+            // It was accepted from a step before it on.
+            assert!(matches(which, UnixMillis(1_111_111_049_999)));
+            assert!(!matches(which, UnixMillis(1_111_111_050_000)));
+            assert!(!matches(which, UnixMillis(1_111_111_100_000)));
+        }
     }
 }

@@ -22,8 +22,12 @@ pub(super) fn authority(authority: Authority) -> bindings::Authority {
     }
 }
 
-pub(super) fn proof(FactorProof { id, ends }: FactorProof) -> bindings::Proof {
-    bindings::Proof { id, ends: ends.0 }
+pub(super) fn proof(FactorProof { id, made, ends }: FactorProof) -> bindings::Proof {
+    bindings::Proof {
+        id,
+        made: made.0,
+        ends: ends.0,
+    }
 }
 
 pub(super) fn factor(factor: Factor) -> bindings::Factor {

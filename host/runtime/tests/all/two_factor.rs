@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use countersign_runtime::{
-    Authority, BackupCodesVerdict, CallError, ChangeRequest, EnableRequest, EnableVerdict, Factor,
-    FactorProof, Limits, LoginRequest, LoginSendRequest, LoginSendVerdict, LoginVerdict, Method,
-    MoveInRequest, MoveInVerdict, MovedBackupCodes, MovedTotp, SupportVerdict, TotpVerdict, UserId,
-    VerifyFactorRequest, VerifyFactorVerdict,
+    Authority, BackupCodesVerdict, CallError, ChangeRequest, Denial, EnableRequest, EnableVerdict,
+    Factor, FactorProof, Limits, LoginRequest, LoginSendRequest, LoginSendVerdict, LoginVerdict,
+    Method, MoveInRequest, MoveInVerdict, MovedBackupCodes, MovedTotp, SupportVerdict, TotpVerdict,
+    UserId, VerifyFactorRequest, VerifyFactorVerdict,
 };
 use countersign_store::{Body, Store};
 use countersign_types::{Clock, Secret, UnixMillis};
@@ -83,11 +83,11 @@ impl Bench {
     /// Enrols an app beside what is there; returns its secret.
     async fn with_app(&self, user: &UserId) -> Secret<String> {
         let context = context();
-        let ends = self.clock.now() + Duration::from_secs(300);
-        let id = "proof".to_owned();
+        let (id, made) = ("proof".to_owned(), self.clock.now());
+        let ends = made + Duration::from_secs(300);
         let request = ChangeRequest {
             authority: Authority::Application,
-            proof: Some(FactorProof { id, ends }),
+            proof: Some(FactorProof { id, made, ends }),
         };
         let enrolled = self
             .runtime
@@ -675,12 +675,13 @@ async fn a_proof_and_a_token_are_used_once_whatever_runs_at_once() {
     let bench = Bench::with_settings(Limits::default(), &CHEAP).await;
     let user = user();
     bench.with_phone(&user).await;
-    let ends = bench.clock.now() + Duration::from_secs(300);
+    let made = bench.clock.now();
     let request = ChangeRequest {
         authority: Authority::Application,
         proof: Some(FactorProof {
             id: "one".to_owned(),
-            ends,
+            made,
+            ends: made + Duration::from_secs(300),
         }),
     };
     let (context, runtime) = (context(), &bench.runtime);
@@ -692,4 +693,46 @@ async fn a_proof_and_a_token_are_used_once_whatever_runs_at_once() {
         matches!(answer, Ok(BackupCodesVerdict::Issued(codes)) if codes.len() == 10)
     });
     assert_eq!(issued.count(), 1);
+}
+
+#[tokio::test]
+async fn r23_a_proof_from_before_the_codes_were_replaced_changes_nothing() {
+    let bench = Bench::with_settings(Limits::default(), &CHEAP).await;
+    let (user, context, runtime) = (user(), context(), &bench.runtime);
+    bench.with_phone(&user).await;
+    let change = |id: &str| ChangeRequest {
+        authority: Authority::Application,
+        proof: Some(FactorProof {
+            id: id.to_owned(),
+            made: bench.clock.now(),
+            ends: bench.clock.now() + Duration::from_secs(300),
+        }),
+    };
+    let thief = change("thief");
+    bench.clock.advance(Duration::from_secs(1));
+    let renew = async |request| {
+        let renewed = runtime.two_factor_new_backup_codes(&context, &user, request, None);
+        renewed.await.unwrap().0
+    };
+    let renewed = renew(change("owner")).await;
+    assert!(matches!(renewed, BackupCodesVerdict::Issued(_)));
+    let denied = renew(thief).await;
+    assert!(
+        matches!(denied, BackupCodesVerdict::Denied(Denial::ProofRequired)),
+        "{denied:?}"
+    );
+    let renewed = renew(change("owner-2")).await;
+    assert!(matches!(renewed, BackupCodesVerdict::Issued(_)));
+}
+
+#[tokio::test]
+async fn r45_records_of_one_user_at_one_moment_are_all_kept() {
+    let bench = Bench::new().await;
+    let (user, context, runtime) = (user(), context(), &bench.runtime);
+    let record = |_| runtime.audit_record(&context, &user, "token.issued", Vec::new(), None);
+    for recorded in join_all((0..40).map(record)).await {
+        recorded.unwrap();
+    }
+    let page = runtime.audit_trail(&user, None, 200).await.unwrap();
+    assert_eq!(page.entries.len(), 40);
 }

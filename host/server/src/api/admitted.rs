@@ -11,7 +11,7 @@ use countersign_types::hex;
 
 use super::body::{self, Strictness};
 use super::fields::Fields;
-use super::idempotency::USER;
+use super::idempotency::{PROOF, USER};
 use super::problem::{Problem, Refused};
 use super::{
     Api, Asker, Authority, CallContext, Caller, Claim, FactorProof, UserId, UserIdError, UserToken,
@@ -21,8 +21,6 @@ use crate::users::{Purpose, Token};
 
 /// The namespace whose settings and limits apply to these routes.
 const SERVICE: &str = "default";
-/// Where a proof of a factor stands.
-const PROOF: &str = "x-countersign-proof";
 
 /// A request of an application that has been let in.
 pub(super) struct Admitted {

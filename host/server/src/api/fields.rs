@@ -165,7 +165,7 @@ impl Fields {
     pub(crate) fn nothing_else(&self) -> Result<(), Refused> {
         match self.0.keys().next() {
             None => Ok(()),
-            Some(name) if name.len() <= NAME_BYTES_MAX && !name.contains(char::is_control) => {
+            Some(name) if name.len() <= NAME_BYTES_MAX && !name.contains(is_control) => {
                 Err(Refused::field(name, format!("`{name}` is not known here")))
             }
             Some(_) => Err(Refused::body("a field is not known here")),

@@ -25,6 +25,8 @@ use super::{Api, Asker, Caller, Part, body};
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 pub(super) const USER: HeaderName = HeaderName::from_static("x-countersign-user");
+/// Where a proof of a factor stands.
+pub(super) const PROOF: HeaderName = HeaderName::from_static("x-countersign-proof");
 
 /// The longest key: four times a UUID's text and more.
 const KEY_BYTES_MAX: usize = 255;
@@ -65,7 +67,9 @@ pub(super) async fn claim(State(api): State<Arc<Api>>, request: Request, next: N
         key: &key,
     };
     let whole = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
-    let asked: [&[u8]; 3] = [b"POST", whole.as_bytes(), &bytes];
+    // An answer that was given to who had shown a factor is not given again to who has not.
+    let proof = parts.headers.get(PROOF).map(HeaderValue::as_bytes);
+    let asked: [&[u8]; 4] = [b"POST", whole.as_bytes(), &bytes, proof.unwrap_or_default()];
     match api.ledger.claim(scope, &asked).await {
         Ok(claim) => {
             parts.extensions.insert(claim);

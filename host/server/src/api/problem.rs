@@ -43,6 +43,7 @@ pub(crate) enum Kind {
     InFlight,
     AlreadyDone,
     TooManyKeys,
+    TooManySecrets,
     NoSuchMessage,
     CodeOver,
     ForeignForm,
@@ -82,6 +83,7 @@ impl Kind {
         Kind::InFlight,
         Kind::AlreadyDone,
         Kind::TooManyKeys,
+        Kind::TooManySecrets,
         Kind::NoSuchMessage,
         Kind::CodeOver,
         Kind::ForeignForm,
@@ -117,7 +119,9 @@ impl Kind {
             Kind::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Kind::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Kind::InFlight | Kind::AlreadyDone | Kind::CodeOver => StatusCode::CONFLICT,
-            Kind::TooManyKeys | Kind::TooManyLogins => StatusCode::TOO_MANY_REQUESTS,
+            Kind::TooManyKeys | Kind::TooManySecrets | Kind::TooManyLogins => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Kind::Starting
             | Kind::Busy
@@ -153,6 +157,7 @@ impl Kind {
             Kind::InFlight => "in-flight",
             Kind::AlreadyDone => "already-done",
             Kind::TooManyKeys => "too-many-keys",
+            Kind::TooManySecrets => "too-many-secrets",
             Kind::NoSuchMessage => "no-such-message",
             Kind::CodeOver => "code-over",
             Kind::ForeignForm => "foreign-form",
@@ -192,6 +197,7 @@ impl Kind {
             Kind::InFlight => "The same request is still being answered",
             Kind::AlreadyDone => "The request was carried out before",
             Kind::TooManyKeys => "Too many idempotency keys",
+            Kind::TooManySecrets => "Too many secrets for authenticator apps",
             Kind::NoSuchMessage => "There is no such message",
             Kind::CodeOver => "The message's code is over",
             Kind::ForeignForm => "The form is not one of this server",

@@ -167,8 +167,8 @@ struct Restored {
     keys_there: bool,
 }
 
-/// Fills a store from the backup `file`, and makes void in it what may have been used since: codes, and
-/// answers to idempotency keys; with `revoke` API keys too.
+/// Fills a store from the backup `file`, and makes void in it what may have been used since: codes, tokens,
+/// proofs, and answers to idempotency keys; with `revoke` API keys too.
 fn restore(folders: &Folders, file: &Path, revoke: bool) -> Result<Restored, Trouble> {
     let path = folders.data.join("store");
     SledStore::may_restore(&path)?;
@@ -219,7 +219,9 @@ impl Restored {
              What happened after the backup is not in it:\n\
              - Codes that were sent before {} are void.\n\
              - Messages that waited go out, again where they went out before, but for those with codes.\n\
-             - Answers to idempotency keys were dropped: a request that comes again is carried out again.\n",
+             - Answers to idempotency keys were dropped: a request that comes again is carried out again.\n\
+             - Tokens and proofs of users from before are void, and codes of their apps for a minute.\n\
+             - Users have the factors of the backup, and backup codes that were used since are good again.\n",
             self.backup.rows,
             self.backup.changes,
             self.data.display(),

@@ -15,6 +15,7 @@ mod token;
 use std::sync::Arc;
 
 use countersign_store::Keyring;
+use countersign_types::UnixMillis;
 
 pub(crate) use proof::{ProofSettings, Proofs};
 pub(crate) use qr::svg;
@@ -33,11 +34,16 @@ pub(crate) struct Users {
 }
 
 impl Users {
-    /// Tokens and proofs under the keys of `keyring`.
-    pub(crate) fn new(keyring: &Arc<Keyring>, settings: TwoFactor) -> Arc<Users> {
+    /// Tokens and proofs under the keys of `keyring`. `restored`: when the store was last made from a backup;
+    /// what was made before may have been used since that, and is void.
+    pub(crate) fn new(
+        keyring: &Arc<Keyring>,
+        settings: TwoFactor,
+        restored: UnixMillis,
+    ) -> Arc<Users> {
         Arc::new(Users {
-            tokens: Tokens::new(keyring.clone(), settings.tokens),
-            proofs: Proofs::new(keyring.clone(), settings.proofs),
+            tokens: Tokens::new(keyring.clone(), settings.tokens, restored),
+            proofs: Proofs::new(keyring.clone(), settings.proofs, restored),
         })
     }
 }

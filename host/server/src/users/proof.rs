@@ -42,6 +42,8 @@ pub(crate) struct ProofSettings {
 pub(crate) struct Proofs {
     keyring: Arc<Keyring>,
     settings: ProofSettings,
+    /// When the store was made from a backup: an earlier proof may have been used since that.
+    restored: UnixMillis,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -67,13 +69,22 @@ struct Claims {
 }
 
 impl Proofs {
-    /// Proofs that are signed with the newest signing key of `keyring`.
-    pub(crate) fn new(keyring: Arc<Keyring>, settings: ProofSettings) -> Proofs {
+    /// Proofs that are signed with the newest signing key of `keyring`. Those from before `restored` change
+    /// nothing here.
+    pub(crate) fn new(
+        keyring: Arc<Keyring>,
+        settings: ProofSettings,
+        restored: UnixMillis,
+    ) -> Proofs {
         let settings = ProofSettings {
             time: settings.time.min(SIGNED_TIME_MAX),
             ..settings
         };
-        Proofs { keyring, settings }
+        Proofs {
+            keyring,
+            settings,
+            restored,
+        }
     }
 
     /// How long one is good for.
@@ -112,7 +123,7 @@ impl Proofs {
     }
 
     /// What `text` proves of `user` at `now`; `None` where it is no proof of this server's, not this user's,
-    /// or over. Which of these it is helps only who has no business with it. Whether it was used before is
+    /// void, or over. Which of these it is helps only who has no business with it. Whether it was used before is
     /// for the call that uses it.
     pub(crate) fn check(&self, text: &str, user: &UserId, now: UnixMillis) -> Option<FactorProof> {
         if text.len() > BYTES_MAX {
@@ -134,13 +145,17 @@ impl Proofs {
         // Whatever its `exp` says: the time may have been longer when it was signed.
         let ends = claims.iat.saturating_add(self.settings.time.as_secs());
         let ends = claims.exp.min(ends);
+        let made = UnixMillis(claims.iat.saturating_mul(1_000));
         let now = now.0 / 1_000;
-        let holds = claims.iss == self.settings.issuer
+        // A proof tells whole seconds: one of the very second of a restore counts.
+        let holds = claims.iat >= self.restored.0 / 1_000
+            && claims.iss == self.settings.issuer
             && claims.aud == self.settings.audience
             && claims.sub == user.as_str()
             && (claims.iat..ends).contains(&now);
         holds.then(|| FactorProof {
             id: claims.jti,
+            made,
             ends: UnixMillis(ends.saturating_mul(1_000)),
         })
     }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 /// So that it is told from an API key, and found by who looks for leaked ones.
 const PREFIX: &[u8] = b"cst_";
 /// What it is sealed for. No row has this key.
-const PLACE: &[u8] = b"user token 1";
+const PLACE: &[u8] = b"user token 2";
 /// Far above the longest.
 const BYTES_MAX: usize = 1_024;
 
@@ -82,6 +82,7 @@ struct Sealed {
     purpose: Purpose,
     user: String,
     id: [u8; 16],
+    made: UnixMillis,
     ends: UnixMillis,
     maker: Caller,
 }
@@ -90,6 +91,8 @@ struct Sealed {
 pub(crate) struct Tokens {
     keyring: Arc<Keyring>,
     settings: TokenSettings,
+    /// When the store was made from a backup: an earlier token may have been used since that.
+    restored: UnixMillis,
 }
 
 impl fmt::Debug for Tokens {
@@ -99,9 +102,18 @@ impl fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    /// Tokens that are sealed with the newest key for rows of `keyring`.
-    pub(crate) fn new(keyring: Arc<Keyring>, settings: TokenSettings) -> Tokens {
-        Tokens { keyring, settings }
+    /// Tokens that are sealed with the newest key for rows of `keyring`. Those from before `restored` are
+    /// void.
+    pub(crate) fn new(
+        keyring: Arc<Keyring>,
+        settings: TokenSettings,
+        restored: UnixMillis,
+    ) -> Tokens {
+        Tokens {
+            keyring,
+            settings,
+            restored,
+        }
     }
 
     /// A token that begins at `now`. The same arguments give the same text until the keys are rotated.
@@ -126,6 +138,7 @@ impl Tokens {
             purpose,
             user: user.as_str().to_owned(),
             id,
+            made: now,
             ends,
             maker: maker.clone(),
         };
@@ -145,7 +158,7 @@ impl Tokens {
         presented.starts_with(PREFIX)
     }
 
-    /// What the token says; `None` where it is none of this server's, or over at `now`.
+    /// What the token says; `None` where it is none of this server's, void, or over at `now`.
     pub(crate) fn open(&self, presented: &[u8], now: UnixMillis) -> Option<Token> {
         if presented.len() > BYTES_MAX {
             return None;
@@ -154,7 +167,7 @@ impl Tokens {
         let sealed = URL_SAFE_NO_PAD.decode(sealed).ok()?;
         let plain = self.keyring.unseal(PLACE, &sealed).ok()?;
         let sealed: Sealed = postcard::from_bytes(&plain).ok()?;
-        if now >= sealed.ends {
+        if now >= sealed.ends || sealed.made < self.restored {
             return None;
         }
         Some(Token {
@@ -180,7 +193,7 @@ mod tests {
             login: Duration::from_secs(600),
             enroll: Duration::from_secs(1_800),
         };
-        Tokens::new(keyring(folder.path()), settings)
+        Tokens::new(keyring(folder.path()), settings, UnixMillis(0))
     }
 
     fn make(tokens: &Tokens, purpose: Purpose) -> NewToken {
@@ -248,7 +261,7 @@ mod tests {
             assert_eq!(tokens.open(wrong, NOW), None);
         }
         let other = tempfile::tempdir().expect("a folder");
-        let elsewhere = Tokens::new(keyring(other.path()), tokens.settings);
+        let elsewhere = Tokens::new(keyring(other.path()), tokens.settings, UnixMillis(0));
         assert_eq!(elsewhere.open(text, NOW), None);
     }
 
@@ -277,6 +290,22 @@ mod tests {
         let rotated = tokens.keyring.rotate_in_use(&store, &SystemEntropy).await;
         rotated.expect("rotated");
         assert!(tokens.open(made.text.expose().as_bytes(), NOW).is_some());
+    }
+
+    #[test]
+    fn a_token_from_before_a_restore_is_void() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tokens = tokens(&folder);
+        let made = make(&tokens, Purpose::Login);
+        let text = made.text.expose().as_bytes();
+        let restored_at = |restored| Tokens {
+            keyring: tokens.keyring.clone(),
+            settings: tokens.settings,
+            restored,
+        };
+        assert!(restored_at(NOW).open(text, NOW).is_some());
+        let later = NOW + Duration::from_millis(1);
+        assert_eq!(restored_at(later).open(text, later), None);
     }
 
     #[test]

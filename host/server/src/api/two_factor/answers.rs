@@ -133,7 +133,14 @@ pub(super) fn totp(verdict: &TotpVerdict, now: UnixMillis, prover: &Prover) -> J
             });
             Ok(Answer::ok(&body).secret())
         }
-        TotpVerdict::Refused(refused) => Err(problem(refused, now)),
+        // There is nothing else that forbids a secret.
+        TotpVerdict::Refused(refused) => {
+            let problem = Problem::new(Kind::TooManySecrets, refused.text.clone());
+            Err(match refused.retry_at {
+                Some(retry_at) => problem.after(retry_at.since(now)),
+                None => problem,
+            })
+        }
         TotpVerdict::Denied(denial) => Err(denied(*denial, prover)),
     }
 }
@@ -167,7 +174,8 @@ pub(super) fn login(verdict: &LoginVerdict, now: UnixMillis, prover: &Prover) ->
             if let Some(left) = backup_codes_left {
                 body["backupCodesLeft"] = json!(left);
             }
-            Ok(Answer::ok(&body))
+            // A success that is told again a day later is no login of that day.
+            Ok(Answer::ok(&body).secret())
         }
         LoginVerdict::Rejected(rejected) => Ok(reject(rejected, now)),
         LoginVerdict::Refused(refused) => Ok(refuse(refused, now)),

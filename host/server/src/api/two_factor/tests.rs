@@ -187,7 +187,9 @@ async fn answers_to_a_login_are_the_seeds() {
             method,
             backup_codes_left: left,
         };
-        let (body, proof) = proof_in(answers::login(&accepted, NOW, &prover)).await;
+        let answer = answers::login(&accepted, NOW, &prover);
+        assert!(answer.as_ref().expect("an answer").secret);
+        let (body, proof) = proof_in(answer).await;
         let mut want = json!({"success": true, "method": word});
         if let Some(left) = left {
             want["backupCodesLeft"] = json!(left);
@@ -247,7 +249,6 @@ async fn refusals_elsewhere_are_problems_that_say_when_to_come_again() {
     for judged in [
         answers::disable(&DisableVerdict::Refused(refused()), NOW, &prover),
         answers::backup_codes(&BackupCodesVerdict::Refused(refused()), NOW, &prover),
-        answers::totp(&TotpVerdict::Refused(refused()), NOW, &prover),
         answers::totp_verify(&VerifyFactorVerdict::Refused(refused()), NOW, &prover),
     ] {
         let response = judged.expect_err("a problem").into_response();
@@ -257,6 +258,11 @@ async fn refusals_elsewhere_are_problems_that_say_when_to_come_again() {
         assert_eq!(body["type"], "urn:countersign:error:no-such-factor");
         assert_eq!(body["detail"], "2FA not enabled");
     }
+    let too_many = refusal("Too many attempts. Please wait 1 minute.", Some(1_001));
+    let judged = answers::totp(&TotpVerdict::Refused(too_many), NOW, &prover);
+    let response = judged.expect_err("a problem").into_response();
+    assert_eq!(response.status(), 429);
+    assert_eq!(response.headers()["retry-after"], "2");
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ fn signed() -> Signed {
     let keyring = keyring(folder.path());
     Signed {
         _folder: folder,
-        proofs: Proofs::new(keyring.clone(), settings()),
+        proofs: Proofs::new(keyring.clone(), settings(), UnixMillis(0)),
         keyring,
     }
 }
@@ -75,6 +75,7 @@ fn r42_a_proof_says_who_showed_what_when_and_to_whom() {
     let proved = signed.proofs.check(&proof, &user("u1"), AT);
     let want = FactorProof {
         id: "07".repeat(16),
+        made: UnixMillis(1_769_860_800_000),
         ends: UnixMillis(1_769_861_100_000),
     };
     assert_eq!(proved, Some(want));
@@ -95,6 +96,20 @@ fn r42_a_proof_holds_for_five_minutes() {
 }
 
 #[test]
+fn a_proof_from_before_a_restore_is_void() {
+    let signed = signed();
+    let proof = signed.proof();
+    let restored_at = |restored| {
+        let proofs = Proofs::new(signed.keyring.clone(), settings(), restored);
+        proofs.check(&proof, &user("u1"), AT).is_some()
+    };
+    // A proof tells the second.
+    let second = AT.0 / 1_000 * 1_000;
+    assert!(restored_at(UnixMillis(second + 999)));
+    assert!(!restored_at(UnixMillis(second + 1_000)));
+}
+
+#[test]
 fn a_longer_time_is_not_believed_and_a_shorter_one_counts_at_once() {
     let mut signed = signed();
     let [header, mut claims] = parts(&signed.proof());
@@ -105,7 +120,7 @@ fn a_longer_time_is_not_believed_and_a_shorter_one_counts_at_once() {
     let proof = signed.proof();
     let with = |time| {
         let settings = ProofSettings { time, ..settings() };
-        Proofs::new(signed.keyring.clone(), settings)
+        Proofs::new(signed.keyring.clone(), settings, UnixMillis(0))
     };
     let (short, hour) = (
         with(Duration::from_secs(60)),
