@@ -316,27 +316,29 @@ fn logging_in(asked: &mut ForUser) -> Result<LoginRequest, Refused> {
 
 /// What the user was asked for.
 fn method(fields: &mut Fields) -> Result<Option<Method>, Refused> {
-    let word = fields.optional_text("method", METHOD_BYTES_MAX)?;
     let all = [Method::Sms, Method::Totp, Method::Backup];
-    let found = word.map(|word| all.into_iter().find(|method| method.word() == word));
-    match found {
-        None => Ok(None),
-        Some(Some(method)) => Ok(Some(method)),
-        Some(None) => Err(Refused::field(
-            "method",
-            "`method` must be otp, totp or backup",
-        )),
-    }
+    one_of(fields, &all, "`method` must be otp, totp or backup")
 }
 
 /// The factor that is to go; none: all of them.
 fn factor(fields: &mut Fields) -> Result<Option<Factor>, Refused> {
-    match method(fields)? {
-        None => Ok(None),
-        Some(Method::Sms) => Ok(Some(Factor::Sms)),
-        Some(Method::Totp) => Ok(Some(Factor::Totp)),
-        Some(Method::Backup) => Err(Refused::field("method", "`method` must be otp or totp")),
-    }
+    let factors = [Method::Sms, Method::Totp];
+    let method = one_of(fields, &factors, "`method` must be otp or totp")?;
+    Ok(method.map(|method| match method {
+        Method::Totp => Factor::Totp,
+        _ => Factor::Sms,
+    }))
+}
+
+fn one_of(fields: &mut Fields, methods: &[Method], must: &str) -> Result<Option<Method>, Refused> {
+    let Some(word) = fields.optional_text("method", METHOD_BYTES_MAX)? else {
+        return Ok(None);
+    };
+    let found = methods.iter().find(|method| method.word() == word);
+    found
+        .copied()
+        .map(Some)
+        .ok_or_else(|| Refused::field("method", must))
 }
 
 #[cfg(test)]

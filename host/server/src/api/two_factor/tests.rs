@@ -55,6 +55,9 @@ fn a_wrong_field_is_named() {
     check_field(logging_in, json!({"code": "1", "method": "sms"}), "method");
     check_field(disabling, json!({"method": "backup"}), "method");
     check_field(disabling, json!({"method": ""}), "method");
+    // What it must be is what may be disabled.
+    let unknown = disabling(&mut asked(&json!({"method": "sms"}))).expect_err("unknown");
+    assert_eq!(unknown.error, "`method` must be otp or totp");
     check_field(enrolling, json!({"account": "x".repeat(129)}), "account");
     check_field(login_sending, json!({"locale": 1}), "locale");
 }
