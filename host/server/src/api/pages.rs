@@ -1,9 +1,11 @@
 //! `/dashboard`: pages for people, behind a login with the administrator's token.
 //!
 //! A browser has a cookie, a program the token itself, as for `/admin`. What changes something is a form,
-//! and is taken from our own pages alone. `login` lets people in and out, `overview` are the figures.
+//! and is taken from our own pages alone. `login` lets people in and out, `overview` are the figures,
+//! `messages` is for who looks for one.
 
 mod login;
+mod messages;
 mod overview;
 
 use axum::body::Body;
@@ -46,6 +48,7 @@ pub(super) fn add(routes: Routes) -> Routes {
         .route(LOGIN, get(login::form).post(login::login))
         .route("/dashboard/logout", post(login::logout))
         .route("/dashboard/assets/{name}", get(asset))
+        .merge(messages::routes())
 }
 
 /// What every answer under `/dashboard` says to a browser.
