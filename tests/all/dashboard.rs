@@ -457,6 +457,103 @@ async fn downloaded(path: &Path) -> String {
     waited.unwrap_or_else(|_| panic!("{} is not there", path.display()))
 }
 
+#[tokio::test]
+async fn a_message_is_found_by_its_number_and_shown_whole_with_a_trace() {
+    let desk = Desk::open().await;
+    let browser = &desk.browser;
+    let nothing = json!([]);
+    desk.log_in().await;
+    browser.element_saying("a", "Messages").await.click().await;
+    browser.element_saying("h2", "The newest").await;
+    assert_eq!(browser.run(STRUCTURE).await, nothing);
+
+    // As a person writes it, and never in an address.
+    let number = desk.traffic.twilio.messages()[0].to.clone();
+    let typed = format!("{} {}", &number[..5], &number[5..]);
+    browser.element("#phone").await.type_in(&typed).await;
+    browser.element("button.main").await.click().await;
+    browser.element_saying("h2", "Found").await;
+    let rows = "return document.querySelectorAll('tbody tr').length";
+    assert_eq!(browser.run(rows).await, json!(1));
+    assert_eq!(desk.place().await, "/dashboard/messages");
+    assert_eq!(browser.run(CONTRAST).await, nothing);
+
+    browser.element("tbody a").await.click().await;
+    browser.element_saying("h2", "What happened").await;
+    let page = browser.element("main").await.text().await;
+    assert!(
+        page.contains("receipt: ") && !page.contains(&number),
+        "{page}"
+    );
+    assert_eq!(browser.run(STRUCTURE).await, nothing);
+    assert_eq!(browser.run(CONTRAST).await, nothing);
+    let id = browser.element("dd code").await.text().await;
+    browser.element(".story button").await.click().await;
+    browser.element_saying("b", &number).await;
+    assert_eq!(
+        desk.place().await,
+        format!("/dashboard/messages/{id}/reveal")
+    );
+    let bearer = format!("Bearer {ADMIN_TOKEN}");
+    let trail = get(desk.server(), "/admin/audit", &[("authorization", &bearer)]).await;
+    let trail = trail.expect_status(200).text();
+    assert!(trail.contains(&id) && !trail.contains(&number), "{trail}");
+
+    // By its id too; what is none is told.
+    desk.go("/dashboard/messages").await;
+    browser.element("#id").await.type_in(&id).await;
+    browser.element("button.main").await.click().await;
+    browser.element_saying("h2", "What happened").await;
+    for width in [320, 390] {
+        browser.resize(width, 800).await;
+        assert_eq!(browser.run(BEYOND).await, nothing, "{width}");
+        desk.go("/dashboard/messages").await;
+        browser.element("#found").await;
+        assert_eq!(browser.run(BEYOND).await, nothing, "{width}");
+    }
+    desk.expect_quiet(&browser.console().await);
+    browser.element("#phone").await.type_in("12").await;
+    browser.element("button.main").await.click().await;
+    let told = browser.element("p[role=alert]").await.text().await;
+    assert!(told.contains("Invalid phone number"), "{told}");
+}
+
+#[tokio::test]
+async fn messages_are_for_who_has_logged_in_and_asked_from_our_own_page() {
+    let server = quiet().await;
+    let sent = server.send(&phone(1)).await.expect_status(200).json();
+    let id = sent["messageId"].as_str().unwrap();
+    let (page, reveal) = (
+        format!("/dashboard/messages/{id}"),
+        format!("/dashboard/messages/{id}/reveal"),
+    );
+    get(&server, "/dashboard/messages", &[])
+        .await
+        .expect_status(303);
+    get(&server, &page, &[]).await.expect_status(303);
+    for path in ["/dashboard/messages", &reveal] {
+        let answer = post(&server, path, "", &[]).await.expect_status(303);
+        let next = "/dashboard/login?next=%2Fdashboard%2Fmessages";
+        assert_eq!(answer.header("location"), Some(next));
+    }
+    let cookie = log_in(&server).await;
+    let foreign = [
+        ("sec-fetch-site", "cross-site"),
+        ("cookie", cookie.as_str()),
+    ];
+    post(&server, &reveal, "", &foreign)
+        .await
+        .expect_status(403);
+    let own = [
+        ("sec-fetch-site", "same-origin"),
+        ("cookie", cookie.as_str()),
+    ];
+    let shown = post(&server, &reveal, "", &own).await.expect_status(200);
+    assert!(shown.text().contains(&phone(1)));
+    let absent = format!("/dashboard/messages/{}", "0".repeat(32));
+    get(&server, &absent, &own).await.expect_status(404);
+}
+
 /// What readers with a screen reader go by, and what is wrong with it.
 const STRUCTURE: &str = r#"
     const wrong = [];

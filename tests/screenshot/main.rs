@@ -108,6 +108,15 @@ impl Desk {
             "document.querySelectorAll('details').forEach((details) => { details.open = true })";
         self.browser.run(open).await;
         self.keep(&folder.join("tables.png")).await;
+        self.go("/dashboard/messages").await;
+        self.browser.element("#found").await;
+        self.keep(&folder.join("messages.png")).await;
+        self.browser.element("tbody a").await.click().await;
+        self.browser.element("#course").await;
+        self.keep(&folder.join("message.png")).await;
+        self.browser.resize(PHONE_WIDTH, 900).await;
+        self.keep(&folder.join("message-phone.png")).await;
+        self.browser.resize(WIDTH, 900).await;
         self.go("/dashboard?start=2026-03-30&end=2026-03-01").await;
         self.keep(&folder.join("refused.png")).await;
     }

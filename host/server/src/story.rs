@@ -13,20 +13,20 @@ pub(crate) struct Story {
     pub(crate) status: String,
     /// Masked.
     pub(crate) to: String,
-    country: String,
+    pub(crate) country: String,
     pub(crate) template: String,
-    purpose: String,
-    priority: String,
-    caller: String,
+    pub(crate) purpose: String,
+    pub(crate) priority: String,
+    pub(crate) caller: String,
     pub(crate) accepted_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    replayed_at: Option<String>,
+    pub(crate) replayed_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    not_before: Option<String>,
+    pub(crate) not_before: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    deadline: Option<String>,
+    pub(crate) deadline: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sent_at: Option<String>,
+    pub(crate) sent_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ended_at: Option<String>,
     /// Why the server gave it up by itself.
@@ -35,28 +35,28 @@ pub(crate) struct Story {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) provider: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    segments: Option<u32>,
+    pub(crate) segments: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    price: Option<Price>,
+    pub(crate) price: Option<Price>,
     pub(crate) attempts: Vec<Try>,
-    receipts: Vec<News>,
+    pub(crate) receipts: Vec<News>,
 }
 
 /// Decimal text and ISO 4217.
 #[derive(Debug, Serialize, Deserialize)]
-struct Price {
-    amount: String,
-    currency: String,
+pub(crate) struct Price {
+    pub(crate) amount: String,
+    pub(crate) currency: String,
 }
 
 /// One try to hand a message to a provider.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Try {
-    at: String,
+    pub(crate) at: String,
     pub(crate) provider: String,
     /// `started`, `accepted` or `failed`.
-    outcome: String,
+    pub(crate) outcome: String,
     #[serde(flatten)]
     pub(crate) error: Option<Trouble>,
 }
@@ -73,11 +73,11 @@ pub(crate) struct Trouble {
 
 /// A receipt that was news.
 #[derive(Debug, Serialize, Deserialize)]
-struct News {
-    at: String,
-    status: String,
+pub(crate) struct News {
+    pub(crate) at: String,
+    pub(crate) status: String,
     #[serde(flatten)]
-    error: Option<Trouble>,
+    pub(crate) error: Option<Trouble>,
 }
 
 impl From<MessageView> for Story {

@@ -1,9 +1,11 @@
 //! `/dashboard`: pages for people, behind a login with the administrator's token.
 //!
 //! A browser has a cookie, a program the token itself, as for `/admin`. What changes something is a form,
-//! and is taken from our own pages alone. `login` lets people in and out, `overview` are the figures.
+//! and is taken from our own pages alone. `login` lets people in and out, `overview` are the figures,
+//! `messages` is for who looks for one.
 
 mod login;
+mod messages;
 mod overview;
 
 use axum::body::Body;
@@ -39,7 +41,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// `routes`, and those of the pages.
 pub(super) fn add(routes: Routes) -> Routes {
-    routes
+    messages::add(routes)
         .route(DASHBOARD, get(overview::page))
         .route("/dashboard/figures.json", get(overview::json))
         .route("/dashboard/{file}", get(overview::sheet))

@@ -3,7 +3,7 @@
 //! HTML and SVG are made here and sent as they are: a page works without a script, and nothing of it
 //! comes from another address. `shell` is the frame, `view` what an address asks for, `overview` the
 //! dashboard, put together of `filters`, charts (`timeline`, `bars`, `spans`) and, under each, its
-//! table (`sheet`), which is the CSV file too. `words` has numbers as people read them, `country`
+//! table (`sheet`), which is the CSV file too. `messages` is for who looks for one. `words` has numbers as people read them, `country`
 //! names, `asset` what is sent beside the pages. `session` and `tries` are the login.
 //!
 //! What never lives here: statuses, routes and headers (they are the API's), and where figures come from.
@@ -12,6 +12,7 @@ pub(crate) mod asset;
 mod bars;
 pub(crate) mod country;
 mod filters;
+pub(crate) mod messages;
 mod overview;
 mod session;
 mod sheet;

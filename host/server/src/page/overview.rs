@@ -308,7 +308,7 @@ fn statuses(report: &Report) -> Markup {
 }
 
 /// How a status looks: it went well, it is on its way, or it did not arrive.
-fn class_of(status: &str) -> &'static str {
+pub(super) fn class_of(status: &str) -> &'static str {
     match status {
         "delivered" | "read" => "delivered",
         "queued" | "sent" => "underway",

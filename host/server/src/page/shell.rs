@@ -8,12 +8,16 @@ use super::asset;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Dashboard,
+    Messages,
     /// Not among them, and nobody has logged in.
     Outside,
 }
 
 /// The pages in the navigation.
-const PAGES: [(Place, &str, &str); 1] = [(Place::Dashboard, "/dashboard", "Dashboard")];
+const PAGES: [(Place, &str, &str); 2] = [
+    (Place::Dashboard, "/dashboard", "Dashboard"),
+    (Place::Messages, "/dashboard/messages", "Messages"),
+];
 
 /// A whole page around its content.
 pub(crate) fn page(place: Place, title: &str, content: &Markup) -> String {

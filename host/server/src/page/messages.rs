@@ -1,0 +1,372 @@
+//! Messages: found by number and time, and one of them with all that became of it.
+//!
+//! Numbers are masked. The whole one is shown after a button that leaves a trace, and is in no address.
+
+use countersign_types::UnixMillis;
+use maud::{Markup, html};
+
+use super::shell::{Place, page};
+use super::{country, words};
+use crate::lookup;
+use crate::story::{News, Story, Trouble, Try};
+
+const MESSAGES: &str = "/dashboard/messages";
+
+/// What was typed into the form.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Typed {
+    pub(crate) phone: String,
+    /// A message's id.
+    pub(crate) id: String,
+    /// Dates, the last one included.
+    pub(crate) start: String,
+    pub(crate) end: String,
+    /// After which message the page begins.
+    pub(crate) cursor: String,
+}
+
+/// What a search has come to.
+pub(crate) enum Found<'a> {
+    Messages(&'a lookup::Page),
+    /// The field to blame, and why.
+    Refused(&'a str, &'a str),
+}
+
+/// The page with the form, and what was found.
+pub(crate) fn messages(typed: &Typed, found: &Found) -> String {
+    let error = match found {
+        Found::Refused(field, error) => Some((*field, *error)),
+        Found::Messages(_) => None,
+    };
+    let content = html! {
+        h1 { "Messages" }
+        form.filters.search method="post" action=(MESSAGES) aria-label="Search" {
+            (field("phone", "Phone number", "tel", &typed.phone, error))
+            (field("start", "From", "date", &typed.start, error))
+            (field("end", "To", "date", &typed.end, error))
+            (field("id", "Or a message’s id", "text", &typed.id, error))
+            button.main type="submit" { "Search" }
+        }
+        @if let Some((_, error)) = error {
+            p.error id="error" role="alert" { (error) }
+        }
+        @if let Found::Messages(page) = found {
+            (list(typed, page))
+        }
+    };
+    page(Place::Messages, "Messages", &content)
+}
+
+fn field(name: &str, label: &str, kind: &str, value: &str, error: Option<(&str, &str)>) -> Markup {
+    let is_wrong = error.is_some_and(|(field, _)| field == name);
+    let (invalid, described) = (is_wrong.then_some("true"), is_wrong.then_some("error"));
+    html! {
+        div.field {
+            label for=(name) { (label) }
+            input id=(name) type=(kind) name=(name) value=(value) autocomplete="off" spellcheck="false"
+                aria-invalid=[invalid] aria-describedby=[described];
+        }
+    }
+}
+
+fn list(typed: &Typed, page: &lookup::Page) -> Markup {
+    let is_all = *typed == Typed::default();
+    html! {
+        section.card.found aria-labelledby="found" {
+            h2 id="found" { @if is_all { "The newest" } @else { "Found" } }
+            @if page.messages.is_empty() {
+                p { "No messages. They are kept for a while after their end, and until their number is erased." }
+            } @else {
+                (table(&page.messages))
+            }
+            @if let Some(next) = &page.next {
+                form method="post" action=(MESSAGES) {
+                    @for (name, value) in [("phone", &typed.phone), ("start", &typed.start), ("end", &typed.end), ("cursor", next)] {
+                        input type="hidden" name=(name) value=(value);
+                    }
+                    button type="submit" { "Older messages" }
+                }
+            }
+        }
+    }
+}
+
+fn table(messages: &[Story]) -> Markup {
+    html! {
+        div.scroll.whole id="scroll-messages" role="region" aria-label="Messages" tabindex="0" {
+            table {
+                caption.unseen { "Messages, the newest first" }
+                thead {
+                    tr {
+                        @for head in ["Accepted (UTC)", "To", "Country", "Status", "Provider", "Template"] {
+                            th scope="col" { (head) }
+                        }
+                    }
+                }
+                tbody {
+                    @for message in messages {
+                        tr {
+                            th scope="row" {
+                                a href={ (MESSAGES) "/" (message.id) } { (moment(&message.accepted_at)) }
+                            }
+                            td { (message.to) }
+                            td { (country::name(&message.country)) }
+                            td { (status(&message.status)) }
+                            td { (message.provider.as_deref().unwrap_or("–")) }
+                            td { (message.template) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A message's story; `number` is the whole number, where it was asked for.
+pub(crate) fn story(story: &Story, number: Option<&str>) -> String {
+    let content = html! {
+        p { a href=(MESSAGES) { "All messages" } }
+        h1 { "A message to " (number.unwrap_or(&story.to)) }
+        section.card.story aria-labelledby="facts" {
+            h2 id="facts" { "What is known" }
+            dl.facts {
+                @for (name, value) in facts(story) {
+                    div { dt { (name) } dd { (value) } }
+                }
+            }
+            (whole_number(story, number))
+        }
+        section.card.story aria-labelledby="course" {
+            h2 id="course" { "What happened" }
+            ol.course {
+                @for (at, what) in course(story) {
+                    li { time datetime=(at) { (moment(at)) } " " (what) }
+                }
+            }
+        }
+    };
+    page(Place::Messages, "A message", &content)
+}
+
+fn whole_number(story: &Story, number: Option<&str>) -> Markup {
+    html! {
+        @if let Some(number) = number {
+            p role="status" { "The whole number is " b { (number) } ". That it was shown is in the audit trail." }
+        } @else {
+            form method="post" action={ (MESSAGES) "/" (story.id) "/reveal" } {
+                button type="submit" aria-describedby="trace" { "Show the whole number" }
+                " " small id="trace" { "That it was shown goes into the audit trail." }
+            }
+        }
+    }
+}
+
+/// What stays the same, by name; what is not known is left out.
+fn facts(story: &Story) -> Vec<(&'static str, Markup)> {
+    let text = |text: &str| html! { (text) };
+    let time = |at: &Option<String>| at.as_deref().map(|at| html! { (moment(at)) });
+    let price = story.price.as_ref();
+    let facts = [
+        ("Id", Some(html! { code { (story.id) } })),
+        ("Status", Some(status(&story.status))),
+        ("To", Some(text(&story.to))),
+        ("Country", Some(text(country::name(&story.country)))),
+        ("Template", Some(text(&story.template))),
+        (
+            "Purpose",
+            Some(text(&story.purpose)).filter(|_| !story.purpose.is_empty()),
+        ),
+        ("Priority", Some(text(&story.priority))),
+        (
+            "Asked for by",
+            Some(text(&story.caller)).filter(|_| !story.caller.is_empty()),
+        ),
+        ("Not before", time(&story.not_before)),
+        ("Deadline", time(&story.deadline)),
+        ("Provider", story.provider.as_deref().map(text)),
+        (
+            "Segments",
+            story.segments.map(|segments| html! { (segments) }),
+        ),
+        (
+            "Price",
+            price.map(|price| html! { (price.currency) " " (price.amount) }),
+        ),
+        ("Given up because", story.reason.as_deref().map(text)),
+    ];
+    let known = facts.into_iter();
+    known
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+}
+
+/// What happened, in order.
+fn course(story: &Story) -> Vec<(&str, Markup)> {
+    let mut course = vec![(story.accepted_at.as_str(), html! { "accepted" })];
+    let tries = story.attempts.iter().map(|of| (of.at.as_str(), tried(of)));
+    course.extend(tries);
+    let news = story.receipts.iter().map(|of| (of.at.as_str(), told(of)));
+    course.extend(news);
+    if let Some(at) = &story.replayed_at {
+        course.push((at, html! { "put back into the queue by an operator" }));
+    }
+    if let Some(at) = &story.ended_at {
+        course.push((at, html! { "over: " (status(&story.status)) }));
+    }
+    // RFC 3339 in UTC sorts by its letters, and what was at once stays as it is.
+    course.sort_by_key(|(at, _)| *at);
+    course
+}
+
+fn tried(of: &Try) -> Markup {
+    let what = match of.outcome.as_str() {
+        "started" => "handed over to ",
+        "accepted" => "accepted by ",
+        _ => "not taken by ",
+    };
+    html! { (what) b { (of.provider) } (trouble(of.error.as_ref())) }
+}
+
+fn told(of: &News) -> Markup {
+    html! { "receipt: " (status(&of.status)) (trouble(of.error.as_ref())) }
+}
+
+fn trouble(error: Option<&Trouble>) -> Markup {
+    html! {
+        @if let Some(Trouble { class, provider_code, reason }) = error {
+            ": " (class)
+            @if let Some(code) = provider_code { ", code " (code) }
+            @if !reason.is_empty() { ", “" (reason) "”" }
+        }
+    }
+}
+
+fn status(word: &str) -> Markup {
+    html! { span class={ "status " (super::overview::class_of(word)) } { (word) } }
+}
+
+/// A time of RFC 3339 as people read it.
+fn moment(at: &str) -> String {
+    match at.parse::<UnixMillis>() {
+        Ok(time) => {
+            let civil = words::Civil::of(time);
+            format!("{}, {}", civil.date(), civil.clock())
+        }
+        Err(_) => at.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn one(with: Value) -> Story {
+        let mut story = json!({
+            "id": "01a22797d903c193129b1af2c000bf02", "status": "delivered", "to": "+1202•••••26",
+            "country": "US", "template": "code", "purpose": "verification", "priority": "code",
+            "caller": "shop", "acceptedAt": "2026-01-31T12:00:00Z", "attempts": [], "receipts": [],
+        });
+        let members = with.as_object().expect("an object").clone();
+        story.as_object_mut().expect("an object").extend(members);
+        serde_json::from_value(story).expect("a story")
+    }
+
+    #[test]
+    fn what_happened_is_told_in_order() {
+        let told = one(json!({
+            "attempts": [
+                {"at": "2026-01-31T12:00:01Z", "provider": "first", "outcome": "failed", "class": "retryable", "providerCode": "20500", "reason": "<down>"},
+                {"at": "2026-01-31T12:00:02Z", "provider": "second", "outcome": "accepted"},
+            ],
+            "receipts": [{"at": "2026-01-31T12:00:05Z", "status": "delivered"}],
+            "replayedAt": "2026-01-31T12:00:01Z",
+            "endedAt": "2026-01-31T12:00:05Z",
+        }));
+        let course = course(&told);
+        let words: Vec<String> = course.iter().map(|(_, what)| plain(what)).collect();
+        let want = [
+            "accepted",
+            "not taken by first: retryable, code 20500, “&lt;down&gt;”",
+            "put back into the queue by an operator",
+            "accepted by second",
+            "receipt: delivered",
+            "over: delivered",
+        ];
+        assert_eq!(words, want);
+    }
+
+    /// Without its elements.
+    fn plain(what: &Markup) -> String {
+        let mut text = String::new();
+        for part in what.0.split('<') {
+            text += part.split_once('>').map_or(part, |(_, rest)| rest);
+        }
+        text
+    }
+
+    #[test]
+    fn a_number_is_masked_until_it_is_asked_for() {
+        let masked = story(&one(json!({})), None);
+        assert!(
+            masked.contains("+1202•••••26") && masked.contains("/reveal"),
+            "{masked}"
+        );
+        let whole = story(&one(json!({})), Some("+12025550126"));
+        assert!(
+            whole.contains("<b>+12025550126</b>") && !whole.contains("/reveal"),
+            "{whole}"
+        );
+    }
+
+    #[test]
+    fn older_messages_are_asked_for_with_the_same_search_in_a_body() {
+        let typed = Typed {
+            phone: "+12025550126".to_owned(),
+            ..Typed::default()
+        };
+        let found = lookup::Page {
+            messages: vec![one(json!({}))],
+            next: Some("ab".repeat(16)),
+        };
+        let shown = messages(&typed, &Found::Messages(&found));
+        assert!(
+            shown.contains("type=\"hidden\" name=\"phone\" value=\"+12025550126\""),
+            "{shown}"
+        );
+        assert!(
+            shown.contains(&format!("name=\"cursor\" value=\"{}\"", "ab".repeat(16))),
+            "{shown}"
+        );
+        assert!(
+            !shown.contains("?phone") && !shown.contains("method=\"get\""),
+            "{shown}"
+        );
+        let none = lookup::Page {
+            messages: vec![],
+            next: None,
+        };
+        let shown = messages(&typed, &Found::Messages(&none));
+        assert!(
+            shown.contains("No messages.") && !shown.contains("Older messages"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn what_was_typed_and_is_wrong_stays_and_is_told() {
+        let typed = Typed {
+            phone: "<1>".to_owned(),
+            ..Typed::default()
+        };
+        let shown = messages(&typed, &Found::Refused("phone", "Invalid phone number"));
+        assert!(
+            shown.contains("value=\"&lt;1&gt;\"") && shown.contains("aria-invalid=\"true\""),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("role=\"alert\">Invalid phone number"),
+            "{shown}"
+        );
+    }
+}
