@@ -88,6 +88,8 @@ impl State {
         let with_code: Vec<MessageId> = committing
             .events
             .iter()
+            // Of each message the host says itself that it was accepted.
+            .filter(|event| event.source != "host")
             .filter_map(|event| event.message)
             .collect();
         let made = committing.commit.writes.iter();
