@@ -58,7 +58,7 @@ pub(crate) async fn check(
     let is_verified = |event: &&Event| event.kind == "verification.approved";
     let verified = events.iter().filter(is_verified).count() as u64;
     let counted = (report.count, report.conversion.verified);
-    if found != want || counted != (want.values().sum(), verified) {
+    if found != want || counted != (want.values().sum::<u64>(), verified) {
         return Err(format!(
             "{found:?}, {counted:?} are counted; {want:?}, {verified} accepted codes"
         ));
