@@ -5,14 +5,15 @@
 //! crashes. All runs on one thread over paused time, so a seed that fails fails again, at the same
 //! step.
 //!
-//! Real are the call loop, the components otp and two-factor with their instances, the capabilities,
+//! Real are the call loop, the components otp, two-factor and analytics with their instances, the capabilities,
 //! transactions, the committer, the keys of requests, the queue, the delivery and the follower. Simulated
 //! are the disk and its thread (`disk`, `store`), the clock and chance (`world`), providers (`provider`,
 //! `carrier`) and whoever calls (`client`, `users`, `outside`). `oracle` watches the seams and asks
-//! `model`, `factors` and `news` what must come out.
+//! `model`, `factors` and `news` what must come out; `count` compares what was counted in the end.
 
 mod carrier;
 mod client;
+mod count;
 mod disk;
 mod factors;
 mod model;
@@ -71,6 +72,8 @@ pub enum Kind {
     LostAcknowledgement,
     /// The log of events is not what was committed.
     Events,
+    /// The figures are not those of the messages.
+    Miscounted,
     /// A run had an instant that it must not have.
     WrongInstant,
     /// Another answer than the model's.
@@ -99,6 +102,7 @@ impl fmt::Display for Kind {
             Kind::TooManyRequests => "too many requests",
             Kind::LostAcknowledgement => "lost acknowledgement",
             Kind::Events => "events out of place",
+            Kind::Miscounted => "miscounted message",
             Kind::WrongInstant => "wrong instant",
             Kind::WrongAnswer => "wrong answer",
             Kind::Stuck => "something that never ends",

@@ -70,6 +70,11 @@ impl Taken {
         self.known.clone()
     }
 
+    /// Its status.
+    pub(crate) fn word(&self) -> &'static str {
+        ORDER[self.known.status]
+    }
+
     fn learn(&mut self, update: &StatusUpdate) {
         let known = &mut self.known;
         let Some((_, part)) = known.parts.iter_mut().find(|(id, _)| *id == update.id) else {

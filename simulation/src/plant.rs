@@ -38,11 +38,13 @@ pub enum Plant {
     BackupCodeTwice,
     /// Which step of an app was accepted is not kept.
     AppStepTwice,
+    /// How far events have been counted is not kept, now and then.
+    CountedTwice,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 13] = [
+    pub const ALL: [Plant; 14] = [
         Plant::LostUpdate,
         Plant::DoubleUse,
         Plant::UncountedTry,
@@ -56,6 +58,7 @@ impl Plant {
         Plant::DoneTwice,
         Plant::BackupCodeTwice,
         Plant::AppStepTwice,
+        Plant::CountedTwice,
     ];
 
     /// What the simulation must call it.
@@ -71,6 +74,7 @@ impl Plant {
             Plant::StepBack => Kind::StepBack,
             Plant::LostReceipt => Kind::LostReceipt,
             Plant::DoneTwice => Kind::DoneTwice,
+            Plant::CountedTwice => Kind::Miscounted,
         }
     }
 
@@ -115,6 +119,10 @@ impl Plant {
             Plant::RowWithoutJob if is("verification.sent") => {
                 commit.writes.retain(|write| is_job(&write.key));
                 commit.events.clear();
+            }
+            Plant::CountedTwice if world.once_in(4) => {
+                let cursor = b"c/analytics/cursor";
+                commit.writes.retain(|write| write.key != cursor);
             }
             _ => {}
         }

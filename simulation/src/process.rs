@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::carrier::Carrier;
+use crate::count;
 use crate::disk::Disk;
 use crate::oracle::Oracle;
 use crate::plant::Plant;
@@ -145,6 +146,13 @@ pub(crate) async fn live(seed: &Seed<'_>, last: bool) -> Result<(), StoreError> 
     });
     tokio::spawn(process.clone().callbacks());
     let follower = tokio::spawn(process.clone().follow(clock));
+    // Both hosts count the same events, as several processes would.
+    let (stop_counting, counting_stopped) = watch::channel(false);
+    let counting = process.doors.iter().map(|door| {
+        let (runtime, stopped) = (door.runtime.clone(), counting_stopped.clone());
+        tokio::spawn(async move { runtime.fold_all(stopped).await })
+    });
+    let counting: Vec<_> = counting.collect();
     let mut clients = JoinSet::new();
     for _ in 0..=world.below(CLIENTS) {
         clients.spawn(process.clone().client());
@@ -177,6 +185,16 @@ pub(crate) async fn live(seed: &Seed<'_>, last: bool) -> Result<(), StoreError> 
         views.extend(queue.message(message, world.now()).await?);
     }
     oracle.ended(disk, &events, &views);
+    let _ = stop_counting.send(true);
+    for counting in counting {
+        if let Err(error) = counting.await {
+            return panicked(world, &error);
+        }
+    }
+    match count::check(&process.doors[0].runtime, oracle, &events).await {
+        Ok(()) => world.mark("counted messages"),
+        Err(text) => world.violation(Kind::Miscounted, text),
+    }
     Ok(())
 }
 

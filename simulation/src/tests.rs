@@ -112,6 +112,11 @@ fn a_step_of_an_app_that_is_accepted_twice_is_found() {
 }
 
 #[test]
+fn an_event_that_is_counted_twice_is_found() {
+    check_plant(Plant::CountedTwice);
+}
+
+#[test]
 fn a_seed_replays_to_the_same_step() {
     let mut steps = 0;
     for number in 1..=8 {
@@ -193,6 +198,7 @@ fn the_seeds_come_to_every_corner() {
         "an early receipt swept",
         "an outage",
         "an unknown outcome",
+        "counted messages",
         "code",
         "guessing-budget",
         "locked",

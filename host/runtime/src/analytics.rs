@@ -139,9 +139,10 @@ impl Runtime {
                 }
             };
             tokio::select! {
-                () = idle => {}
+                biased;
                 // The sender gone means stop as well.
                 _ = stop.wait_for(|stop| *stop) => return,
+                () = idle => {}
             }
         }
     }

@@ -321,6 +321,23 @@ impl Oracle {
         state.truth.model.messages.keys().copied().collect()
     }
 
+    /// How many messages have which status in the end, as the figures put it.
+    pub(crate) fn by_status(&self) -> BTreeMap<String, u64> {
+        let state = self.state();
+        let model = &state.truth.model;
+        let mut counts = BTreeMap::new();
+        for (id, message) in &model.messages {
+            let word = match (model.told.taken.get(id), &message.ended) {
+                (Some(taken), _) => taken.word(),
+                (None, Some(ended)) => ended.trim_start_matches("message."),
+                (None, None) => "queued",
+            };
+            let word = if word == "read" { "delivered" } else { word };
+            *counts.entry(word.to_owned()).or_default() += 1;
+        }
+        counts
+    }
+
     /// The end of a seed: every message has come to its end and is as it was told, every event is in its
     /// place.
     pub(crate) fn ended(&self, disk: &Disk, events: &[StoredEvent], views: &[MessageView]) {
