@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use serde_json::json;
 
 use crate::messages::story_until;
+use crate::metrics;
 
 /// Of the disk of these tests: small, so that they write little, and its quarter is more than a segment
 /// of the store, which a restart begins.
@@ -157,6 +158,7 @@ async fn deliveries_that_end_together_share_their_syncs() {
     twilio.always(Reply::Hang);
     let server = builder(&twilio)
         .env("COUNTERSIGN_ADMIN_TOKEN", "t")
+        .env("COUNTERSIGN_METRICS_TOKEN", metrics::TOKEN)
         .start()
         .await;
     let disk = server.disk();
@@ -167,8 +169,13 @@ async fn deliveries_that_end_together_share_their_syncs() {
     for phone in &phones {
         twilio.wait_for_requests_to(phone, 1).await;
     }
+    // On a busy machine they would not end together: a slow disk sees to it that they do.
+    disk.hold_syncs();
     let before = disk.counts().fdatasyncs;
     twilio.release();
+    let accepted = r#"countersign_deliveries_total{provider="twilio",outcome="accepted"}"#;
+    metrics::page_when(&server, accepted, MESSAGES as f64).await;
+    disk.go_on();
     let admin = server.with_key("t");
     let ended = async { while admin.get("/admin/queue").await.json()["depth"] != 0 {} };
     let ended = tokio::time::timeout(countersign_tests::PATIENCE, ended).await;

@@ -23,6 +23,7 @@
  *
  *   capacity         bytes that the files under DISK_ROOT may have together; beyond it: ENOSPC
  *   create, write, sync   ERRNO [CALLS]: the kind of calls that fails, and how many pass before it
+ *   hold             1: a file's syncs begin once this is gone
  *
  * What goes past the C library (raw system calls, mappings) is not seen. A test therefore compares the
  * two after a clean stop. */
@@ -504,11 +505,18 @@ int ftruncate64(int fd, off_t size) { return cut(fd, size); }
 
 /* ---- Syncing ---- */
 
+/* Without the lock: whoever writes goes on meanwhile. */
+static void wait_while_held(void) {
+    long held = 0, none = 0;
+    while (on && numbers("hold", &held, &none) > 0) usleep(1000);
+}
+
 /* The real call is left out: this is the disk. */
 static int sync_file(int fd, enum counter which) {
     struct stat found;
     char path[PATH_MAX];
     int done = 0;
+    wait_while_held();
     pthread_mutex_lock(&lock);
     struct file *file = file_of(fd);
     if (file) {

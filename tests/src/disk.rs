@@ -136,6 +136,16 @@ impl Disk {
         self.set(call.name(), None);
     }
 
+    /// Lets no sync of a file begin until [`Disk::go_on`].
+    pub fn hold_syncs(&self) {
+        self.set("hold", Some("1".to_owned()));
+    }
+
+    /// Lets the syncs begin that [`Disk::hold_syncs`] holds.
+    pub fn go_on(&self) {
+        self.set("hold", None);
+    }
+
     /// The program may read it at any moment, so it is there as a whole or not at all.
     fn set(&self, name: &str, text: Option<String>) {
         let path = self.state.path().join("faults").join(name);
