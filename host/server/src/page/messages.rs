@@ -71,13 +71,23 @@ fn field(name: &str, label: &str, kind: &str, value: &str, error: Option<(&str, 
 
 fn list(typed: &Typed, page: &lookup::Page) -> Markup {
     let is_all = *typed == Typed::default();
+    let title = match typed.cursor.is_empty() {
+        true if is_all => "The newest",
+        true => "Found",
+        false => "Older",
+    };
     html! {
         section.card.found aria-labelledby="found" {
-            h2 id="found" { @if is_all { "The newest" } @else { "Found" } }
-            @if page.messages.is_empty() {
-                p { "No messages. They are kept for a while after their end, and until their number is erased." }
-            } @else {
+            h2 id="found" { (title) }
+            @if !page.messages.is_empty() {
                 (table(&page.messages))
+            } @else if page.next.is_some() {
+                // One search looks at a bounded number of rows.
+                p { "None among those that were looked at until now. Older ones have not been looked at yet." }
+            } @else if is_all {
+                p { "No messages yet. One is here as soon as it is accepted." }
+            } @else {
+                p { "No messages. They are kept for a while after their end, and until their number is erased." }
             }
             @if let Some(next) = &page.next {
                 form method="post" action=(MESSAGES) {
@@ -342,15 +352,29 @@ mod tests {
             !shown.contains("?phone") && !shown.contains("method=\"get\""),
             "{shown}"
         );
-        let none = lookup::Page {
-            messages: vec![],
-            next: None,
+    }
+
+    #[test]
+    fn no_messages_are_told_apart_from_those_that_were_not_looked_at_yet() {
+        let typed = Typed {
+            phone: "+12025550126".to_owned(),
+            ..Typed::default()
         };
-        let shown = messages(&typed, &Found::Messages(&none));
-        assert!(
-            shown.contains("No messages.") && !shown.contains("Older messages"),
-            "{shown}"
-        );
+        let shown = |typed: &Typed, next: Option<&str>| {
+            let none = lookup::Page {
+                messages: vec![],
+                next: next.map(str::to_owned),
+            };
+            messages(typed, &Found::Messages(&none))
+        };
+        let none = shown(&typed, None);
+        assert!(none.contains("No messages. They are kept"), "{none}");
+        assert!(!none.contains("Older messages"), "{none}");
+        let unseen = shown(&typed, Some("ab"));
+        assert!(!unseen.contains("No messages"), "{unseen}");
+        assert!(unseen.contains("Older messages"), "{unseen}");
+        let first = shown(&Typed::default(), None);
+        assert!(first.contains("No messages yet."), "{first}");
     }
 
     #[test]
