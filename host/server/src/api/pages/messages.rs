@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::get;
 use countersign_types::{MessageId, UnixMillis};
 
 use super::{enter, fields, html, notice, see};
@@ -28,7 +28,7 @@ pub(super) fn add(routes: Routes) -> Routes {
     routes
         .route(MESSAGES, get(newest).post(search))
         .route("/dashboard/messages/{id}", get(story))
-        .route("/dashboard/messages/{id}/reveal", post(reveal))
+        .route("/dashboard/messages/{id}/reveal", get(masked).post(reveal))
 }
 
 async fn newest(State(api): State<Arc<Api>>, uri: Uri, headers: HeaderMap) -> Response {
@@ -86,7 +86,9 @@ async fn find(api: &Api, typed: &Typed) -> Response {
         Ok(search) => search,
         Err(error) => return refused(typed, error),
     };
-    match runtime.find_messages(&search).await {
+    let operator = operator();
+    let found = runtime.find_messages(&operator, &search, "page");
+    match found.await {
         Ok(page) => html(messages::messages(typed, &Found::Messages(&page.into()))),
         Err(error) => notice(Place::Messages, error.into()),
     }
@@ -140,6 +142,14 @@ async fn story(
         return refusal.into_page(&uri);
     }
     tell(&api, &id, None).await
+}
+
+/// Who comes back to the address of a whole number sees the masked one.
+async fn masked(Named(id): Named) -> Response {
+    match id.parse::<MessageId>() {
+        Ok(id) => see(&format!("{MESSAGES}/{id}")),
+        Err(_) => see(MESSAGES),
+    }
 }
 
 async fn reveal(State(api): State<Arc<Api>>, Named(id): Named, request: Request) -> Response {
