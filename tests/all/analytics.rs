@@ -221,7 +221,10 @@ async fn sent_at(server: &Server, clock: &WallClock, time: &str, phone: &str) ->
 
 #[tokio::test]
 async fn days_and_hours_are_those_of_utc_wherever_the_server_is() {
-    let (twilio, clock) = (FakeTwilio::start().await, WallClock::at("2026-03-07T23:59:59Z"));
+    let (twilio, clock) = (
+        FakeTwilio::start().await,
+        WallClock::at("2026-03-07T23:59:59Z"),
+    );
     let server = in_new_york(&twilio, &clock).start().await;
     let times = [
         "2026-03-07T23:59:59Z",
@@ -235,7 +238,10 @@ async fn days_and_hours_are_those_of_utc_wherever_the_server_is() {
     }
     figures_when(&server, "four", |of| of_status(of, "sent") == 4).await;
     for (interval, want) in [
-        ("day", vec![("2026-03-07", 1), ("2026-03-08", 2), ("2026-03-09", 1)]),
+        (
+            "day",
+            vec![("2026-03-07", 1), ("2026-03-08", 2), ("2026-03-09", 1)],
+        ),
         (
             "hour",
             vec![
@@ -262,7 +268,10 @@ async fn days_and_hours_are_those_of_utc_wherever_the_server_is() {
 
 #[tokio::test]
 async fn figures_outlive_their_messages_also_when_hours_are_counted_anew() {
-    let (twilio, clock) = (FakeTwilio::start().await, WallClock::at("2026-03-07T10:05:00Z"));
+    let (twilio, clock) = (
+        FakeTwilio::start().await,
+        WallClock::at("2026-03-07T10:05:00Z"),
+    );
     let mut server = in_new_york(&twilio, &clock).start().await;
     let first = sent_at(&server, &clock, "2026-03-07T10:05:00Z", &phone(1)).await;
     let second = sent_at(&server, &clock, "2026-03-07T10:55:00Z", &phone(2)).await;

@@ -585,29 +585,54 @@ async fn a_search_is_sealed_into_an_address_and_good_for_who_has_logged_in() {
     let found = post(&server, list, form, &cookie).await.expect_status(303);
     let address = found.header("location").unwrap().to_owned();
     assert!(!address.contains("4560001"), "{address}");
-    let page = get(&server, &address, &cookie).await.expect_status(200).text();
+    let page = get(&server, &address, &cookie)
+        .await
+        .expect_status(200)
+        .text();
     assert_eq!(page.matches("+1202•••••01").count(), 1, "{page}");
     assert!(page.contains("value=\"2026-01-01\""), "{page}");
     let again = post(&server, list, form, &cookie).await.expect_status(303);
-    assert_ne!(again.header("location"), Some(&*address), "nor does it tell that it is the same");
+    assert_ne!(
+        again.header("location"),
+        Some(&*address),
+        "nor does it tell that it is the same"
+    );
 
     // Who has not logged in comes to it by the form, and to nothing without.
     let login = get(&server, &address, &[]).await.expect_status(303);
     let next = login.header("location").unwrap();
     assert!(next.starts_with("/dashboard/login?next=%2Fdashboard%2Fmessages%3Fsearch%3D"));
     let (start, end) = address.split_at(address.len() - 8);
-    for broken in [format!("{start}AAAA{}", &end[4..]), format!("{list}?search=")] {
-        let told = get(&server, &broken, &cookie).await.expect_status(400).text();
-        assert!(told.contains("role=\"alert\">This search is over."), "{told}");
+    for broken in [
+        format!("{start}AAAA{}", &end[4..]),
+        format!("{list}?search="),
+    ] {
+        let told = get(&server, &broken, &cookie)
+            .await
+            .expect_status(400)
+            .text();
+        assert!(
+            told.contains("role=\"alert\">This search is over."),
+            "{told}"
+        );
     }
     for (wrong, words) in [
         ("phone=12", "Invalid phone number"),
         ("start=31.1.2026", "A day is written as 2026-01-31"),
-        ("start=2026-01-02&end=2026-01-01", "“To” must not be before “From”"),
+        (
+            "start=2026-01-02&end=2026-01-01",
+            "“To” must not be before “From”",
+        ),
         ("id=x", "32 hexadecimal digits"),
     ] {
-        let told = post(&server, list, wrong, &cookie).await.expect_status(400).text();
-        assert!(told.contains(words) && told.contains("aria-invalid"), "{told}");
+        let told = post(&server, list, wrong, &cookie)
+            .await
+            .expect_status(400)
+            .text();
+        assert!(
+            told.contains(words) && told.contains("aria-invalid"),
+            "{told}"
+        );
     }
 }
 

@@ -249,7 +249,7 @@ fn moment(at: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::{Map, Value, json};
 
     fn one(with: Value) -> Story {
         let mut story = json!({
@@ -293,6 +293,74 @@ mod tests {
             text += part.split_once('>').map_or(part, |(_, rest)| rest);
         }
         text
+    }
+
+    #[test]
+    fn words_from_elsewhere_are_text() {
+        let evil = "<script>\"'&";
+        let names = ["to", "country", "template", "purpose", "priority", "caller"];
+        let names = names.into_iter().chain(["status", "provider", "reason"]);
+        let mut all: Map<String, Value> =
+            names.map(|name| (name.to_owned(), json!(evil))).collect();
+        let trouble = json!({
+            "at": evil, "provider": evil, "status": evil, "outcome": evil, "class": evil,
+            "providerCode": evil, "reason": evil,
+        });
+        all.insert(
+            "price".to_owned(),
+            json!({"amount": evil, "currency": evil}),
+        );
+        for name in ["attempts", "receipts"] {
+            all.insert(name.to_owned(), json!([trouble]));
+        }
+        for name in [
+            "acceptedAt",
+            "notBefore",
+            "deadline",
+            "endedAt",
+            "replayedAt",
+        ] {
+            all.insert(name.to_owned(), json!(evil));
+        }
+        let page = lookup::Page {
+            messages: vec![one(Value::Object(all.clone()))],
+            next: None,
+        };
+        for shown in [
+            story(&one(Value::Object(all)), Some(evil)),
+            found(&sought(evil), &page, Some(evil)),
+            refused(&sought(evil).typed, evil, (evil, evil)),
+        ] {
+            assert_eq!(
+                shown.matches("<script").count(),
+                1,
+                "our own alone: {shown}"
+            );
+            assert!(shown.contains("&lt;script&gt;&quot;"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn nothing_stands_in_a_page_that_the_policy_forbids() {
+        let page = lookup::Page {
+            messages: vec![one(json!({}))],
+            next: None,
+        };
+        for shown in [
+            story(&one(json!({})), None),
+            found(&sought(""), &page, None),
+        ] {
+            for forbidden in [
+                "style=",
+                "<style",
+                "onclick",
+                "javascript:",
+                "http:",
+                "https:",
+            ] {
+                assert!(!shown.contains(forbidden), "{forbidden}");
+            }
+        }
     }
 
     #[test]

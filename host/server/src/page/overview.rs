@@ -234,7 +234,10 @@ fn tiles(report: &Report) -> Markup {
         ));
     }
     if report.unpriced > 0 {
-        about_cost.push(format!("{} without a price", words::messages(report.unpriced)));
+        about_cost.push(format!(
+            "{} without a price",
+            words::messages(report.unpriced)
+        ));
     }
     let foreign = report.unconverted.iter();
     about_cost.extend(
