@@ -83,7 +83,7 @@ fn list(sought: &Sought, page: &lookup::Page, older: Option<&str>) -> Markup {
 
 fn table(messages: &[Story]) -> Markup {
     html! {
-        div.scroll.whole id="scroll-messages" role="region" aria-label="Messages" tabindex="0" {
+        div.scroll id="scroll-messages" role="region" aria-label="Messages" tabindex="0" {
             table {
                 caption.unseen { "Messages, the newest first" }
                 thead {
@@ -145,7 +145,7 @@ fn whole_number(story: &Story, number: Option<&str>) -> Markup {
         } @else {
             form method="post" action={ (MESSAGES) "/" (story.id) "/reveal" } {
                 button type="submit" aria-describedby="trace" { "Show the whole number" }
-                " " small id="trace" { "That it was shown goes into the audit trail." }
+                small id="trace" { "That it was shown goes into the audit trail." }
             }
         }
     }
@@ -192,7 +192,7 @@ fn facts(story: &Story) -> Vec<(&'static str, Markup)> {
 
 /// What happened, in order.
 fn course(story: &Story) -> Vec<(&str, Markup)> {
-    let mut course = vec![(story.accepted_at.as_str(), html! { "accepted" })];
+    let mut course = vec![(story.accepted_at.as_str(), html! { "accepted by this server" })];
     let tries = story.attempts.iter().map(|of| (of.at.as_str(), tried(of)));
     course.extend(tries);
     let news = story.receipts.iter().map(|of| (of.at.as_str(), told(of)));
@@ -276,7 +276,7 @@ mod tests {
         let course = course(&told);
         let words: Vec<String> = course.iter().map(|(_, what)| plain(what)).collect();
         let want = [
-            "accepted",
+            "accepted by this server",
             "not taken by first: retryable, code 20500, “&lt;down&gt;”",
             "put back into the queue by an operator",
             "accepted by second",
