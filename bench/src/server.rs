@@ -122,8 +122,26 @@ impl Server {
     /// Starts the binary by `command` with its data in `folder`, as it comes: only the queue may grow
     /// beyond its default, since deliveries that are held back let it.
     pub(crate) async fn start(command: Command, folder: &Path) -> Result<Server, Failure> {
+        let mut server = Server::start_cold(command, folder, &[]).await?;
+        let warm_up = Load {
+            connections: 16,
+            duration: WARM_UP,
+            per_second: None,
+            overload: false,
+        };
+        server.send(&warm_up).await?;
+        Ok(server)
+    }
+
+    /// Starts it with other settings, by their variables, and sends once.
+    pub(crate) async fn start_cold(
+        command: Command,
+        folder: &Path,
+        settings: &[(&str, &str)],
+    ) -> Result<Server, Failure> {
         let twilio = Twilio::start()?;
-        let command = configured(command, folder, &twilio);
+        let mut command = configured(command, folder, &twilio);
+        command.envs(settings.iter().copied());
         let process = Process::start(command, &folder.join("log"))?;
         let mut server = Server {
             to_first_answer: Duration::ZERO,
@@ -142,19 +160,17 @@ impl Server {
         let asked = Instant::now();
         server.post_sends(&first).await?;
         server.to_first_answer = server.process.started + asked.elapsed();
-        let warm_up = Load {
-            connections: 16,
-            duration: WARM_UP,
-            per_second: None,
-            overload: false,
-        };
-        server.send(&warm_up).await?;
         Ok(server)
     }
 
     /// From its start to the line that says that it serves.
     pub(crate) fn started(&self) -> Duration {
         self.process.started
+    }
+
+    /// The process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Resident memory in KiB.
