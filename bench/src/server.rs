@@ -127,15 +127,32 @@ impl Server {
             ("COUNTERSIGN_LIMITS_SERVICE_WALL_MS", "120000"),
             ("COUNTERSIGN_LIMITS_SERVICE_WAIT_MS", "60000"),
         ];
-        Server::start_with(command, folder, &patient).await
+        Server::start_warm(command, folder, &patient).await
     }
 
     /// The same with waiting as it comes.
     pub(crate) async fn start_refusing(command: Command, folder: &Path) -> Result<Server, Failure> {
-        Server::start_with(command, folder, &[]).await
+        Server::start_warm(command, folder, &[]).await
     }
 
-    async fn start_with(
+    async fn start_warm(
+        command: Command,
+        folder: &Path,
+        settings: &[(&str, &str)],
+    ) -> Result<Server, Failure> {
+        let mut server = Server::start_cold(command, folder, settings).await?;
+        let warm_up = Load {
+            connections: 16,
+            duration: WARM_UP,
+            per_second: None,
+            overload: false,
+        };
+        server.send(&warm_up).await?;
+        Ok(server)
+    }
+
+    /// Starts it with other settings, by their variables, and sends once.
+    pub(crate) async fn start_cold(
         command: Command,
         folder: &Path,
         settings: &[(&str, &str)],
@@ -161,19 +178,17 @@ impl Server {
         let asked = Instant::now();
         server.post_sends(&first).await?;
         server.to_first_answer = server.process.started + asked.elapsed();
-        let warm_up = Load {
-            connections: 16,
-            duration: WARM_UP,
-            per_second: None,
-            overload: false,
-        };
-        server.send(&warm_up).await?;
         Ok(server)
     }
 
     /// From its start to the line that says that it serves.
     pub(crate) fn started(&self) -> Duration {
         self.process.started
+    }
+
+    /// The process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Resident memory in KiB.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::queue::die;
 
-pub const TOKEN: &str = "token-of-the-metrics";
+pub(crate) const TOKEN: &str = "token-of-the-metrics";
 
 async fn start(twilio: &FakeTwilio) -> Server {
     let server = Server::builder().twilio(twilio).callbacks();
@@ -38,7 +38,7 @@ fn value(page: &str, sample: &str) -> f64 {
 }
 
 /// The first page on which a sample has come to `want`.
-pub async fn page_when(server: &Server, sample: &str, want: f64) -> String {
+pub(crate) async fn page_when(server: &Server, sample: &str, want: f64) -> String {
     let what = format!("{sample} is {want}");
     eventually(&what, async || {
         let page = page(server).await;
