@@ -118,7 +118,7 @@ impl Measured {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-    fn count_as_float(&self) -> f64 {
+    pub(crate) fn count_as_float(&self) -> f64 {
         self.answers as f64
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! - `load` sends requests and keeps the latencies; `baseline`, `store` and `server` are what it
 //!   measures; `component` measures calls without any of it.
+//! - `instructions` counts them, by what they are for.
 //! - `timing` compares the times of logins' answers.
 //! - `overload` asks for more than there is, with the cores shared out by `cores`.
 //! - `twilio` is the other end of the deliveries, `process` a child process and what it uses.
@@ -20,6 +21,7 @@ mod baseline;
 mod component;
 mod cores;
 mod drain;
+mod instructions;
 mod load;
 mod overload;
 mod process;
@@ -116,13 +118,21 @@ enum Part {
     Timing,
     /// Counting messages, and dashboards of a year of them; only when it is asked for
     Analytics,
+    /// Where the instructions of a send and its delivery go; needs valgrind; only when it is asked for
+    Instructions,
 }
+
+/// What takes long and is not measured unless it is named.
+const ASKED_FOR: [Part; 4] = [
+    Part::Memory,
+    Part::Timing,
+    Part::Analytics,
+    Part::Instructions,
+];
 
 impl Args {
     fn wants(&self, part: Part) -> bool {
-        self.only.contains(&part)
-            || (self.only.is_empty()
-                && ![Part::Memory, Part::Timing, Part::Analytics].contains(&part))
+        self.only.contains(&part) || (self.only.is_empty() && !ASKED_FOR.contains(&part))
     }
 
     fn load(&self) -> Load {
@@ -241,6 +251,12 @@ async fn round(
         eprintln!("  times of logins' answers");
         let samples = usize::try_from(args.effort(2_000))?;
         timing::measure(&binary()?, folder, samples, report).await?;
+    }
+    if args.wants(Part::Instructions) {
+        eprintln!("  instructions of a send, under valgrind");
+        let load = args.load();
+        // Each takes some 10 ms there.
+        instructions::measure(&binary()?, folder, load.duration * 4, report).await?;
     }
     if args.wants(Part::Overload) {
         eprintln!("  overload");

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use crate::Failure;
 
-/// How long a server may take to start.
-const START_TIME: Duration = Duration::from_secs(60);
+/// How long a server may take to start: under valgrind it compiles its components for most of a minute.
+const START_TIME: Duration = Duration::from_secs(180);
 
 /// What a server prints when it serves.
 pub(crate) const READY: &str = "listening on http://";
@@ -66,6 +66,11 @@ impl Process {
         process.started = begun.elapsed();
         process.address = address.parse()?;
         Ok(process)
+    }
+
+    /// The process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// The end of what it has said on standard error.

@@ -119,11 +119,47 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts the binary by `command` with its data in `folder`, as it comes: only the queue may grow
-    /// beyond its default, since deliveries that are held back let it.
+    /// Starts the binary by `command` with its data in `folder`: the queue may grow beyond its default,
+    /// since deliveries that are held back let it, and a call waits for a place as long as this machine
+    /// takes, since each that is refused ends a measurement.
     pub(crate) async fn start(command: Command, folder: &Path) -> Result<Server, Failure> {
+        let patient = [
+            ("COUNTERSIGN_LIMITS_SERVICE_WALL_MS", "120000"),
+            ("COUNTERSIGN_LIMITS_SERVICE_WAIT_MS", "60000"),
+        ];
+        Server::start_warm(command, folder, &patient).await
+    }
+
+    /// The same with waiting as it comes.
+    pub(crate) async fn start_refusing(command: Command, folder: &Path) -> Result<Server, Failure> {
+        Server::start_warm(command, folder, &[]).await
+    }
+
+    async fn start_warm(
+        command: Command,
+        folder: &Path,
+        settings: &[(&str, &str)],
+    ) -> Result<Server, Failure> {
+        let mut server = Server::start_cold(command, folder, settings).await?;
+        let warm_up = Load {
+            connections: 16,
+            duration: WARM_UP,
+            per_second: None,
+            overload: false,
+        };
+        server.send(&warm_up).await?;
+        Ok(server)
+    }
+
+    /// Starts it with other settings, by their variables, and sends once.
+    pub(crate) async fn start_cold(
+        command: Command,
+        folder: &Path,
+        settings: &[(&str, &str)],
+    ) -> Result<Server, Failure> {
         let twilio = Twilio::start()?;
-        let command = configured(command, folder, &twilio);
+        let mut command = configured(command, folder, &twilio);
+        command.envs(settings.iter().copied());
         let process = Process::start(command, &folder.join("log"))?;
         let mut server = Server {
             to_first_answer: Duration::ZERO,
@@ -142,19 +178,17 @@ impl Server {
         let asked = Instant::now();
         server.post_sends(&first).await?;
         server.to_first_answer = server.process.started + asked.elapsed();
-        let warm_up = Load {
-            connections: 16,
-            duration: WARM_UP,
-            per_second: None,
-            overload: false,
-        };
-        server.send(&warm_up).await?;
         Ok(server)
     }
 
     /// From its start to the line that says that it serves.
     pub(crate) fn started(&self) -> Duration {
         self.process.started
+    }
+
+    /// The process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Resident memory in KiB.

@@ -192,7 +192,10 @@ fn facts(story: &Story) -> Vec<(&'static str, Markup)> {
 
 /// What happened, in order.
 fn course(story: &Story) -> Vec<(&str, Markup)> {
-    let mut course = vec![(story.accepted_at.as_str(), html! { "accepted by this server" })];
+    let mut course = vec![(
+        story.accepted_at.as_str(),
+        html! { "accepted by this server" },
+    )];
     let tries = story.attempts.iter().map(|of| (of.at.as_str(), tried(of)));
     course.extend(tries);
     let news = story.receipts.iter().map(|of| (of.at.as_str(), told(of)));
