@@ -88,7 +88,7 @@ fn table(messages: &[Story]) -> Markup {
                 caption.unseen { "Messages, the newest first" }
                 thead {
                     tr {
-                        @for head in ["Accepted (UTC)", "To", "Country", "Status", "Provider", "Template"] {
+                        @for head in ["Accepted (UTC)", "To", "Status", "Country", "Provider", "Template"] {
                             th scope="col" { (head) }
                         }
                     }
@@ -100,8 +100,8 @@ fn table(messages: &[Story]) -> Markup {
                                 a href={ (MESSAGES) "/" (message.id) } { (moment(&message.accepted_at)) }
                             }
                             td { (message.to) }
-                            td { (country::name(&message.country)) }
                             td { (status(&message.status)) }
+                            td { (country::name(&message.country)) }
                             td { (message.provider.as_deref().unwrap_or("–")) }
                             td { (message.template) }
                         }
