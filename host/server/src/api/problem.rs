@@ -60,7 +60,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Each at its own place.
-    pub(crate) const ALL: [Kind; 31] = [
+    pub(crate) const ALL: [Kind; 32] = [
         Kind::BadRequest,
         Kind::Unauthorized,
         Kind::WrongToken,
@@ -69,6 +69,7 @@ impl Kind {
         Kind::HostNotLoopback,
         Kind::TokenScope,
         Kind::ProofRequired,
+        Kind::NoSuchFactor,
         Kind::NotFound,
         Kind::MethodNotAllowed,
         Kind::RequestTimeout,
