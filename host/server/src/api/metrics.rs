@@ -36,7 +36,7 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
         metrics::add_store(&mut page, store);
     }
     let now = api.gate.now();
-    let runtime = api.runtime.get();
+    let runtime = api.serving();
     let queue = runtime.map(|runtime| runtime.queue().overview(now));
     metrics::add_queue(&mut page, queue, now);
     metrics::add_runtime(&mut page, runtime.map(super::Runtime::overview));

@@ -1,7 +1,8 @@
 //! Errors as HTTP tells them: the only place that knows which status an error has.
 //!
 //! Causes go to the log. What a client reads is made here, from fixed texts and from names that the
-//! client itself sent; never from a component's, the store's or the operating system's words.
+//! client itself sent; never from a component's, the store's or the operating system's words. Only the
+//! administrator is told why a component that was sent cannot be installed.
 
 use std::any::Any;
 use std::time::Duration;
@@ -38,6 +39,9 @@ pub(crate) enum Kind {
     RequestTimeout,
     TooLarge,
     NotJson,
+    NotWasm,
+    NoSuchComponent,
+    ComponentRefused,
     IdempotencyKey,
     IdempotencyKeyReused,
     InFlight,
@@ -60,7 +64,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Each at its own place.
-    pub(crate) const ALL: [Kind; 32] = [
+    pub(crate) const ALL: [Kind; 35] = [
         Kind::BadRequest,
         Kind::Unauthorized,
         Kind::WrongToken,
@@ -75,6 +79,9 @@ impl Kind {
         Kind::RequestTimeout,
         Kind::TooLarge,
         Kind::NotJson,
+        Kind::NotWasm,
+        Kind::NoSuchComponent,
+        Kind::ComponentRefused,
         Kind::IdempotencyKey,
         Kind::IdempotencyKeyReused,
         Kind::InFlight,
@@ -105,12 +112,12 @@ impl Kind {
             | Kind::TokenScope
             | Kind::ProofRequired
             | Kind::UnsignedCallback => StatusCode::FORBIDDEN,
-            Kind::NotFound | Kind::NoSuchMessage => StatusCode::NOT_FOUND,
+            Kind::NotFound | Kind::NoSuchMessage | Kind::NoSuchComponent => StatusCode::NOT_FOUND,
             Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Kind::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Kind::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Kind::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Kind::NotJson | Kind::NotWasm => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Kind::IdempotencyKeyReused | Kind::ComponentRefused => StatusCode::UNPROCESSABLE_ENTITY,
             Kind::InFlight | Kind::AlreadyDone | Kind::CodeOver => StatusCode::CONFLICT,
             Kind::TooManyKeys => StatusCode::TOO_MANY_REQUESTS,
             Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -143,6 +150,9 @@ impl Kind {
             Kind::RequestTimeout => "request-timeout",
             Kind::TooLarge => "too-large",
             Kind::NotJson => "not-json",
+            Kind::NotWasm => "not-wasm",
+            Kind::NoSuchComponent => "no-such-component",
+            Kind::ComponentRefused => "component-refused",
             Kind::IdempotencyKey => "idempotency-key",
             Kind::IdempotencyKeyReused => "idempotency-key-reused",
             Kind::InFlight => "in-flight",
@@ -180,6 +190,9 @@ impl Kind {
             Kind::RequestTimeout => "The request took too long to arrive",
             Kind::TooLarge => "The body is too large",
             Kind::NotJson => "The body must be JSON",
+            Kind::NotWasm => "The body must be a WebAssembly component",
+            Kind::NoSuchComponent => "There is no such component",
+            Kind::ComponentRefused => "The version cannot be installed",
             Kind::IdempotencyKey => "The idempotency key is malformed",
             Kind::IdempotencyKeyReused => "The idempotency key was used for another request",
             Kind::InFlight => "The same request is still being answered",

@@ -87,7 +87,7 @@ impl Requests {
                 .iter()
                 .map(|template| (*template, std::array::from_fn(method)))
                 .collect(),
-            problems: Default::default(),
+            problems: std::array::from_fn(|_| Counter::default()),
             in_flight: Level::default(),
         }
     }
