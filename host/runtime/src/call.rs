@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 use crate::Limits;
 use crate::bindings::service::countersign::service::types;
 use crate::call_figures::Figures;
+use crate::generation::Versions;
 use crate::hashing::{Hashed, Hashing};
 use crate::instant::Instants;
 use crate::meter::Meter;
 use crate::phone::Parsed;
 use crate::places::Places;
 use crate::secrets::Secrets;
-use crate::service::{OtpComponent, Service};
 use crate::subject::Subjects;
 
 /// What the API knows about a call.
@@ -128,12 +128,6 @@ impl Host {
             &self.settings
         }
     }
-}
-
-/// The components of one call: chosen once, re-runs and nested calls included.
-#[derive(Clone)]
-pub(crate) struct Versions {
-    pub(crate) otp: Arc<Service<OtpComponent>>,
 }
 
 /// What is drawn or worked out once for a call and kept over its re-runs.

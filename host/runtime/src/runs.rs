@@ -19,10 +19,11 @@ use tokio::time::Instant;
 
 use crate::call::{
     CallContext, CallError, Caller, Ended, Enqueued, Finished, Host, Kept, Line, Rescue, Run, Used,
-    Versions, busy, clean, queue_full, store_full,
+    busy, clean, queue_full, store_full,
 };
 use crate::call_figures::ServiceFigures;
 use crate::component::reason;
+use crate::generation::Versions;
 use crate::meter::{Meter, TimeOver};
 use crate::once::Once;
 use crate::phone::Parsed;

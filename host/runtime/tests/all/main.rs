@@ -14,6 +14,7 @@ mod hostile;
 mod once;
 mod providers;
 mod recount;
+mod registry;
 mod rows;
 mod rules;
 mod two_factor;

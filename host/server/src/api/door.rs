@@ -80,7 +80,7 @@ impl Door {
 
 impl Api {
     fn turn_away(&self, request: &Request<Incoming>) -> Option<Problem> {
-        let runtime = self.runtime.get()?;
+        let runtime = self.serving()?;
         if request.method() != Method::POST || Part::of(request.uri()) != Part::Api {
             return None;
         }
