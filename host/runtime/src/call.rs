@@ -17,9 +17,9 @@ use crate::call_figures::Figures;
 use crate::generation::Versions;
 use crate::hashing::{Hashed, Hashing};
 use crate::instant::Instants;
-use crate::meter::Meter;
+use crate::meter::{Meter, Turns};
 use crate::phone::Parsed;
-use crate::places::Places;
+use crate::places::AllPlaces;
 use crate::secrets::Secrets;
 use crate::subject::Subjects;
 
@@ -109,7 +109,8 @@ pub(crate) struct Host {
     pub(crate) analytics_settings: Vec<(String, String)>,
     pub(crate) instants: Instants,
     pub(crate) subjects: Subjects,
-    pub(crate) places: Places,
+    pub(crate) places: AllPlaces,
+    pub(crate) turns: Turns,
     pub(crate) hashing: Hashing,
     pub(crate) figures: Figures,
     /// How long records of the audit trail are kept.

@@ -47,7 +47,7 @@ mod wasi;
 pub use analytics::Folded;
 pub use audit::{AuditCursor, AuditCursorError, AuditEntry, AuditPage};
 pub use call::{CallContext, CallError, Caller};
-pub use call_figures::{ProviderOverview, RuntimeOverview, ServiceOverview};
+pub use call_figures::{PlacesOverview, ProviderOverview, RuntimeOverview, ServiceOverview};
 pub use component::LoadError;
 pub use ledger::{Claim, ClaimError, Found, KeptAnswer, Ledger, LedgerLimits, Scope};
 pub use limits::Limits;

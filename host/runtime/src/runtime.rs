@@ -22,9 +22,10 @@ use crate::component::Compiler;
 use crate::generation::{Generation, Live, Slot, Versioned, Versions};
 use crate::hashing::Hashing;
 use crate::instant::Instants;
+use crate::meter::Turns;
 use crate::once::Once;
 use crate::phone::{self, Parsed};
-use crate::places::Places;
+use crate::places::AllPlaces;
 use crate::provider::{CallbackError, CallbackRequest, GrantError, Provider, ProviderConfig};
 use crate::runs::{self, CallRequest};
 use crate::secrets::Secrets;
@@ -148,11 +149,8 @@ impl Runtime {
             settings: config.settings,
             analytics_settings: config.analytics_settings,
             subjects: Subjects::new(limits.subject_waiting),
-            places: Places::new(
-                limits.service_calls,
-                limits.service_waiting,
-                limits.service_wait,
-            ),
+            places: AllPlaces::new(&limits),
+            turns: Turns::new(limits.epoch),
             hashing: Hashing::new(limits.hashes, limits.hashes_waiting),
             figures: Figures::default(),
             audit_kept: config.audit_kept,
@@ -210,14 +208,15 @@ impl Runtime {
         errors
     }
 
-    /// Turns a call of `caller` away before it is even read, where so many of theirs are waiting that it
-    /// would find no room. Costs a look at a table.
+    /// Turns a call of `component` by `caller` away before it is even read, where so many of theirs are
+    /// waiting that it would find no room. Costs a look at a table.
     ///
     /// # Errors
     ///
     /// [`CallError::Busy`] then.
-    pub fn room_for(&self, caller: &Caller) -> Result<(), CallError> {
-        match self.host.places.turn_away(&caller.in_line()) {
+    pub fn room_for(&self, component: &str, caller: &Caller) -> Result<(), CallError> {
+        let places = self.host.places.find(component);
+        match places.is_some_and(|places| places.turn_away(&caller.in_line())) {
             true => Err(busy()),
             false => Ok(()),
         }
@@ -245,11 +244,8 @@ impl Runtime {
             settings: self.host.settings.clone(),
             analytics_settings: self.host.analytics_settings.clone(),
             subjects: Subjects::new(self.host.limits.subject_waiting),
-            places: Places::new(
-                self.host.limits.service_calls,
-                self.host.limits.service_waiting,
-                self.host.limits.service_wait,
-            ),
+            places: AllPlaces::new(&self.host.limits),
+            turns: self.host.turns.clone(),
             hashing: Hashing::here(self.host.limits.hashes, self.host.limits.hashes_waiting),
             figures: Figures::default(),
             audit_kept: self.host.audit_kept,
@@ -344,6 +340,7 @@ impl Runtime {
             read_only: service.read_only(function),
             component: service.name(),
             figures: service.figures(),
+            places: service.places(),
             versions: versions.clone(),
             phones: subject.phones,
             secrets: subject.secrets,
@@ -477,14 +474,11 @@ impl Runtime {
         let live = present.providers.values().map(Slot::live);
         let mut providers: Vec<_> = live.map(|provider| provider.overview()).collect();
         providers.sort_by(|one, other| one.provider.cmp(&other.provider));
-        let (free, waiting) = host.places.overview();
         let pool = self.compiler.engine.pooling_allocator_metrics();
         RuntimeOverview {
             services: host.figures.overview(),
             providers,
-            places: host.limits.service_calls,
-            places_taken: host.limits.service_calls.saturating_sub(free),
-            waiting,
+            places: host.places.overview(),
             instances_max: host.limits.instances,
             instances: pool.map_or(0, |pool| pool.component_instances()),
             hashes: host.hashing.done(),

@@ -19,6 +19,7 @@ use crate::call_figures::ServiceFigures;
 use crate::component::{Compiled, Compiler, LoadError, reason};
 use crate::generation::Versioned;
 use crate::meter::{self, Meter};
+use crate::places::Places;
 use crate::secrets::Secrets;
 use crate::version::{Fate, Sha256, Tally};
 use crate::{capabilities, wasi};
@@ -209,6 +210,7 @@ pub struct Service<W: World> {
     pre: W::Pre,
     identity: Arc<Identity>,
     figures: Arc<ServiceFigures>,
+    places: Places,
     /// `None` once it has been replaced.
     idle: Mutex<Option<Vec<Instance<W>>>>,
 }
@@ -290,6 +292,7 @@ impl<W: World> Service<W> {
             pre,
             identity: Arc::new(unknown),
             figures: host.figures.of(name),
+            places: host.places.of(name),
             idle: Mutex::new(Some(Vec::new())),
         })
     }
@@ -318,6 +321,7 @@ impl<W: World> Service<W> {
             pre: self.pre.clone(),
             identity: self.identity.clone(),
             figures: host.figures.of(self.name()),
+            places: host.places.of(self.name()),
             idle: Mutex::new(Some(Vec::new())),
         })
     }
@@ -332,6 +336,11 @@ impl<W: World> Service<W> {
 
     pub(crate) fn figures(&self) -> &ServiceFigures {
         &self.figures
+    }
+
+    /// Where its calls run, those of its other versions included.
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
     }
 
     pub(crate) fn read_only(&self, function: &str) -> bool {
@@ -377,7 +386,7 @@ impl<W: World> Service<W> {
         let call = Call {
             identity: self.identity.clone(),
             run: None,
-            start: Meter::new(limits.service_time),
+            start: Meter::giving_way(limits.service_time, &self.host.turns),
             wasi: wasi::context(&world, &self.host.clock, &*self.host.entropy),
             world,
             table: wasi::table(limits.handles),

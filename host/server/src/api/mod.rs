@@ -172,9 +172,12 @@ impl Api {
             Asker::Application(caller) => caller,
             Asker::User(_) => &tokens,
         };
-        let room = runtime.room_for(caller);
+        let Some(component) = component_of(request.uri()) else {
+            return Ok(());
+        };
+        let room = runtime.room_for(component, caller);
         if room.is_err() {
-            self.door.remember(request.headers(), caller);
+            self.door.remember(request.headers(), component, caller);
         }
         Ok(room?)
     }
@@ -435,6 +438,18 @@ impl Part {
             Part::Public
         }
     }
+}
+
+/// The service component that the requests to a path are for, where one is.
+fn component_of(uri: &Uri) -> Option<&'static str> {
+    let folders = [
+        ("/api/otp/", "otp"),
+        ("/api/2fa/", "two-factor"),
+        ("/api/login/", "two-factor"),
+    ];
+    let mut folders = folders.into_iter();
+    let found = folders.find(|(folder, _)| uri.path().starts_with(folder));
+    found.map(|(_, component)| component)
 }
 
 /// Counts the request, and writes one line, at debug: never the path as it came, which anybody can fill
