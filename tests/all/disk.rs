@@ -24,7 +24,7 @@ fn builder(twilio: &FakeTwilio) -> Builder {
 }
 
 /// Waits until `/readyz` says that there is room, or that there is none.
-async fn wait_for_room(server: &Server, room: bool) {
+pub(crate) async fn wait_for_room(server: &Server, room: bool) {
     let wanted = async {
         loop {
             let answer = server.get("/readyz").await;

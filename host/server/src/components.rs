@@ -91,7 +91,7 @@ pub(crate) struct StepShown {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct InstalledShown {
     /// Of the version that was installed.
-    pub(crate) installed: String,
+    pub(crate) installed_sha256: String,
     /// What was done, in order; nothing where it was live already.
     pub(crate) steps: Vec<StepShown>,
     #[serde(flatten)]
@@ -162,7 +162,7 @@ impl From<&Step> for StepShown {
 impl InstalledShown {
     pub(crate) fn of(name: &str, installed: &Installed) -> InstalledShown {
         InstalledShown {
-            installed: installed.sha256.to_string(),
+            installed_sha256: installed.sha256.to_string(),
             steps: installed.steps.iter().map(StepShown::from).collect(),
             component: ComponentShown::of(name, &installed.record),
         }
@@ -203,6 +203,10 @@ pub(crate) async fn perform(
             Err(error) => refused(&error),
         },
         ComponentsRequest::Install { name, file, canary } => {
+            let _room = match registry.room_to_read() {
+                Ok(room) => room,
+                Err(error) => return refused(&error),
+            };
             let bytes = match read(&file, registry.bytes_max()) {
                 Ok(bytes) => bytes,
                 Err(error) => return crate::control::failed(&error),
@@ -348,6 +352,28 @@ mod tests {
             ],
         });
         assert_eq!(shown, want);
+    }
+
+    #[test]
+    fn what_was_installed_is_read_as_it_was_written() {
+        let live = version("new", By::Administrator, false);
+        let record = Record {
+            live: live.sha256,
+            trial: None,
+            before: Vec::new(),
+            states: vec![1],
+            seen: Vec::new(),
+            versions: vec![live.clone()],
+        };
+        let installed = Installed {
+            sha256: live.sha256,
+            record,
+            steps: Vec::new(),
+        };
+        let written = serde_json::to_string(&InstalledShown::of("otp", &installed)).expect("JSON");
+        let read: InstalledShown = serde_json::from_str(&written).expect("no name stands twice");
+        assert_eq!(read.installed_sha256, live.sha256.to_string());
+        assert!(read.component.installed);
     }
 
     #[test]

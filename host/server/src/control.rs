@@ -736,15 +736,20 @@ async fn perform(
     let performing = office.perform(request, &told);
     tokio::pin!(performing);
     let mut listening = true;
-    loop {
+    let answer = loop {
         tokio::select! {
             biased;
             Some(step) = done.recv(), if listening => {
                 listening = say(write, &Answer::Progress(step)).await.is_ok();
             }
-            answer = &mut performing => return Ok(answer),
+            answer = &mut performing => break answer,
         }
+    };
+    // Those of its last moment.
+    while listening && let Ok(step) = done.try_recv() {
+        listening = say(write, &Answer::Progress(step)).await.is_ok();
     }
+    Ok(answer)
 }
 
 /// Asks the server that holds the data folder; `None` where no server answers.

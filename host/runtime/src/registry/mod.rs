@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use countersign_store::Store;
 use countersign_types::{Clock, UnixMillis};
-use tokio::sync::{Mutex, Semaphore, oneshot};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
 pub use error::InstallError;
@@ -36,6 +36,8 @@ use ready::{InUse, Ready, States};
 
 /// How often it is looked whether a version on trial has proved itself.
 const LOOK: Duration = Duration::from_secs(1);
+/// How many versions are held in memory at once for installing: the one that is, and those that wait.
+const BODIES_MAX: usize = 3;
 /// How long an installation waits for the one before it.
 const TURN: Duration = Duration::from_secs(30);
 
@@ -123,6 +125,8 @@ pub struct Registry {
     turn: Mutex<()>,
     /// One that was given up for its time goes on compiling; then no other one begins.
     compiling: Arc<Semaphore>,
+    /// For versions that are read, and not installed yet.
+    bodies: Arc<Semaphore>,
 }
 
 /// What is to be done with a version that passes.
@@ -214,6 +218,7 @@ impl Registry {
             runtime: OnceLock::new(),
             turn: Mutex::default(),
             compiling: Arc::new(Semaphore::new(1)),
+            bodies: Arc::new(Semaphore::new(BODIES_MAX)),
         }))
     }
 
@@ -374,6 +379,17 @@ impl Registry {
             Ok(next)
         })
         .await
+    }
+
+    /// Room for reading a version that is to be installed, until it is dropped: each may have
+    /// [`RegistrySettings::bytes_max`].
+    ///
+    /// # Errors
+    ///
+    /// [`InstallError::Busy`] when several are at it.
+    pub fn room_to_read(&self) -> Result<OwnedSemaphorePermit, InstallError> {
+        let room = self.bodies.clone().try_acquire_owned();
+        room.map_err(|_| InstallError::Busy)
     }
 
     /// Installs a version of `component`: when this returns it is live, or has its share of the calls,

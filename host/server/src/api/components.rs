@@ -46,9 +46,11 @@ pub(super) async fn install(
     let asked = async {
         let registry = api.registry().ok_or_else(Problem::starting)?;
         check_wasm(&parts.headers)?;
-        Ok::<_, Problem>((registry, canary(&parts.uri)?))
+        let canary = canary(&parts.uri)?;
+        let room = registry.room_to_read()?;
+        Ok::<_, Problem>((registry, canary, room))
     };
-    let (registry, canary) = match asked.await {
+    let (registry, canary, room) = match asked.await {
         Ok(asked) => asked,
         Err(problem) => return body::refuse(&parts, unread, problem).await,
     };
@@ -65,6 +67,7 @@ pub(super) async fn install(
     };
     let installing = async move {
         let installed = registry.install(&name, bytes.into(), plan, &|_| {}).await;
+        drop(room);
         installed.map(|installed| InstalledShown::of(&name, &installed))
     };
     match api.run_to_its_end(installing).await {

@@ -185,7 +185,10 @@ fn version_line(version: &VersionShown) -> String {
 }
 
 fn installed_lines(installed: &InstalledShown) -> String {
-    let (name, sha256) = (&installed.component.name, short(&installed.installed));
+    let (name, sha256) = (
+        &installed.component.name,
+        short(&installed.installed_sha256),
+    );
     if installed.steps.is_empty() {
         return format!("{name} {sha256} is live already.\n");
     }
