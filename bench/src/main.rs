@@ -3,7 +3,7 @@
 //!
 //! - `load` sends requests and keeps the latencies; `baseline`, `store` and `server` are what it
 //!   measures; `component` measures calls without any of it.
-//! - `swap` replaces components under load.
+//! - `swap` replaces components under load; `attackers` are components made to do harm.
 //! - `instructions` counts them, by what they are for.
 //! - `timing` compares the times of logins' answers.
 //! - `overload` asks for more than there is, with the cores shared out by `cores`.
@@ -18,6 +18,7 @@
 )]
 
 mod analytics;
+mod attackers;
 mod baseline;
 mod component;
 mod cores;
@@ -114,6 +115,8 @@ enum Part {
     Overload,
     /// Sends while each component is swapped 100 times
     Swap,
+    /// Sends beside components that are made to do harm
+    Attackers,
     /// The store's cost of a send among few stored sends and among many
     Growth,
     /// Resident memory idle and after --sends; only when it is asked for
@@ -275,6 +278,10 @@ async fn round(
             report,
         );
     }
+    if args.wants(Part::Attackers) {
+        eprintln!("  attackers");
+        attackers::measure(folder, load.duration, report).await?;
+    }
     let (sends, verifies) = (args.wants(Part::Send), args.wants(Part::Verify));
     if !(sends || verifies) {
         return Ok(());
@@ -386,6 +393,21 @@ fn swapped(found: &swap::Swapped, report: &mut Report) {
         "swap: otp from its request to live, p99",
         "ms",
         install(0.99),
+    );
+    for (when, kib) in ["before", "after"].into_iter().zip(found.resident_kib) {
+        let name = format!("swap: memory {when} the swaps");
+        report.fact(name, "MiB", as_float(kib) / 1024.0);
+    }
+    report.fact(
+        "swap: a bad otp from live to rolled back",
+        "ms",
+        found.rolled_back.as_secs_f64() * 1e3,
+    );
+    let failed = u64::try_from(found.failed).unwrap_or(u64::MAX);
+    report.fact(
+        "swap: sends that the bad one has failed",
+        "sends",
+        as_float(failed),
     );
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use countersign_hostile::variant;
+use countersign_hostile::{OTP_FAILING, variant};
 use hdrhistogram::Histogram;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -18,7 +18,10 @@ use tokio::net::TcpStream;
 
 use crate::Failure;
 use crate::load::{Load, Measured};
-use crate::server::{ADMIN_TOKEN, Server};
+use crate::server::{ADMIN_TOKEN, KEY, Server, digits};
+
+/// Numbers that no load comes to.
+const NUMBERS: u64 = 50_000_000;
 
 /// The services and the provider that the load goes through.
 const COMPONENTS: [(&str, &[u8]); 3] = [
@@ -38,6 +41,13 @@ pub(crate) struct Swapped {
     pub(crate) swaps: usize,
     /// From an otp component's request to its answer, when it is live; in microseconds.
     pub(crate) install_us: Histogram<u64>,
+    /// Resident memory of the server in KiB, before the swaps and after them.
+    pub(crate) resident_kib: [u64; 2],
+    /// From when an otp component that fails at each call was live, by its answer or its first failure,
+    /// until it is noted durably that it was rolled back.
+    pub(crate) rolled_back: Duration,
+    /// How many sends it has failed.
+    pub(crate) failed: usize,
 }
 
 /// Swaps each component `swaps` times under the whole load.
@@ -51,6 +61,7 @@ pub(crate) async fn measure(
     std::fs::create_dir(&folder)?;
     let mut server = Server::start(Command::new(binary), &folder).await?;
     let quiet = server.send(load).await?.measured;
+    let before_kib = server.resident_kib();
     let over = Arc::new(AtomicBool::new(false));
     let swapping = tokio::spawn(swap(server.address(), swaps, over.clone()));
     let mut during = Measured::new()?;
@@ -60,12 +71,100 @@ pub(crate) async fn measure(
         during.merge(sent)?;
         during.elapsed = elapsed;
     }
+    let install_us = swapping.await??;
+    let resident_kib = [before_kib, server.resident_kib()];
+    let (rolled_back, failed) = install_a_bad_one(server.address()).await?;
     Ok(Swapped {
         quiet,
         during,
         swaps,
-        install_us: swapping.await??,
+        install_us,
+        resident_kib,
+        rolled_back,
+        failed,
     })
+}
+
+type Sender = SendRequest<Full<Bytes>>;
+
+async fn connect(address: SocketAddr) -> Result<Sender, Failure> {
+    let stream = TokioIo::new(TcpStream::connect(address).await?);
+    let (sender, connection) = http1::handshake(stream).await?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+/// Asks as `bearer`; returns the status and the body.
+async fn ask(
+    sender: &mut Sender,
+    method: Method,
+    path: &str,
+    bearer: &str,
+    (media_type, body): (&str, Vec<u8>),
+) -> Result<(u16, Bytes), Failure> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "127.0.0.1")
+        .header("content-type", media_type)
+        .header("authorization", format!("Bearer {bearer}"))
+        .body(Full::new(Bytes::from(body)))?;
+    sender.ready().await?;
+    let response = sender.send_request(request).await?;
+    let status = response.status().as_u16();
+    Ok((status, response.into_body().collect().await?.to_bytes()))
+}
+
+/// Sends codes until `over`; returns how many sends failed and when the first of them did.
+async fn send_until(
+    address: SocketAddr,
+    over: Arc<AtomicBool>,
+) -> Result<(usize, Option<Instant>), Failure> {
+    let mut sender = connect(address).await?;
+    let (mut failed, mut first) = (0, None);
+    for number in NUMBERS.. {
+        if over.load(Ordering::SeqCst) {
+            break;
+        }
+        let body = format!(r#"{{"phoneNumber":"+{}"}}"#, digits(number)).into_bytes();
+        let body = ("application/json", body);
+        let asked = ask(&mut sender, Method::POST, "/api/otp/send", KEY, body);
+        match asked.await? {
+            (200, _) => {}
+            (500, _) => {
+                failed += 1;
+                first.get_or_insert_with(Instant::now);
+            }
+            (status, _) => return Err(format!("a send was answered with {status}").into()),
+        }
+    }
+    Ok((failed, first))
+}
+
+/// How long a version that fails is used, and how many sends it fails.
+async fn install_a_bad_one(address: SocketAddr) -> Result<(Duration, usize), Failure> {
+    let over = Arc::new(AtomicBool::new(false));
+    let sending = tokio::spawn(send_until(address, over.clone()));
+    let mut sender = connect(address).await?;
+    put(&mut sender, "otp", OTP_FAILING.to_vec()).await?;
+    let answered = Instant::now();
+    let path = "/admin/components/otp";
+    loop {
+        let nothing = ("application/json", Vec::new());
+        let (_, body) = ask(&mut sender, Method::GET, path, ADMIN_TOKEN, nothing).await?;
+        let shown: serde_json::Value = serde_json::from_slice(&body)?;
+        if shown["versions"][0]["state"] == "rolled-back" {
+            break;
+        }
+        if answered.elapsed() > Duration::from_secs(60) {
+            return Err(format!("it was not rolled back: {shown}").into());
+        }
+    }
+    let noted = Instant::now();
+    over.store(true, Ordering::SeqCst);
+    let (failed, first) = sending.await??;
+    let live = first.map_or(answered, |first| first.min(answered));
+    Ok((noted.saturating_duration_since(live), failed))
 }
 
 async fn swap(
@@ -79,9 +178,7 @@ async fn swap(
 }
 
 async fn swap_all(address: SocketAddr, swaps: usize) -> Result<Histogram<u64>, Failure> {
-    let stream = TokioIo::new(TcpStream::connect(address).await?);
-    let (mut sender, connection) = http1::handshake(stream).await?;
-    tokio::spawn(connection);
+    let mut sender = connect(address).await?;
     let mut install_us = Histogram::new(3)?;
     for number in 0..swaps {
         for (name, bytes) in COMPONENTS {
@@ -94,23 +191,11 @@ async fn swap_all(address: SocketAddr, swaps: usize) -> Result<Histogram<u64>, F
     Ok(install_us)
 }
 
-async fn put(
-    sender: &mut SendRequest<Full<Bytes>>,
-    name: &str,
-    bytes: Vec<u8>,
-) -> Result<Duration, Failure> {
-    let request = Request::builder()
-        .method(Method::PUT)
-        .uri(format!("/admin/components/{name}"))
-        .header("host", "127.0.0.1")
-        .header("content-type", "application/wasm")
-        .header("authorization", format!("Bearer {ADMIN_TOKEN}"))
-        .body(Full::new(Bytes::from(bytes)))?;
+async fn put(sender: &mut Sender, name: &str, bytes: Vec<u8>) -> Result<Duration, Failure> {
+    let path = format!("/admin/components/{name}");
+    let body = ("application/wasm", bytes);
     let began = Instant::now();
-    sender.ready().await?;
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
+    let (status, body) = ask(sender, Method::PUT, &path, ADMIN_TOKEN, body).await?;
     if status != 200 {
         let said = String::from_utf8_lossy(&body);
         return Err(format!("a swap of {name} was answered with {status}: {said}").into());

@@ -7,9 +7,11 @@
 )]
 
 mod analytics;
+mod attackers;
 mod bench;
 mod callbacks;
 mod erase;
+mod fuzz;
 mod hostile;
 mod once;
 mod providers;

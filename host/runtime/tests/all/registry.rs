@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 use crate::bench::{Bench, context, short, write};
 use crate::providers;
 
-const OTP: &[u8] = countersign_embedded::OTP;
+pub(crate) const OTP: &[u8] = countersign_embedded::OTP;
 const TWO_FACTOR: &[u8] = countersign_embedded::TWO_FACTOR;
 const ANALYTICS: &[u8] = countersign_embedded::ANALYTICS;
 
@@ -50,13 +50,13 @@ async fn serve(bench: &Bench, settings: RegistrySettings) -> Arc<Registry> {
 }
 
 /// With the built-in components.
-async fn bench() -> (Bench, Arc<Registry>) {
+pub(crate) async fn bench() -> (Bench, Arc<Registry>) {
     let bench = Bench::with_settings(Limits::default(), &[]).await;
     let registry = serve(&bench, RegistrySettings::default()).await;
     (bench, registry)
 }
 
-async fn install(
+pub(crate) async fn install(
     registry: &Registry,
     component: &str,
     bytes: &[u8],
@@ -85,7 +85,7 @@ async fn install_canary(
         .await
 }
 
-async fn send(bench: &Bench, phone: &str) -> Result<SendVerdict, CallError> {
+pub(crate) async fn send(bench: &Bench, phone: &str) -> Result<SendVerdict, CallError> {
     let request = SendRequest {
         phone: phone.to_owned(),
         ..SendRequest::default()
@@ -454,6 +454,22 @@ async fn a_version_that_fails_is_taken_back_at_once_and_for_good() {
     let record = registry.record("otp").await.unwrap();
     assert_eq!(record.live, Sha256::of(OTP));
     assert!(record.versions[0].rolled_back && record.trial.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crossing_a_limit_and_not_deciding_are_failures_as_well() {
+    for (last, words) in [(77, "longer than"), (78, "it cannot decide")] {
+        let bench = Bench::with_settings(short(), &[]).await;
+        let registry = serve(&bench, RegistrySettings::default()).await;
+        install(&registry, "otp", &failing_otp()).await.unwrap();
+        let failed = send(&bench, &phone(last)).await;
+        let Err(CallError::Component { reason, .. }) = failed else {
+            panic!("{failed:?}");
+        };
+        assert!(reason.contains(words), "{reason}");
+        let next = send(&bench, &phone(last)).await.unwrap();
+        assert!(matches!(next, SendVerdict::Sent { .. }));
+    }
 }
 
 /// An otp that traps at each number but that of the self-test.

@@ -1,4 +1,5 @@
-//! An otp that passes its self-test and fails at everything else.
+//! An otp that passes its self-test and fails at everything else: it traps, but at a number that ends
+//! with 77 it never comes to an end, and at one with 78 it cannot decide.
 #![allow(
     missing_docs,
     unsafe_code,
@@ -32,6 +33,13 @@ fn refused() -> otp::Refusal {
     }
 }
 
+fn spin() -> ! {
+    let mut n = 0u64;
+    loop {
+        n = std::hint::black_box(n.wrapping_add(1));
+    }
+}
+
 impl bindings::Guest for Failing {
     fn describe() -> Manifest {
         Manifest {
@@ -47,7 +55,12 @@ impl bindings::Guest for Failing {
 
 impl otp::Guest for Failing {
     fn send(_: Context, request: otp::SendRequest) -> Result<otp::SendVerdict, String> {
-        assert!(request.phone == SELF_TEST, "this one fails");
+        match request.phone.get(request.phone.len().saturating_sub(2)..) {
+            _ if request.phone == SELF_TEST => {}
+            Some("77") => spin(),
+            Some("78") => return Err("it cannot decide".to_owned()),
+            _ => panic!("this one fails"),
+        }
         Ok(otp::SendVerdict::Refused(refused()))
     }
 
