@@ -175,7 +175,9 @@ pub(crate) enum ComponentError {
     #[error("cannot read the component file `{}`", path.display())]
     #[diagnostic(
         code(countersign::component::unreadable),
-        help("the server's user must be able to read it")
+        help(
+            "check the path; a running server reads the file itself, so its user must be able to"
+        )
     )]
     Unreadable {
         path: PathBuf,
@@ -183,7 +185,12 @@ pub(crate) enum ComponentError {
         source: std::io::Error,
     },
     #[error("cannot write `{}`", path.display())]
-    #[diagnostic(code(countersign::component::unwritable))]
+    #[diagnostic(
+        code(countersign::component::unwritable),
+        help(
+            "name a file that is not there yet; a running server writes it itself, so its user must be able to"
+        )
+    )]
     Unwritable {
         path: PathBuf,
         #[source]
@@ -209,7 +216,7 @@ pub(crate) async fn perform(
             };
             let bytes = match read(&file, registry.bytes_max()) {
                 Ok(bytes) => bytes,
-                Err(error) => return crate::control::failed(&error),
+                Err(error) => return not_done(&error),
             };
             let by = By::Command;
             let plan = Plan { by, canary };
@@ -229,10 +236,18 @@ pub(crate) async fn perform(
             };
             match write_new(&file, &bytes) {
                 Ok(()) => Answer::Exported(Exported::new(&name, file, &bytes)),
-                Err(error) => crate::control::failed(&error),
+                Err(error) => not_done(&error),
             }
         }
     }
+}
+
+/// With what the operating system says.
+fn not_done(error: &ComponentError) -> Answer {
+    let code = error.code().map(|code| code.to_string());
+    let help = error.help().map(|help| help.to_string());
+    let code = code.unwrap_or_default();
+    Answer::Failed(Refused::new(&code, with_cause(error), help.as_deref()))
 }
 
 fn shown(name: &str, record: &Record) -> ComponentShown {

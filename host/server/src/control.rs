@@ -597,7 +597,7 @@ pub(crate) fn backup_refused(error: &BackupError) -> Refused {
 }
 
 /// What is answered where an error has all that is to be said.
-pub(crate) fn failed(error: &dyn Diagnostic) -> Answer {
+fn failed(error: &dyn Diagnostic) -> Answer {
     Answer::Failed(Refused {
         reason: error.to_string(),
         help: error.help().map(|help| help.to_string()),

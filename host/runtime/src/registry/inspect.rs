@@ -255,7 +255,14 @@ impl Interface<'_> {
 ///
 /// [`InstallError::Malformed`], with the place where that is known.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, InstallError> {
-    let malformed = |reason: String| InstallError::Malformed { reason };
+    // One line is enough for people, and for a log.
+    let malformed = |reason: String| InstallError::Malformed {
+        reason: reason.lines().next().unwrap_or_default().to_owned(),
+    };
+    if !bytes.starts_with(b"\0asm") {
+        let reason = "its first four bytes are not those of WebAssembly";
+        return Err(malformed(reason.to_owned()));
+    }
     let component = as_component(bytes).map_err(malformed)?;
     let read = |error: wasmparser::BinaryReaderError| malformed(error.to_string());
     let mut validator = Validator::new_with_features(WasmFeatures::default());
