@@ -123,10 +123,28 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts the binary by `command` with its data in `folder`, as it comes: only the queue may grow
-    /// beyond its default, since deliveries that are held back let it.
+    /// Starts the binary by `command` with its data in `folder`: the queue may grow beyond its default,
+    /// since deliveries that are held back let it, and a call waits for a place as long as this machine
+    /// takes, since each that is refused ends a measurement.
     pub(crate) async fn start(command: Command, folder: &Path) -> Result<Server, Failure> {
-        let mut server = Server::start_cold(command, folder, &[]).await?;
+        let patient = [
+            ("COUNTERSIGN_LIMITS_SERVICE_WALL_MS", "120000"),
+            ("COUNTERSIGN_LIMITS_SERVICE_WAIT_MS", "60000"),
+        ];
+        Server::start_warm(command, folder, &patient).await
+    }
+
+    /// The same with waiting as it comes.
+    pub(crate) async fn start_refusing(command: Command, folder: &Path) -> Result<Server, Failure> {
+        Server::start_warm(command, folder, &[]).await
+    }
+
+    async fn start_warm(
+        command: Command,
+        folder: &Path,
+        settings: &[(&str, &str)],
+    ) -> Result<Server, Failure> {
+        let mut server = Server::start_cold(command, folder, settings).await?;
         let warm_up = Load {
             connections: 16,
             duration: WARM_UP,

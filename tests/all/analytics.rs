@@ -1,7 +1,7 @@
 //! `/api/analytics/dashboard` and `countersign analytics rebuild`: every message counted once.
 
 use countersign_tests::{
-    Answer, Client, FakeTwilio, PATIENCE, Receipt, Server, join_all, phone, wrong,
+    Answer, Client, FakeTwilio, Receipt, Server, eventually, join_all, phone, wrong,
 };
 use serde_json::{Value, json};
 
@@ -36,16 +36,12 @@ async fn ask(server: &Client, query: &str) -> Answer {
 
 /// The figures of all time, once `is` says of them that they are those.
 async fn figures_when(server: &Client, what: &str, is: impl Fn(&Value) -> bool) -> Value {
-    let look = async {
-        loop {
-            let figures = ask(server, ALL).await.expect_status(200).json();
-            if is(&figures) {
-                return figures;
-            }
-        }
-    };
-    let found = tokio::time::timeout(PATIENCE, look).await;
-    found.unwrap_or_else(|_| panic!("it was never told: {what}"))
+    let what = format!("it is told: {what}");
+    eventually(&what, async || {
+        let figures = ask(server, ALL).await.expect_status(200).json();
+        is(&figures).then_some(figures)
+    })
+    .await
 }
 
 /// How many messages have a status.

@@ -177,7 +177,9 @@ async fn a_setting_without_effect_is_told_at_the_start_and_by_the_doctor() {
     let toml = "[otp]\nsends-per-minute = 60\n";
     let server = Server::builder().console().config(toml).start().await;
     let want = "otp.sends-per-minute (60) has no effect";
-    assert!(server.stderr().text().contains(want));
+    let told = |text: &str| text.contains(want).then_some(());
+    let told = server.stderr().find("a setting without effect", told);
+    assert_eq!(told.await, Some(()));
     let file = server.setup().home().join("countersign.toml");
     let args = ["doctor", "--config", file.to_str().unwrap()];
     let doctor = server.run(&args).await.expect_success();

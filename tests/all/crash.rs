@@ -239,7 +239,9 @@ async fn what_is_acknowledged_while_the_server_stops_is_delivered() {
 #[tokio::test]
 async fn a_stop_is_not_held_up_by_a_provider_that_hangs() {
     let twilio = FakeTwilio::start().await;
-    let mut server = Server::start(&twilio).await;
+    // The provider has far longer.
+    let server = Server::builder().env("COUNTERSIGN_HTTP_STOP_SECONDS", "1");
+    let mut server = server.twilio(&twilio).start().await;
     twilio.always(Reply::Hang);
     server.send(&phone(1)).await.expect_success();
     twilio.wait_for_requests_to(&phone(1), 1).await;

@@ -2,9 +2,10 @@
 //! in headless Chromium.
 
 use std::path::Path;
-use std::time::Duration;
 
-use countersign_tests::{ADMIN_TOKEN, Answer, Browser, PATIENCE, Server, TEST_KEY, Traffic, phone};
+use countersign_tests::{
+    ADMIN_TOKEN, Answer, Browser, Server, TEST_KEY, Traffic, eventually, phone,
+};
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -445,16 +446,12 @@ async fn figures_are_downloaded_as_csv_and_json() {
 
 /// A file that the browser keeps, when it is whole.
 async fn downloaded(path: &Path) -> String {
-    let wait = async {
-        loop {
-            match std::fs::read_to_string(path) {
-                Ok(text) if !text.is_empty() => return text,
-                _ => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
-    };
-    let waited = tokio::time::timeout(PATIENCE, wait).await;
-    waited.unwrap_or_else(|_| panic!("{} is not there", path.display()))
+    let what = format!("{} is there", path.display());
+    eventually(&what, async || {
+        let text = std::fs::read_to_string(path).ok();
+        text.filter(|text| !text.is_empty())
+    })
+    .await
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! `Idempotency-Key`: what is asked again is answered again and not done again.
 
 use countersign_tests::{
-    Answer, Client, FakeTwilio, Server, TOO_MANY_SENDS, WRONG_CODE, join_all, phone,
+    Answer, Client, FakeTwilio, Server, TOO_MANY_SENDS, WRONG_CODE, eventually, join_all, phone,
 };
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
@@ -36,14 +36,16 @@ fn expect_replay(again: &Answer, first: &Answer) {
 
 /// Asks until the first request is no longer in flight.
 async fn answered(client: &Client, path: &str, key: &str, body: &Value) -> Answer {
-    loop {
+    eventually("the first request is answered", async || {
         let answer = client.post_once(path, key, body).await;
         if answer.status != 409 {
-            return answer;
+            return Some(answer);
         }
-        answer.clone().expect_problem(409);
-        assert_eq!(answer.retry_after().as_secs(), 1);
-    }
+        let in_flight = answer.expect_problem(409);
+        assert_eq!(in_flight.retry_after().as_secs(), 1);
+        None
+    })
+    .await
 }
 
 #[tokio::test]
@@ -207,13 +209,11 @@ async fn after_a_503_the_key_is_free() {
     }
     twilio.accept_connections();
     twilio.message_to(&phone(1)).await;
-    let sent = loop {
+    let sent = eventually("there is room again", async || {
         let answer = server.post_once(SEND, KEY, &to(&phone(2))).await;
-        if answer.status != 503 {
-            break answer;
-        }
-    };
-    sent.expect_success();
+        (answer.status != 503).then_some(answer)
+    });
+    sent.await.expect_success();
     twilio.message_to(&phone(2)).await;
 }
 

@@ -115,10 +115,11 @@ async fn the_word_bearer_is_read_in_any_case() {
 
 #[tokio::test]
 async fn without_any_key_the_api_is_open_on_loopback_with_the_console() {
-    let server = Server::builder().console().no_key().start().await;
+    let mut server = Server::builder().console().no_key().start().await;
     server.send(&phone(1)).await.expect_success();
     let code = server.console_code(1).await;
     server.verify(&phone(1), &code).await.expect_success();
+    assert!(server.terminate().await.success());
     let said = server.stdout().text() + &server.stderr().text();
     assert!(
         said.to_lowercase().contains("open"),

@@ -2,13 +2,13 @@
 //! that is kept.
 
 use countersign_tests::{
-    Answer, Client, FakeTwilio, Needle, PATIENCE, Receipt, Scan, Server, phone,
+    Answer, Client, FakeTwilio, Needle, Receipt, Scan, Server, eventually, phone,
 };
 use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::messages::story_until;
-use crate::queue::{die, start};
+use crate::queue::{die, start, wait_for_dead, wait_for_depth};
 
 const SEARCH: &str = "/admin/messages/search";
 
@@ -246,16 +246,12 @@ async fn figures(admin: &Client) -> Value {
         let mut found = by_status.filter(|of| of["status"] == status);
         found.next().map_or(0, |of| of["count"].as_u64().unwrap())
     };
-    let look = async {
-        loop {
-            let figures = admin.get(path).await.expect_status(200).json();
-            if count(&figures, "sent") == 2 && count(&figures, "failed") == 1 {
-                return figures;
-            }
-        }
-    };
-    let found = tokio::time::timeout(PATIENCE, look).await;
-    found.expect("they were never counted")
+    eventually("they are counted", async || {
+        let figures = admin.get(path).await.expect_status(200).json();
+        let is_all = count(&figures, "sent") == 2 && count(&figures, "failed") == 1;
+        is_all.then_some(figures)
+    })
+    .await
 }
 
 #[tokio::test]
@@ -274,10 +270,7 @@ async fn an_erased_number_is_found_nowhere_and_what_was_counted_stays() {
     let dead = die(&twilio, &server, &number).await;
     let other = sent(&server, &phone(2)).await;
 
-    // It is counted when its commit is over, which others may see a moment earlier.
-    let counted = async { while admin.get("/admin/queue").await.json()["dead"] != 1 {} };
-    let counted = tokio::time::timeout(PATIENCE, counted).await;
-    counted.expect("it was never counted");
+    wait_for_dead(&admin, 1).await;
     let before = figures(&admin).await;
     let want = json!({
         "success": true, "complete": true,
@@ -346,19 +339,15 @@ async fn a_waiting_message_is_erased_and_never_sent() {
     let server = start(&twilio).await;
     server.send(&phone(1)).await.expect_success();
     server.send(&phone(2)).await.expect_success();
-    let erased = async {
-        let mut waiting = 0;
-        loop {
-            // One that is being handed over is left until that has failed.
-            let told = erase(&server, &phone(1)).await;
-            waiting += told["erased"]["waiting"].as_u64().unwrap();
-            if told["complete"] == true {
-                return waiting;
-            }
-        }
-    };
-    let erased = tokio::time::timeout(PATIENCE, erased).await;
-    assert_eq!(erased.expect("it was never complete"), 1);
+    let mut waiting = 0;
+    eventually("nothing of it is in hand", async || {
+        // One that is being handed over is left until that has failed.
+        let told = erase(&server, &phone(1)).await;
+        waiting += told["erased"]["waiting"].as_u64().unwrap();
+        (told["complete"] == true).then_some(())
+    })
+    .await;
+    assert_eq!(waiting, 1);
     twilio.accept_connections();
     twilio.message_to(&phone(2)).await;
     assert!(twilio.requests_to(&phone(1)).is_empty());
@@ -369,6 +358,8 @@ async fn erasing_goes_by_a_key_and_is_answered_once() {
     let twilio = FakeTwilio::start().await;
     let server = start(&twilio).await;
     sent(&server, &phone(1)).await;
+    // It is in hand until its commit is over, which others may see a moment earlier.
+    wait_for_depth(&server.with_key("t"), 0).await;
     let body = json!({ "phoneNumber": phone(1) });
     let path = "/api/phones/erase";
     server
@@ -411,9 +402,11 @@ async fn a_users_factor_outlives_the_erasing_of_its_number() {
     let server = start(&twilio).await;
     let user = server.user("u1");
     let enrolled = user.enrol(&twilio, &phone(1)).await;
-    let erased = async { while erase(&server, &phone(1)).await["complete"] != true {} };
-    let erased = tokio::time::timeout(PATIENCE, erased).await;
-    erased.expect("it was never complete");
+    eventually("all of it is erased", async || {
+        let is_all = erase(&server, &phone(1)).await["complete"] == true;
+        is_all.then_some(())
+    })
+    .await;
     // With the key of an application alone nobody takes a second factor away.
     let code = &enrolled.backup_codes[0];
     user.login(code).await.expect_success();

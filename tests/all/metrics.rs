@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use countersign_tests::{
-    Client, FakeTwilio, PATIENCE, Receipt, Reply, Server, TEST_KEY, join_all, phone, read_metrics,
-    wrong,
+    Client, FakeTwilio, Receipt, Reply, Server, TEST_KEY, eventually, join_all, phone,
+    read_metrics, wrong,
 };
 use hyper::Method;
 use serde_json::{Value, json};
@@ -39,20 +39,12 @@ fn value(page: &str, sample: &str) -> f64 {
 
 /// The first page on which a sample has come to `want`.
 pub(crate) async fn page_when(server: &Server, sample: &str, want: f64) -> String {
-    let last = std::cell::RefCell::new(String::new());
-    let waiting = async {
-        loop {
-            let page = page(server).await;
-            if value(&page, sample) == want {
-                return page;
-            }
-            last.replace(page);
-        }
-    };
-    let Ok(page) = tokio::time::timeout(PATIENCE, waiting).await else {
-        panic!("{sample} never was {want}\n{}", last.borrow());
-    };
-    page
+    let what = format!("{sample} is {want}");
+    eventually(&what, async || {
+        let page = page(server).await;
+        (value(&page, sample) == want).then_some(page)
+    })
+    .await
 }
 
 fn sent(status: &str) -> String {
@@ -73,6 +65,8 @@ async fn live(twilio: &FakeTwilio, server: &Server) -> String {
     server.verify(&one, &code).await.expect_success();
     die(twilio, server, &two).await;
     page_when(server, &sent("failed"), 1.0).await;
+    // Counted when the commit is over, which others may see a moment earlier.
+    page_when(server, "countersign_dead_letters", 1.0).await;
     server.get("/nowhere").await.expect_problem(404);
     server.without_key().send(&one).await.expect_problem(401);
     server.get("/readyz").await.expect_status(200);

@@ -1,6 +1,6 @@
 //! What administrators see of the queue, over HTTP and on the command line.
 
-use countersign_tests::{Client, FakeTwilio, PATIENCE, Reply, Server, phone};
+use countersign_tests::{Client, FakeTwilio, Reply, Server, eventually, phone};
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -22,6 +22,33 @@ pub(crate) async fn die(twilio: &FakeTwilio, server: &Server, phone: &str) -> St
     let id = sent["messageId"].as_str().unwrap().to_owned();
     story_until(server, &id, "failed").await;
     id
+}
+
+/// Waits until so many dead letters are counted: when the commit is over, which others may see a moment earlier.
+pub(crate) async fn wait_for_dead(admin: &Client, dead: u64) {
+    wait_for_queue(admin, "dead", dead).await;
+}
+
+/// Waits until so many messages are not over.
+pub(crate) async fn wait_for_depth(admin: &Client, depth: u64) {
+    wait_for_queue(admin, "depth", depth).await;
+}
+
+async fn wait_for_queue(admin: &Client, figure: &str, want: u64) {
+    let what = format!("{figure} of the queue is {want}");
+    eventually(&what, async || {
+        let is_so = get(admin, "/admin/queue").await[figure] == want;
+        is_so.then_some(())
+    })
+    .await;
+}
+
+/// Stops the server, which ends what is in hand, and requires that no message waits for the next start.
+pub(crate) async fn stop_with_nothing_left(server: &mut Server) {
+    assert!(server.terminate().await.success());
+    let status = server.run(&["queue", "status", "--json"]).await;
+    let status = status.expect_success().json();
+    assert_eq!(status["depth"], 0, "{status}");
 }
 
 async fn get(admin: &Client, path: &str) -> Value {
@@ -49,10 +76,7 @@ async fn a_dead_letter_is_listed_looked_at_and_replayed() {
     assert_eq!(letter["attempts"][0]["providerCode"], "21211");
     assert_eq!(letter["attempts"][0]["provider"], "twilio");
     assert_eq!(get(&admin, &format!("{DEAD}/{id}")).await, *letter);
-    // It is counted when its commit is over, which others may see a moment earlier.
-    let counted = async { while get(&admin, "/admin/queue").await["dead"] != 1 {} };
-    let counted = tokio::time::timeout(PATIENCE, counted).await;
-    counted.expect("it was never counted");
+    wait_for_dead(&admin, 1).await;
     let replayed = replay(&admin, &id).await.expect_status(202).json();
     assert_eq!(replayed["status"], "queued");
     let code = twilio.message_to(&phone(1)).await.code();
@@ -60,7 +84,7 @@ async fn a_dead_letter_is_listed_looked_at_and_replayed() {
     let story = story_until(&server, &id, "sent").await;
     assert!(story["replayedAt"].is_string(), "{story}");
     assert_eq!(story["attempts"].as_array().unwrap().len(), 2, "{story}");
-    assert_eq!(get(&admin, "/admin/queue").await["dead"], 0);
+    wait_for_dead(&admin, 0).await;
     let again = replay(&admin, &id).await.expect_problem(404);
     assert_eq!(
         again.json()["type"],

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use countersign_tests::{Answer, FakeTwilio, Finished, Reply, Server, phone, totp};
+use countersign_tests::{Answer, FakeTwilio, Finished, Server, phone, totp};
 use hyper::Method;
 use serde_json::Value;
 
 use crate::messages::story_until;
+use crate::queue::{die, wait_for_dead};
 
 /// The part of the README from one of its headings to the next of that kind or a larger one.
 fn section(heading: &str) -> String {
@@ -397,15 +398,6 @@ async fn type_command(server: &Server, words: &[&str], fill: &[(&str, &str)]) ->
     [for_people, server.run(&words).await]
 }
 
-/// A message that no provider takes.
-async fn die(twilio: &FakeTwilio, server: &Server, phone: &str) -> String {
-    twilio.next_to(phone, [Reply::error(400, 21211)]);
-    let sent = server.send(phone).await.expect_success().json();
-    let id = sent["messageId"].as_str().unwrap().to_owned();
-    story_until(server, &id, "failed").await;
-    id
-}
-
 #[tokio::test]
 async fn the_lines_about_the_queue_do_what_they_say_with_a_server_and_without_one() {
     let text = section("The queue, and what failed");
@@ -417,11 +409,12 @@ async fn the_lines_about_the_queue_do_what_they_say_with_a_server_and_without_on
     };
     let (_, all) = or.split_once("or ").unwrap();
     let twilio = FakeTwilio::start().await;
-    let mut server = Server::start(&twilio).await;
+    let mut server = crate::queue::start(&twilio).await;
     let mut ids = Vec::new();
     for n in 0..6 {
         ids.push(die(&twilio, &server, &phone(n)).await);
     }
+    wait_for_dead(&server.with_key("t"), 6).await;
     for running in [true, false] {
         if !running {
             assert!(server.terminate().await.success());

@@ -128,7 +128,9 @@ async fn a_second_server_on_the_same_folder_is_refused() {
 async fn a_server_that_is_ending_is_told_to_the_next_and_a_second_signal_ends_it_at_once() {
     let twilio = FakeTwilio::start().await;
     twilio.always(Reply::Hang);
-    let mut server = Server::start(&twilio).await;
+    // It stops for as long as this takes.
+    let server = Server::builder().env("COUNTERSIGN_HTTP_STOP_SECONDS", "3600");
+    let mut server = server.twilio(&twilio).start().await;
     server.send(&phone(1)).await.expect_success();
     twilio.wait_for_requests_to(&phone(1), 1).await;
     server.ask_to_stop();

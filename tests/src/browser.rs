@@ -14,12 +14,17 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::process::Process;
 use crate::{Client, PATIENCE};
 
 /// The member of an answer that holds an element's name (WebDriver, 12.2).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// How many browsers there are at once: each is a dozen processes, and more of them on a small machine only
+/// make each other slow.
+static BROWSERS: Semaphore = Semaphore::const_new(2);
 
 /// A browser with a profile of its own. It ends with this value.
 #[derive(Debug)]
@@ -28,6 +33,7 @@ pub struct Browser {
     session: String,
     driver: Process,
     _home: TempDir,
+    _one_of_few: SemaphorePermit<'static>,
 }
 
 impl Browser {
@@ -36,6 +42,7 @@ impl Browser {
     /// # Panics
     /// When one of them is missing, with the line to type.
     pub async fn start() -> Self {
+        let permit = BROWSERS.acquire().await.expect("it is never closed");
         let home = tempfile::tempdir().unwrap();
         let mut command = Command::new(installed("chromedriver"));
         command
@@ -81,6 +88,7 @@ impl Browser {
             client,
             driver,
             _home: home,
+            _one_of_few: permit,
         }
     }
 

@@ -4,8 +4,8 @@
 //! the provider at the other end, a real HTTP server with Twilio's manners. Between the two stands
 //! nothing of ours: a test that passes here says what a stranger will see.
 //!
-//! Nothing in here sleeps in order to wait. What has to happen is waited for, at most [`PATIENCE`], and the panic
-//! says what was waited for and what came instead.
+//! Nothing in here waits for a time that should be enough. What has to happen is waited for, at most
+//! [`PATIENCE`], and the panic says what was waited for and what came instead.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -46,12 +46,32 @@ pub use scan::{Find, Needle, Scan};
 pub use server::{Builder, Server, TEST_KEY, binary, program};
 pub use traffic::{ADMIN_TOKEN, Traffic};
 pub use twilio::{FakeTwilio, Reply};
-pub use users::{Enrolled, User, base32, totp};
+pub use users::{Enrolled, User, base32, totp, totp_at};
 
 /// How long anything may take before a test gives up on it.
 ///
 /// Long, because two cores that also compile are slow; only a failing test ever waits this long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Between two looks at what a server shows, so that those who wait leave the machine to what they wait for.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+
+/// Looks again and again until there is what is looked for.
+///
+/// # Panics
+/// When that takes longer than [`PATIENCE`].
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+    };
+    let found = tokio::time::timeout(PATIENCE, looking).await;
+    found.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
+}
 
 /// The text of the send that is one too many in a minute (*contract*).
 pub const TOO_MANY_SENDS: &str = "Too many attempts. Please wait 1 minute.";

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::messages_api::{ACCOUNT_SID, AUTH_TOKEN, PHONE_NUMBER};
 use crate::process::{Finished, Process, Running, finish};
 use crate::twilio::FakeTwilio;
-use crate::{Client, Disk, Output, PowerMode};
+use crate::{Client, Disk, Output, PowerMode, WallClock};
 
 /// The API key that servers of these tests are started with, unless told otherwise.
 pub const TEST_KEY: &str = "test-key-7Kq2Wm9Zx4Rb8Ty1Np5Vd3Hs6";
@@ -64,6 +64,17 @@ pub fn program(name: &str) -> PathBuf {
         })
 }
 
+/// Times that a server gives others, as long as a machine may take that is busy with something else: of
+/// tests that are about none of them none shall fail by one. Settings of a test itself come after these.
+const PATIENT: [(&str, &str); 6] = [
+    ("COUNTERSIGN_HTTP_REQUEST_SECONDS", "120"),
+    ("COUNTERSIGN_LIMITS_SERVICE_WALL_MS", "120000"),
+    ("COUNTERSIGN_LIMITS_SERVICE_WAIT_MS", "60000"),
+    ("COUNTERSIGN_LIMITS_HOLD_MS", "10000"),
+    ("COUNTERSIGN_LIMITS_PROVIDER_WALL_MS", "240000"),
+    ("COUNTERSIGN_LIMITS_HTTP_REQUEST_MS", "120000"),
+];
+
 /// How a server is started. By default: `serve --listen 127.0.0.1:0 --data FOLDER` in a folder that
 /// does not exist yet, with [`TEST_KEY`] and no provider.
 #[derive(Clone, Debug)]
@@ -81,7 +92,11 @@ impl Builder {
     fn new() -> Self {
         let home = Arc::new(tempfile::tempdir().expect("a temporary folder can be made"));
         let data = home.path().join("data");
-        let env = BTreeMap::from([("COUNTERSIGN_API_KEY".to_owned(), TEST_KEY.to_owned())]);
+        let given = PATIENT
+            .into_iter()
+            .chain([("COUNTERSIGN_API_KEY", TEST_KEY)]);
+        let env = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let env = env.collect();
         Self {
             home,
             data,
@@ -149,6 +164,15 @@ impl Builder {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.insert(name.to_owned(), value.to_owned());
         self
+    }
+
+    /// Gives the server, and every command, the time of day of `clock`. Not on a disk of its own.
+    #[must_use]
+    pub fn clock(self, clock: &WallClock) -> Self {
+        let variables = clock.environment();
+        variables.into_iter().fold(self, |builder, (name, value)| {
+            builder.env(name, value.to_str().unwrap())
+        })
     }
 
     /// Adds an argument of `serve`.

@@ -10,7 +10,7 @@ use hyper::Method;
 use serde_json::Value;
 
 use crate::messages_api::{ACCOUNT_SID, AUTH_TOKEN, Message, PHONE_NUMBER};
-use crate::{FakeTwilio, PATIENCE, Receipt, Reply, Server, WallClock, join_all};
+use crate::{FakeTwilio, Receipt, Reply, Server, WallClock, eventually, join_all};
 
 /// The administrator's token of the server.
 pub const ADMIN_TOKEN: &str = "the-administrators-token-of-the-tests";
@@ -102,16 +102,12 @@ impl Traffic {
                 twilio.price(country.prefix, price);
             }
         }
-        let mut builder = Server::builder()
+        let builder = Server::builder()
             .config(&configuration(&twilio.base_url()))
             .callbacks()
+            .clock(&clock)
             .env("TEST_AUTH_TOKEN", AUTH_TOKEN)
-            // Many ask at once here, also on a machine that is busy with something else.
-            .env("COUNTERSIGN_LIMITS_SERVICE_WAIT_MS", "60000")
             .env("COUNTERSIGN_ADMIN_TOKEN", ADMIN_TOKEN);
-        for (name, value) in clock.environment() {
-            builder = builder.env(name, value.to_str().unwrap());
-        }
         Self {
             server: builder.start().await,
             twilio,
@@ -200,17 +196,12 @@ impl Traffic {
     /// Waits until a message has left the queue.
     async fn sent(&self, id: &str) {
         let path = format!("/api/messages/{id}");
-        let wait = async {
-            loop {
-                let story = self.server.get(&path).await.expect_status(200).json();
-                if story["status"] != "queued" {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
-        let waited = tokio::time::timeout(PATIENCE, wait).await;
-        waited.unwrap_or_else(|_| panic!("{id} still waits"));
+        let what = format!("{id} waits no more");
+        eventually(&what, async || {
+            let story = self.server.get(&path).await.expect_status(200).json();
+            (story["status"] != "queued").then_some(())
+        })
+        .await;
     }
 
     /// What becomes of them: some do not arrive, and most codes are typed in.
@@ -285,21 +276,20 @@ impl Traffic {
         let bearer = format!("Bearer {ADMIN_TOKEN}");
         let headers = [("authorization", bearer.as_str())];
         let client = self.server.client().without_key();
-        let wait = async {
-            let mut before = Value::Null;
-            loop {
-                let answer = client.request(Method::GET, path, &headers, "").await;
-                let figures = answer.unwrap().expect_status(200).json();
-                // Receipts and codes come after: they are all there when nothing changes any more.
-                if figures["stats"]["total"] == self.messages && figures == before {
-                    return;
-                }
-                before = figures;
+        let mut before = Value::Null;
+        let what = format!("{} messages are counted", self.messages);
+        eventually(&what, async || {
+            let answer = client.request(Method::GET, path, &headers, "").await;
+            let figures = answer.unwrap().expect_status(200).json();
+            // Receipts and codes come after: they are all there when nothing changes any more.
+            let all = figures["stats"]["total"] == self.messages && figures == before;
+            before = figures;
+            if !all {
                 tokio::time::sleep(Duration::from_millis(400)).await;
             }
-        };
-        let waited = tokio::time::timeout(PATIENCE, wait).await;
-        waited.unwrap_or_else(|_| panic!("{} messages are not all counted", self.messages));
+            all.then_some(())
+        })
+        .await;
     }
 }
 

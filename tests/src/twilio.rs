@@ -200,13 +200,13 @@ impl FakeTwilio {
 
     /// How many requests to send something have arrived, answered or not.
     pub fn posts(&self) -> usize {
-        posts(&self.shared.state())
+        posts(&self.shared.state()).count()
     }
 
     /// Waits until so many have arrived.
     pub async fn wait_for_posts(&self, n: usize) {
         let what = format!("{n} requests to send");
-        let arrived = |state: &mut State| (posts(state) >= n).then_some(());
+        let arrived = |state: &mut State| (posts(state).count() >= n).then_some(());
         self.until(&what, arrived).await;
     }
 
@@ -295,9 +295,10 @@ impl FakeTwilio {
         self.shared.state().messages.clone()
     }
 
-    /// All requests so far, accepted or not.
+    /// All requests to send something so far, accepted or not. What a server asks about messages after a
+    /// while is not among them.
     pub fn requests(&self) -> Vec<Request> {
-        self.shared.state().requests.clone()
+        posts(&self.shared.state()).cloned().collect()
     }
 
     /// All requests for `phone` so far, accepted or not.
@@ -332,9 +333,9 @@ impl FakeTwilio {
     }
 }
 
-fn posts(state: &State) -> usize {
-    let posts = state.requests.iter();
-    posts.filter(|request| request.method == "POST").count()
+fn posts(state: &State) -> impl Iterator<Item = &Request> {
+    let all = state.requests.iter();
+    all.filter(|request| request.method == "POST")
 }
 
 /// The fake's name for its `n`th message, from 1.

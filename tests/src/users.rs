@@ -1,9 +1,8 @@
 //! A user of an application: asked about by the application's back end, or by the user's own device.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use aws_lc_rs::hmac;
 use hyper::Method;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{Answer, Client, FakeTwilio};
@@ -180,13 +179,20 @@ fn texts(value: &Value) -> Vec<String> {
 
 /// The code that an authenticator app shows now, or so many steps from now (RFC 6238: SHA-1, 6 digits).
 pub fn totp(secret: &str, steps: i64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let step = now.as_secs() / STEP_SECONDS;
-    totp_at(&base32(secret), step.checked_add_signed(steps).unwrap())
+    totp_at(secret, Timestamp::now(), steps)
+}
+
+/// The code that an authenticator app shows at `time`, or so many steps from it.
+///
+/// # Panics
+/// When that is before 1970.
+pub fn totp_at(secret: &str, time: Timestamp, steps: i64) -> String {
+    let step = u64::try_from(time.as_second()).unwrap() / STEP_SECONDS;
+    of_step(&base32(secret), step.checked_add_signed(steps).unwrap())
 }
 
 /// RFC 4226, 5.3.
-fn totp_at(key: &[u8], step: u64) -> String {
+fn of_step(key: &[u8], step: u64) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key);
     let tag = hmac::sign(&key, &step.to_be_bytes());
     let tag = tag.as_ref();
@@ -224,15 +230,16 @@ mod tests {
     #[test]
     fn codes_are_those_of_rfc_6238() {
         // Appendix B, the last six digits.
-        let key = b"12345678901234567890";
-        assert_eq!(base32("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"), key);
+        const BASE32: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+        assert_eq!(base32(BASE32), b"12345678901234567890");
         for (seconds, code) in [
             (59, "287082"),
             (1_111_111_109, "081804"),
             (1_234_567_890, "005924"),
             (20_000_000_000, "353130"),
         ] {
-            assert_eq!(totp_at(key, seconds / STEP_SECONDS), code);
+            let (secret, time) = (BASE32, Timestamp::from_second(seconds).unwrap());
+            assert_eq!(totp_at(secret, time, 0), code);
         }
     }
 }

@@ -131,7 +131,8 @@ impl Delivery {
             };
             let inner = inner.clone();
             tokio::spawn(async move {
-                inner.deliver_and_survive(taken.claim).await;
+                // Its kilobytes stay where they are while the task is handed about.
+                Box::pin(inner.deliver_and_survive(taken.claim)).await;
                 drop((taken.pass, end));
             });
         }

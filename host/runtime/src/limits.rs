@@ -7,8 +7,8 @@ use wasmtime::{StoreLimits, StoreLimitsBuilder};
 /// What a call of a component may use. Crossing one ends that call and nothing else.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// A service's own time in one call: what its code runs for, not what it waits for. It may be
-    /// exceeded by one [`Limits::epoch`].
+    /// A service's own time in one call: how long its code has the processor, not what it waits for. It
+    /// may be exceeded by one [`Limits::epoch`].
     pub service_time: Duration,
     /// As `service_time`, for providers.
     pub provider_time: Duration,

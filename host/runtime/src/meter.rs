@@ -1,8 +1,9 @@
 //! How long a guest has been running.
 //!
-//! The engine's epoch counts wall-clock time, waiting included. A guest is charged only for the time
-//! in which its call is being polled: while it waits for an answer, a hash or a place, its call is
-//! not polled and costs it nothing.
+//! The engine's epoch counts wall-clock time, waiting included. A guest is charged only for the
+//! processor's time that its call has while it is being polled: while it waits for an answer, a hash
+//! or a place, its call is not polled and costs it nothing, nor does it cost anything that the machine
+//! runs something else meanwhile. Otherwise a busy machine would end guests that have hardly begun.
 //!
 //! A service's guest that computes for long gives way: from then on it runs in turns with the others of
 //! its kind, and never on more than half of one in four processors, so that calls which are done in a
@@ -14,9 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-// Not the one of `std`, so that a test can let time pass.
-use tokio::time::Instant;
 use wasmtime::{Store, UpdateDeadline};
 
 /// Who has run for longer computes for long. A call of a built-in component needs a hundredth of it.
@@ -51,11 +51,10 @@ impl Turns {
 /// The time of one call, shared by all stores that it passes through.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    began: Instant,
     budget: Duration,
     /// Of all polls that are over, in nanoseconds.
     spent_ns: AtomicU64,
-    /// When the present poll began, in nanoseconds since `began`.
+    /// What the thread of the present poll had run for when that began, in nanoseconds.
     poll_began_ns: AtomicU64,
     /// For those who compute for long, where they are to give way.
     turns: Option<Turns>,
@@ -80,7 +79,6 @@ impl Meter {
 
     fn of(budget: Duration, turns: Option<Turns>) -> Arc<Meter> {
         Arc::new(Meter {
-            began: Instant::now(),
             budget,
             spent_ns: AtomicU64::new(0),
             poll_began_ns: AtomicU64::new(0),
@@ -93,13 +91,9 @@ impl Meter {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now_ns(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    /// Time that the call's own code has run for. To be asked while it is running.
+    /// Time that the call's own code has run for. To be asked while it is running, on its thread.
     fn used(&self) -> Duration {
-        let present = self.now_ns() - self.poll_began_ns.load(Ordering::Relaxed);
+        let present = thread_ns().saturating_sub(self.poll_began_ns.load(Ordering::Relaxed));
         Duration::from_nanos(self.spent_ns.load(Ordering::Relaxed) + present)
     }
 
@@ -110,6 +104,13 @@ impl Meter {
             call: Box::pin(call),
         }
     }
+}
+
+/// How long the present thread has had a processor, in nanoseconds.
+fn thread_ns() -> u64 {
+    let ran = clock_gettime(ClockId::ThreadCPUTime);
+    let whole = u64::try_from(ran.tv_sec).unwrap_or(0);
+    whole * 1_000_000_000 + u64::try_from(ran.tv_nsec).unwrap_or(0)
 }
 
 /// Ends the guest in `store` when the time on its meter is over, and lets others run meanwhile.
@@ -144,10 +145,11 @@ impl<F: Future> Future for Metered<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let began = self.meter.now_ns();
+        // A poll begins and ends on one thread.
+        let began = thread_ns();
         self.meter.poll_began_ns.store(began, Ordering::Relaxed);
         let result = self.call.as_mut().poll(cx);
-        let ran = self.meter.now_ns() - began;
+        let ran = thread_ns().saturating_sub(began);
         self.meter.spent_ns.fetch_add(ran, Ordering::Relaxed);
         if self.meter.turns.is_some() {
             *self.meter.turn() = None;
@@ -159,6 +161,7 @@ impl<F: Future> Future for Metered<F> {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -195,17 +198,41 @@ mod tests {
         meter.run(taken).await;
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn waiting_is_not_running() {
+    const SPAN: Duration = Duration::from_millis(20);
+
+    fn spent(meter: &Meter) -> Duration {
+        Duration::from_nanos(meter.spent_ns.load(Ordering::Relaxed))
+    }
+
+    /// Keeps a processor busy for a [`SPAN`] of its time.
+    fn run_for_a_span() {
+        let end = thread_ns() + u64::try_from(SPAN.as_nanos()).expect("small");
+        while thread_ns() < end {
+            std::hint::spin_loop();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_run_is_charged_over_all_polls() {
         let meter = Meter::new(Duration::from_secs(1));
-        let spent = || Duration::from_nanos(meter.spent_ns.load(Ordering::Relaxed));
-        let span = Duration::from_millis(30);
-        meter.run(tokio::time::sleep(span)).await;
-        assert_eq!(spent(), Duration::ZERO);
-        // Sets the clock on while it is polled, as long as code takes that runs.
-        meter.run(tokio::time::advance(span)).await;
-        assert_eq!(spent(), span);
-        meter.run(tokio::time::sleep(span)).await;
-        assert_eq!(spent(), span);
+        for polls in 1..=2 {
+            meter.run(async { run_for_a_span() }).await;
+            assert!(spent(&meter) >= polls * SPAN, "{:?}", spent(&meter));
+        }
+        let asked = meter.run(async {
+            run_for_a_span();
+            meter.used()
+        });
+        assert!(asked.await >= 3 * SPAN);
+    }
+
+    #[tokio::test]
+    async fn waiting_is_not_running_nor_is_a_machine_that_runs_something_else() {
+        let meter = Meter::new(Duration::from_secs(1));
+        meter.run(tokio::time::sleep(SPAN)).await;
+        assert!(spent(&meter) < SPAN / 2, "{:?}", spent(&meter));
+        // Its poll takes so long, and has a processor for next to none of it.
+        meter.run(async { std::thread::sleep(SPAN) }).await;
+        assert!(spent(&meter) < SPAN, "{:?}", spent(&meter));
     }
 }

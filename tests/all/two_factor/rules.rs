@@ -1,11 +1,15 @@
 //! Rules of security that are about all of it, named after them.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use countersign_tests::{Answer, FakeTwilio, Server, TOO_MANY_TRIES, User, nearly, phone, totp};
+use countersign_tests::{
+    Answer, FakeTwilio, Server, TOO_MANY_TRIES, User, WallClock, nearly, phone, totp, totp_at,
+};
 use serde_json::json;
 
 use super::{INVALID_CODE, rejected, start};
+use crate::queue::stop_with_nothing_left;
 
 /// Tries wrong codes until the kind is locked, and returns how many were looked at.
 async fn guess(user: &User, wrong: impl Fn(u32) -> String) -> u32 {
@@ -127,8 +131,7 @@ async fn r14_a_user_is_told_of_failed_logins_once() {
     }
     let notice = twilio.notice_to(&phone(1)).await;
     assert!(!notice.is_empty());
-    // Stopping hands out whatever waits.
-    assert!(server.terminate().await.success());
+    stop_with_nothing_left(&mut server).await;
     assert_eq!(twilio.messages().len(), 2, "{:?}", twilio.messages());
 }
 
@@ -232,20 +235,43 @@ async fn r26_a_used_backup_code_is_told_with_how_many_are_left() {
 
 #[tokio::test]
 async fn r27_a_step_of_an_app_is_accepted_once_and_no_earlier_one_after_it() {
-    let (_twilio, server) = start().await;
+    let (twilio, clock) = (
+        FakeTwilio::start().await,
+        WallClock::at("2026-03-01T08:00:00Z"),
+    );
+    let mut server = Server::builder()
+        .twilio(&twilio)
+        .clock(&clock)
+        .start()
+        .await;
     let user = server.user("user-1");
-    let secret = user.enrol_totp().await;
+    let pending = user.totp().await.expect_success().json();
+    let secret = pending["secret"].as_str().unwrap();
     let uri_secret_bits = secret.len() * 5;
     assert!(uri_secret_bits >= 160, "{uri_secret_bits} bits");
-    // The step that confirmed it is used.
-    user.login(&totp(&secret, 0))
-        .await
-        .expect_body(400, &rejected(INVALID_CODE));
-    let next = totp(&secret, 1);
-    user.login(&next).await.expect_success();
-    for code in [&next, &totp(&secret, 0), &totp(&secret, -1)] {
-        let refused = user.login(code).await;
+    let begin = clock.now();
+    let code = |steps| totp_at(secret, begin, steps);
+    user.totp_verify(&code(0)).await.expect_success();
+    let is_refused = async |user: &User, steps| {
+        let refused = user.login(&code(steps)).await;
         refused.expect_body(400, &rejected(INVALID_CODE));
+    };
+    // The step that confirmed it is used.
+    is_refused(&user, 0).await;
+    user.login(&code(1)).await.expect_success();
+    // So is the one that was accepted, also when its own time has come, or is over, and after a kill.
+    for kill in [true, false, true] {
+        if kill {
+            server.restart().await;
+        }
+        clock.advance(Duration::from_secs(30));
+        let user = server.user("user-1");
+        for steps in [0, 1] {
+            is_refused(&user, steps).await;
+        }
+        // Else it would be locked: whatever is wrong is counted.
+        let unlock = ["users", "unlock", "user-1"];
+        server.run(&unlock).await.expect_success();
     }
 }
 

@@ -4,14 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_runtime::figures::{Interval, Query, Report};
-use countersign_runtime::{
-    CallError, Folded, Limits, Runtime, SendRequest, VerifyRequest, VerifyVerdict,
-};
+use countersign_runtime::{CallError, Folded, Runtime, SendRequest, VerifyRequest, VerifyVerdict};
 use countersign_store::Commit;
 use countersign_types::{Clock, Event, MessageId, Price, Status, StatusUpdate, SystemEntropy};
 use tokio::sync::{Notify, watch};
 
-use crate::bench::{Bench, NOW, context};
+use crate::bench::{Bench, NOW, context, patient};
 use crate::rows::Taken;
 
 const PHONE: &str = "+12025550123";
@@ -32,7 +30,7 @@ fn today() -> Query {
 
 impl Bench {
     async fn with_otp() -> Bench {
-        Bench::with(Limits::default(), countersign_embedded::OTP, Vec::new()).await
+        Bench::with(patient(), countersign_embedded::OTP, Vec::new()).await
     }
 
     /// Sends a code to the phone, and has the provider `p` take it under the id `SM1`. Returns the code.

@@ -210,12 +210,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) async fn new() -> Bench {
-        Bench::with(
-            Limits::default(),
-            countersign_hostile::PROBE_OTP,
-            Vec::new(),
-        )
-        .await
+        Bench::with(patient(), countersign_hostile::PROBE_OTP, Vec::new()).await
     }
 
     pub(crate) async fn with(limits: Limits, otp: &[u8], providers: Vec<ProviderConfig>) -> Bench {
@@ -393,14 +388,37 @@ pub(crate) fn failure(result: Result<String, CallError>) -> (String, String) {
     }
 }
 
-/// Short limits, so that what is cut off is cut off soon.
+/// The limits as they are, but for the time on a clock that others may need on a machine that is busy: no
+/// test shall fail by that which is not about it.
+pub(crate) fn patient() -> Limits {
+    let long = Duration::from_secs(120);
+    Limits {
+        service_wall: long,
+        service_wait: long,
+        provider_wall: long,
+        hold: long,
+        http_request: long,
+        ..Limits::default()
+    }
+}
+
+/// Little time of one's own, so that what runs away is cut off soon.
 pub(crate) fn short() -> Limits {
     Limits {
         service_time: Duration::from_millis(50),
         provider_time: Duration::from_millis(50),
-        service_wall: Duration::from_millis(500),
-        provider_wall: Duration::from_millis(500),
-        ..Limits::default()
+        ..patient()
+    }
+}
+
+/// Also little time from start to end, so that what waits is cut off soon. All else in such a test has to
+/// end within it.
+pub(crate) fn short_wall() -> Limits {
+    let wall = Duration::from_secs(3);
+    Limits {
+        service_wall: wall,
+        provider_wall: wall,
+        ..short()
     }
 }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use countersign_queue::Erased;
 use countersign_runtime::{
-    Limits, MessageSearch, Revealed, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict,
+    MessageSearch, Revealed, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict,
 };
 use countersign_store::{Body, read_events};
 use countersign_types::{Event, UnixMillis};
 
-use crate::bench::{Bench, NOW, context};
+use crate::bench::{Bench, NOW, context, patient};
 use crate::rows::Taken;
 
 const PHONE: &str = "+12025550123";
@@ -90,7 +90,7 @@ impl Bench {
 
 #[tokio::test]
 async fn r41_no_row_holds_an_erased_number_even_when_it_is_opened() {
-    let bench = Bench::with(Limits::default(), countersign_embedded::OTP, Vec::new()).await;
+    let bench = Bench::with(patient(), countersign_embedded::OTP, Vec::new()).await;
     let taken = Arc::new(Taken::default());
     assert!(matches!(bench.send_code().await, SendVerdict::Sent { .. }));
     bench.deliver(&taken).await;
@@ -113,7 +113,7 @@ async fn r41_no_row_holds_an_erased_number_even_when_it_is_opened() {
 
 #[tokio::test]
 async fn erasing_gives_back_no_send_no_try_and_no_code() {
-    let bench = Bench::with(Limits::default(), countersign_embedded::OTP, Vec::new()).await;
+    let bench = Bench::with(patient(), countersign_embedded::OTP, Vec::new()).await;
     let taken = Arc::new(Taken::default());
     for _ in 0..3 {
         assert!(matches!(bench.send_code().await, SendVerdict::Sent { .. }));
@@ -142,7 +142,7 @@ async fn erasing_gives_back_no_send_no_try_and_no_code() {
 
 #[tokio::test]
 async fn each_look_at_a_whole_number_is_durable_before_it_is_seen() {
-    let bench = Bench::with(Limits::default(), countersign_embedded::OTP, Vec::new()).await;
+    let bench = Bench::with(patient(), countersign_embedded::OTP, Vec::new()).await;
     let SendVerdict::Sent { message_id, .. } = bench.send_code().await else {
         panic!("refused");
     };

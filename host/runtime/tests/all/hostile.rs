@@ -1,27 +1,26 @@
 //! Components that misbehave hurt their own call and nothing else.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use countersign_runtime::{CallError, Limits, LoadError};
 use futures_util::future::join_all;
 
-use crate::bench::{Bench, Probe, failure, short};
+use crate::bench::{Bench, Probe, failure, patient, short};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_guest_is_ended_for_each_way_of_running_away_and_the_next_call_is_fine() {
     let bench = Bench::with(short(), countersign_hostile::PROBE_OTP, Vec::new()).await;
     for (script, why) in [
-        ("spin", "longer"),
+        ("spin", "ran longer than 50ms"),
         ("grow", ""),
         ("recurse 100000000", ""),
         ("exit", ""),
         ("trap on purpose", ""),
     ] {
-        let began = Instant::now();
         let (component, reason) = failure(bench.run(script).await);
         assert_eq!(component, "probe");
         assert!(reason.contains(why), "{script}: {reason}");
-        assert!(began.elapsed() < Duration::from_secs(5), "{script}");
+        assert!(!reason.contains("took longer"), "{script}: {reason}");
         assert_eq!(
             bench.run("put k x\nget k").await.unwrap(),
             "x",
@@ -34,7 +33,7 @@ async fn a_guest_is_ended_for_each_way_of_running_away_and_the_next_call_is_fine
 async fn waiting_is_not_charged_as_the_guests_own_time() {
     let limits = Limits {
         service_time: Duration::from_millis(50),
-        ..Limits::default()
+        ..patient()
     };
     let bench = Bench::with(limits, countersign_hostile::PROBE_OTP, Vec::new()).await;
     bench.run("sleep 300").await.unwrap();
@@ -44,7 +43,7 @@ async fn waiting_is_not_charged_as_the_guests_own_time() {
 async fn spinning_guests_do_not_keep_others_from_running() {
     let limits = Limits {
         service_time: Duration::from_millis(400),
-        ..Limits::default()
+        ..patient()
     };
     let bench = Bench::with(limits, countersign_hostile::PROBE_OTP, Vec::new()).await;
     let subjects: Vec<String> = (0..4).map(|n| n.to_string()).collect();
@@ -53,14 +52,15 @@ async fn spinning_guests_do_not_keep_others_from_running() {
             .iter()
             .map(|subject| bench.run_about(subject, "spin")),
     );
-    let neighbour = async {
-        let began = Instant::now();
-        bench.run_about("neighbour", "get k").await.unwrap();
-        began.elapsed()
-    };
-    let (spun, waited) = tokio::join!(spinning, neighbour);
+    tokio::pin!(spinning);
+    // All in one task: it comes to its end only because those that spin let others run.
+    tokio::select! {
+        biased;
+        spun = &mut spinning => panic!("it had to wait for all of them: {spun:?}"),
+        neighbour = bench.run_about("neighbour", "get k") => assert_eq!(neighbour.unwrap(), "-"),
+    }
+    let spun = spinning.await;
     assert!(spun.into_iter().all(|answer| failure(answer).0 == "probe"));
-    assert!(waited < Duration::from_millis(300), "{waited:?}");
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn every_bound_of_every_host_function_holds() {
 #[tokio::test]
 async fn a_full_queue_turns_the_call_away() {
     let otp = countersign_hostile::PROBE_OTP;
-    let bench = Bench::with_capacity(Limits::default(), otp, Vec::new(), 1).await;
+    let bench = Bench::with_capacity(patient(), otp, Vec::new(), 1).await;
     bench.run("send").await.unwrap();
     let answer = bench.run("put k x\nsend").await;
     assert!(

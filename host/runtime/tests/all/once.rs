@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use countersign_queue::{Finish, Open};
 use countersign_runtime::{
-    CallError, Claim, ClaimError, Found, KeptAnswer, Ledger, LedgerLimits, Limits, MessageRequest,
-    Once, ReplayCallError, Scope, SendRequest, SendVerdict,
+    CallError, Claim, ClaimError, Found, KeptAnswer, Ledger, LedgerLimits, MessageRequest, Once,
+    ReplayCallError, Scope, SendRequest, SendVerdict,
 };
 use countersign_store::{Ending, Rulings, SledStore, Store, Transaction};
 use countersign_types::{MessageId, Priority, Status};
 use futures_util::FutureExt;
 
-use crate::bench::{Bench, NOW, context};
+use crate::bench::{Bench, NOW, context, patient};
 
 impl Bench {
     /// The keys of requests as a process has them.
@@ -54,7 +54,7 @@ fn once<R: std::fmt::Debug>(claim: &Claim) -> Once<'static, R> {
 }
 
 async fn bench() -> Bench {
-    Bench::with(Limits::default(), countersign_embedded::OTP, Vec::new()).await
+    Bench::with(patient(), countersign_embedded::OTP, Vec::new()).await
 }
 
 fn request(phone: &str) -> SendRequest {

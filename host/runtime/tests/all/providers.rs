@@ -17,7 +17,7 @@ use countersign_types::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::bench::{Bench, short};
+use crate::bench::{Bench, patient, short, short_wall};
 
 pub(crate) const TOKEN: &str = "a-token-that-nobody-sees";
 
@@ -116,7 +116,7 @@ async fn where_no_instance_may_be_idle_each_message_has_a_fresh_one() {
 async fn after_a_trap_or_a_time_out_an_own_component_begins_anew() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap();
-    let bench = bench(address, true, short()).await;
+    let bench = bench(address, true, short_wall()).await;
     for end in ["trap oops", "spin", &format!("post http://{address}/")] {
         let said = instances(&bench, &["sends", end, "sends"]).await;
         assert_eq!((said[1].as_str(), said[2].as_str()), ("", "1"), "{end}");
@@ -410,11 +410,11 @@ async fn after_a_trap_the_host_judges_by_what_it_saw() {
 
 #[tokio::test]
 async fn a_call_that_is_cut_off_in_a_request_has_an_unknown_outcome() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let error = send(address, &format!("post http://{address}/"))
-        .await
-        .unwrap_err();
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let bench = bench(address, false, short_wall()).await;
+    let message = message(&format!("post http://{address}/"));
+    let error = bench.runtime.send("probe", &message).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::UnknownOutcome, "{error:?}");
 }
 
@@ -513,7 +513,7 @@ pub(crate) async fn start_at(
         entropy: Arc::new(SystemEntropy),
         keyring,
         queue: queue.await.unwrap(),
-        limits: Limits::default(),
+        limits: patient(),
         default_region: None,
         cache: None,
         otp: countersign_embedded::OTP.to_vec(),

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use countersign_queue::{Attempt, Claim, Finish, Open, Outcome};
 use countersign_runtime::figures::{Interval, Query, Report};
-use countersign_runtime::{
-    Limits, MessageRequest, Recounted, SendRequest, VerifyRequest, VerifyVerdict,
-};
+use countersign_runtime::{MessageRequest, Recounted, SendRequest, VerifyRequest, VerifyVerdict};
 use countersign_store::{Commit, Store, Write};
 use countersign_types::{
     Accepted, Clock, ErrorClass, MessageId, Price, Priority, SendError, Status, StatusUpdate,
@@ -16,7 +14,7 @@ use countersign_types::{
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::bench::{Bench, NOW, context};
+use crate::bench::{Bench, NOW, context, patient};
 use crate::rows::Taken;
 
 const NUMBERS: [&str; 5] = [
@@ -37,7 +35,7 @@ struct Lives {
 }
 
 async fn bench() -> Bench {
-    Bench::with(Limits::default(), countersign_embedded::OTP, Vec::new()).await
+    Bench::with(patient(), countersign_embedded::OTP, Vec::new()).await
 }
 
 impl Lives {

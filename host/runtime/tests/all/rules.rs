@@ -9,7 +9,10 @@ use countersign_store::{Store, read_events};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 
-use crate::bench::{Bench, Log, NOW, failure, short, write};
+use crate::bench::{Bench, Log, NOW, failure, patient, short, short_wall, write};
+
+/// A step that ends with the call's time alone.
+const FOR_EVER: &str = "sleep 600000";
 
 /// After the first read of `a`, somebody else writes `new` there.
 fn change_once(bench: &Bench) {
@@ -89,7 +92,11 @@ async fn rule_1_a_function_that_only_reads_keeps_commits_out_the_second_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rule_1_a_function_that_only_reads_keeps_nobody_out_for_long() {
-    let bench = Bench::new().await;
+    let limits = Limits {
+        hold: Duration::from_millis(50),
+        ..patient()
+    };
+    let bench = Bench::with(limits, countersign_hostile::PROBE_OTP, Vec::new()).await;
     change_once(&bench);
     let answer = bench.read("get a\nsleep 200").await;
     assert!(matches!(answer, Err(CallError::Busy { .. })), "{answer:?}");
@@ -156,7 +163,7 @@ async fn rule_3_a_hot_row_is_updated_by_all_and_no_update_is_lost() {
 async fn rule_3_more_than_the_bound_may_not_wait() {
     let limits = Limits {
         subject_waiting: 4,
-        ..Limits::default()
+        ..patient()
     };
     let bench = Bench::with(limits, countersign_hostile::PROBE_OTP, Vec::new()).await;
     let answers = join_all((0..20).map(|_| bench.run("sleep 20"))).await;
@@ -258,13 +265,13 @@ async fn rule_4_of_the_log_only_the_last_runs_lines_are_kept() {
 
 #[tokio::test]
 async fn rule_5_err_and_trap_write_nothing_and_a_counted_try_stays_counted() {
-    for (end, fails) in [
-        ("err no", "no"),
-        ("trap oops", "unreachable"),
-        ("spin", "longer"),
-        ("sleep 2000", "longer"),
+    for (end, fails, limits) in [
+        ("err no", "no", short()),
+        ("trap oops", "unreachable", short()),
+        ("spin", "ran longer than", short()),
+        (FOR_EVER, "took longer than", short_wall()),
     ] {
-        let bench = Bench::with(short(), countersign_hostile::PROBE_OTP, Vec::new()).await;
+        let bench = Bench::with(limits, countersign_hostile::PROBE_OTP, Vec::new()).await;
         bench.run("open k").await.unwrap();
         let script = format!("check k wrong\nput other x\nemit lost.event\nsend\n{end}");
         let (component, reason) = failure(bench.run(&script).await);
@@ -303,8 +310,13 @@ async fn rule_5_a_right_code_before_a_trap_is_counted_and_not_used_up() {
 
 #[tokio::test]
 async fn rule_5_a_try_in_a_nested_call_that_is_cut_off_stays_counted() {
-    for end in ["err no", "trap oops", "spin", "sleep 2000"] {
-        let bench = Bench::with(short(), countersign_hostile::PROBE_OTP, Vec::new()).await;
+    for (end, limits) in [
+        ("err no", short()),
+        ("trap oops", short()),
+        ("spin", short()),
+        (FOR_EVER, short_wall()),
+    ] {
+        let bench = Bench::with(limits, countersign_hostile::PROBE_OTP, Vec::new()).await;
         bench.run("nested open k").await.unwrap();
         let answer = bench
             .run(&format!(
@@ -313,7 +325,7 @@ async fn rule_5_a_try_in_a_nested_call_that_is_cut_off_stays_counted() {
             .await;
         match end {
             "err no" => assert_eq!(answer.unwrap(), "err no"),
-            "sleep 2000" => assert_eq!(failure(answer).0, "probe", "the whole call was too slow"),
+            FOR_EVER => assert_eq!(failure(answer).0, "probe", "the whole call was too slow"),
             _ => assert_eq!(failure(answer).0, "otp", "{end}: blamed on the callee"),
         }
         let status = bench.run("nested status k|get theirs").await.unwrap();

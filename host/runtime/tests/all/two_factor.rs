@@ -17,7 +17,7 @@ use data_encoding::BASE32_NOPAD;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 
-use crate::bench::{Bench, NOW, context, failure, short, write};
+use crate::bench::{Bench, NOW, context, failure, patient, short, write};
 use crate::rows::Taken;
 
 const PHONE: &str = "+12025550123";
@@ -147,7 +147,7 @@ fn count(answers: &[Result<LoginVerdict, CallError>], text: &str) -> usize {
 #[tokio::test]
 async fn a_user_enrols_and_logs_in_by_each_method() {
     let context = context();
-    let bench = Bench::with_settings(Limits::default(), &CHEAP).await;
+    let bench = Bench::with_settings(patient(), &CHEAP).await;
     let user = user();
     let codes = bench.with_phone(&user).await;
     assert_eq!(codes.len(), 10);
@@ -195,7 +195,7 @@ async fn r16_of_16_logins_with_one_backup_code_at_once_one_succeeds() {
         CHEAP[1],
         ("backup-misses-per-quarter-hour", "100"),
     ];
-    let bench = Bench::with_settings(Limits::default(), &settings).await;
+    let bench = Bench::with_settings(patient(), &settings).await;
     let user = user();
     let codes = bench.with_phone(&user).await;
     let code = codes[4].expose();
@@ -207,7 +207,7 @@ async fn r16_of_16_logins_with_one_backup_code_at_once_one_succeeds() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r09_of_64_wrong_backup_codes_at_once_five_are_hashed_and_counted() {
-    let bench = Bench::with_settings(Limits::default(), &CHEAP).await;
+    let bench = Bench::with_settings(patient(), &CHEAP).await;
     let user = user();
     let codes = bench.with_phone(&user).await;
     let before = bench.runtime.hashes();
@@ -230,7 +230,7 @@ async fn r09_of_64_wrong_backup_codes_at_once_five_are_hashed_and_counted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r09_of_64_wrong_codes_of_an_app_at_once_five_are_compared() {
-    let bench = Bench::with_settings(Limits::default(), &CHEAP).await;
+    let bench = Bench::with_settings(patient(), &CHEAP).await;
     let user = user();
     bench.with_phone(&user).await;
     let secret = bench.with_app(&user).await;
@@ -369,7 +369,7 @@ async fn where_too_many_hashes_wait_the_call_is_turned_away_and_nothing_is_count
     let limits = Limits {
         hashes: 1,
         hashes_waiting: 0,
-        ..Limits::default()
+        ..patient()
     };
     let bench = Bench::with(limits, countersign_hostile::PROBE_OTP, Vec::new()).await;
     bench.run("backup-issue b 1").await.unwrap();
@@ -391,7 +391,7 @@ async fn where_too_many_hashes_wait_the_call_is_turned_away_and_nothing_is_count
 
 #[tokio::test]
 async fn r24_r27_no_row_holds_a_secret_or_a_number_that_can_be_read() {
-    let bench = Bench::with_settings(Limits::default(), &CHEAP).await;
+    let bench = Bench::with_settings(patient(), &CHEAP).await;
     let user = user();
     let codes = bench.with_phone(&user).await;
     let secret = bench.with_app(&user).await;
@@ -441,7 +441,7 @@ async fn r24_r27_no_row_holds_a_secret_or_a_number_that_can_be_read() {
 
 #[tokio::test]
 async fn each_step_costs_the_rows_of_its_budget() {
-    let bench = Bench::with_settings(Limits::default(), &CHEAP).await;
+    let bench = Bench::with_settings(patient(), &CHEAP).await;
     let user = user();
     let (context, runtime) = (context(), &bench.runtime);
     let rows = || bench.store.last_commit().0;
@@ -493,7 +493,7 @@ async fn each_step_costs_the_rows_of_its_budget() {
 
 #[tokio::test]
 async fn r38_a_wrong_code_costs_the_same_commit_whichever_factors_there_are() {
-    let bench = Bench::with_settings(Limits::default(), &CHEAP).await;
+    let bench = Bench::with_settings(patient(), &CHEAP).await;
     let (phone, app): (UserId, UserId) = ("phone".parse().unwrap(), "app".parse().unwrap());
     bench.with_phone(&phone).await;
     bench.with_app(&app).await;
@@ -510,7 +510,7 @@ async fn r38_a_wrong_code_costs_the_same_commit_whichever_factors_there_are() {
 
 #[tokio::test]
 async fn what_otp_cannot_decide_leaves_nothing() {
-    let bench = Bench::with_settings(Limits::default(), &[("digits", "5")]).await;
+    let bench = Bench::with_settings(patient(), &[("digits", "5")]).await;
     let request = EnableRequest {
         authority: Authority::Application,
         phone: PHONE.to_owned(),
@@ -533,7 +533,7 @@ async fn what_otp_cannot_decide_leaves_nothing() {
 
 #[tokio::test]
 async fn a_user_of_another_system_logs_in_with_what_they_have() {
-    let bench = Bench::with_settings(Limits::default(), &CHEAP).await;
+    let bench = Bench::with_settings(patient(), &CHEAP).await;
     let user = user();
     let (context, runtime) = (context(), &bench.runtime);
     // Both of `A1B2C3D4`, by two costs.
@@ -599,7 +599,7 @@ async fn a_user_of_another_system_logs_in_with_what_they_have() {
 #[tokio::test]
 async fn r45_the_trail_is_read_newest_first_and_says_who() {
     let context = context();
-    let bench = Bench::with_settings(Limits::default(), &CHEAP).await;
+    let bench = Bench::with_settings(patient(), &CHEAP).await;
     let (user, other): (UserId, UserId) = (user(), "bob".parse().unwrap());
     let codes = bench.with_phone(&user).await;
     bench.with_phone(&other).await;
@@ -672,7 +672,7 @@ async fn r45_the_trail_is_read_newest_first_and_says_who() {
 
 #[tokio::test]
 async fn a_proof_and_a_token_are_used_once_whatever_runs_at_once() {
-    let bench = Bench::with_settings(Limits::default(), &CHEAP).await;
+    let bench = Bench::with_settings(patient(), &CHEAP).await;
     let user = user();
     bench.with_phone(&user).await;
     let made = bench.clock.now();
@@ -697,7 +697,7 @@ async fn a_proof_and_a_token_are_used_once_whatever_runs_at_once() {
 
 #[tokio::test]
 async fn r23_a_proof_from_before_the_codes_were_replaced_changes_nothing() {
-    let bench = Bench::with_settings(Limits::default(), &CHEAP).await;
+    let bench = Bench::with_settings(patient(), &CHEAP).await;
     let (user, context, runtime) = (user(), context(), &bench.runtime);
     bench.with_phone(&user).await;
     let change = |id: &str| ChangeRequest {

@@ -239,7 +239,9 @@ impl Api {
                 answer.map(Answer::to_kept)
             })
         });
-        let ended = match self.run_to_its_end(call(once)).await {
+        // Its kilobytes would be copied a dozen times on their way into a task.
+        let call = Box::pin(call(once));
+        let ended = match self.run_to_its_end(call).await {
             Ok(Ok((verdict, instant))) => match judge(&verdict, instant) {
                 Ok(answer) => return answer.into_response(),
                 Err(problem) => NoVerdict::Problem(problem),
