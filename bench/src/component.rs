@@ -240,8 +240,8 @@ async fn median_us(
     Ok(median.as_secs_f64() * 1e6)
 }
 
-/// A runtime without a disk.
-struct Bench {
+/// A runtime on some store, or on none.
+pub(crate) struct Bench {
     _keys: tempfile::TempDir,
     runtime: Runtime,
     probe: Arc<Service<Probe>>,
@@ -250,7 +250,18 @@ struct Bench {
 
 impl Bench {
     async fn start(instance_calls: u32, otp: &[u8]) -> Result<Bench, Failure> {
-        let store: Arc<dyn Store> = Arc::new(NoStore::default());
+        let limits = Limits {
+            instance_calls,
+            ..Limits::default()
+        };
+        Bench::over(Arc::new(NoStore::default()), limits, otp).await
+    }
+
+    pub(crate) async fn over(
+        store: Arc<dyn Store>,
+        limits: Limits,
+        otp: &[u8],
+    ) -> Result<Bench, Failure> {
         let keys = tempfile::tempdir()?;
         let keyring = Keyring::load_or_create(&keys.path().join("keys"), true, &SystemEntropy)?;
         let keyring = Arc::new(keyring);
@@ -265,10 +276,7 @@ impl Bench {
             entropy: Arc::new(SystemEntropy),
             queue: Queue::open(store, keyring.clone(), Arc::new(SystemClock), queue_config).await?,
             keyring,
-            limits: Limits {
-                instance_calls,
-                ..Limits::default()
-            },
+            limits,
             default_region: None,
             cache: None,
             otp: otp.to_vec(),
@@ -295,12 +303,17 @@ impl Bench {
     }
 
     /// Calls the scripted component.
-    async fn run(&self, script: &str) -> Result<(), Failure> {
+    pub(crate) async fn run(&self, script: &str) -> Result<(), Failure> {
+        self.run_about("somebody", script).await
+    }
+
+    /// The same about a subject.
+    pub(crate) async fn run_about(&self, subject: &str, script: &str) -> Result<(), Failure> {
         let answer = self
             .runtime
             .call(
                 &self.probe,
-                "somebody",
+                subject,
                 &self.context,
                 "run",
                 |probe, store, context| {
@@ -319,7 +332,7 @@ impl Bench {
     }
 
     /// Sends a code to the `n`th number.
-    async fn send(&self, n: u64) -> Result<(), Failure> {
+    pub(crate) async fn send(&self, n: u64) -> Result<(), Failure> {
         let request = SendRequest {
             phone: format!("+{}", server::digits(n)),
             ..SendRequest::default()

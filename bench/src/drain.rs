@@ -61,6 +61,7 @@ pub(crate) async fn measure(folder: &Path, jobs: usize) -> Result<f64, Failure> 
         analytics_settings: Vec::new(),
         audit_kept: Duration::from_secs(400 * 24 * 3600),
         providers: vec![ProviderConfig {
+            component_name: "probe-provider".into(),
             name: NAME.to_owned(),
             component: countersign_hostile::PROBE_PROVIDER.to_vec(),
             settings: Vec::new(),

@@ -3,6 +3,7 @@
 //!
 //! - `load` sends requests and keeps the latencies; `baseline`, `store` and `server` are what it
 //!   measures; `component` measures calls without any of it.
+//! - `swap` replaces components under load; `attackers` are components made to do harm.
 //! - `instructions` counts them, by what they are for.
 //! - `timing` compares the times of logins' answers.
 //! - `overload` asks for more than there is, with the cores shared out by `cores`.
@@ -17,6 +18,7 @@
 )]
 
 mod analytics;
+mod attackers;
 mod baseline;
 mod component;
 mod cores;
@@ -28,6 +30,7 @@ mod process;
 mod report;
 mod server;
 mod store;
+mod swap;
 mod timing;
 mod twilio;
 
@@ -110,6 +113,10 @@ enum Part {
     Drain,
     /// As many sends as a server on one core can answer, and three times as many
     Overload,
+    /// Sends while each component is swapped 100 times
+    Swap,
+    /// Sends beside components that are made to do harm
+    Attackers,
     /// The store's cost of a send among few stored sends and among many
     Growth,
     /// Resident memory idle and after --sends; only when it is asked for
@@ -263,6 +270,18 @@ async fn round(
         let round = overload::measure(&binary()?, folder, &load).await?;
         report.overload.push(round);
     }
+    if args.wants(Part::Swap) {
+        eprintln!("  swaps");
+        let swaps = usize::try_from(args.effort(100))?;
+        swapped(
+            &swap::measure(&binary()?, folder, &load, swaps).await?,
+            report,
+        );
+    }
+    if args.wants(Part::Attackers) {
+        eprintln!("  attackers");
+        attackers::measure(folder, load.duration, report).await?;
+    }
     let (sends, verifies) = (args.wants(Part::Send), args.wants(Part::Verify));
     if !(sends || verifies) {
         return Ok(());
@@ -347,6 +366,54 @@ async fn without_server(args: &Args, folder: &Path, report: &mut Report) -> Resu
         );
     }
     Ok(())
+}
+
+/// What swaps cost. That no send failed is said by there being figures at all.
+fn swapped(found: &swap::Swapped, report: &mut Report) {
+    let p99 = |measured: &Measured| as_float(measured.latency.value_at_quantile(0.99));
+    let (quiet, during) = (p99(&found.quiet), p99(&found.during));
+    let swaps = u64::try_from(found.swaps).unwrap_or(u64::MAX);
+    report.fact("swap: of each component", "times", as_float(swaps));
+    let sends = as_float(found.during.answers);
+    report.fact(
+        "swap: sends meanwhile, none of which failed",
+        "sends",
+        sends,
+    );
+    report.fact("swap: p99 of sends without", "ms", quiet / 1e3);
+    report.fact("swap: p99 of sends meanwhile", "ms", during / 1e3);
+    report.fact("swap: the second of the first", "times", during / quiet);
+    let install = |quantile| as_float(found.install_us.value_at_quantile(quantile)) / 1e3;
+    report.fact(
+        "swap: otp from its request to live, median",
+        "ms",
+        install(0.5),
+    );
+    report.fact(
+        "swap: otp from its request to live, p99",
+        "ms",
+        install(0.99),
+    );
+    for (when, kib) in ["before", "after"].into_iter().zip(found.resident_kib) {
+        let name = format!("swap: memory {when} the swaps");
+        report.fact(name, "MiB", as_float(kib) / 1024.0);
+    }
+    report.fact(
+        "swap: a bad otp from live to rolled back",
+        "ms",
+        found.rolled_back.as_secs_f64() * 1e3,
+    );
+    let failed = u64::try_from(found.failed).unwrap_or(u64::MAX);
+    report.fact(
+        "swap: sends that the bad one has failed",
+        "sends",
+        as_float(failed),
+    );
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn as_float(number: u64) -> f64 {
+    number as f64
 }
 
 /// A first start, and the next one on its folder.

@@ -98,13 +98,18 @@ impl Process {
 
     /// Resident memory in KiB; 0 where the kernel does not say.
     pub(crate) fn resident_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
-        let status = status.unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.and_then(|line| line.trim().strip_suffix(" kB"))
-            .and_then(|kib| kib.parse().ok())
-            .unwrap_or_default()
+        resident_kib(self.child.id())
     }
+}
+
+/// Resident memory of a process in KiB; 0 where the kernel does not say.
+pub(crate) fn resident_kib(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status"));
+    let status = status.unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().strip_suffix(" kB"))
+        .and_then(|kib| kib.parse().ok())
+        .unwrap_or_default()
 }
 
 impl Drop for Process {

@@ -15,6 +15,9 @@ use crate::{Failure, only_expected};
 /// The API key that requests show.
 pub(crate) const KEY: &str = "bench-key-7Kq2Wm9Zx4Rb8Ty1Np5Vd3Hs6";
 
+/// The token of its administrator.
+pub(crate) const ADMIN_TOKEN: &str = "bench-admin";
+
 /// How long deliveries may take after the last send.
 const DRAIN_TIME: Duration = Duration::from_secs(120);
 
@@ -72,6 +75,7 @@ pub(crate) fn configured(mut command: Command, folder: &Path, twilio: &Twilio) -
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(folder.join("data"))
         .env("COUNTERSIGN_API_KEY", KEY)
+        .env("COUNTERSIGN_ADMIN_TOKEN", ADMIN_TOKEN)
         .env("COUNTERSIGN_LOG", "warn")
         .env("COUNTERSIGN_QUEUE_CAPACITY", "2000000")
         .env("TWILIO_ACCOUNT_SID", "AC0123456789abcdef0123456789abcdef")
@@ -184,6 +188,11 @@ impl Server {
     /// From its start to the line that says that it serves.
     pub(crate) fn started(&self) -> Duration {
         self.process.started
+    }
+
+    /// Where it serves.
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.process.address
     }
 
     /// The process's id.

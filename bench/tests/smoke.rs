@@ -57,7 +57,7 @@ fn every_line_is_measured() {
         assert!(call["reusedUs"].as_f64() > Some(0.0), "{report:#}");
     }
     let facts = report["facts"].as_array().expect("a list");
-    for part in ["store:", "queue:", "start:"] {
+    for part in ["store:", "queue:", "start:", "swap:", "attackers:"] {
         let of_part = |fact: &&Value| {
             fact["name"]
                 .as_str()

@@ -25,7 +25,7 @@ fn builder(twilio: &FakeTwilio) -> Builder {
 }
 
 /// Waits until `/readyz` says that there is room, or that there is none.
-async fn wait_for_room(server: &Server, room: bool) {
+pub(crate) async fn wait_for_room(server: &Server, room: bool) {
     let answer = eventually("the server looks at the disk", async || {
         let answer = server.get("/readyz").await;
         ((answer.status == 200) == room).then_some(answer)

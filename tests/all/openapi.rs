@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use countersign_hostile::variant;
 use countersign_tests::{
     Answer, Client, FakeTwilio, Receipt, Server, check_answers, phone, totp, wrong,
 };
@@ -262,6 +263,33 @@ async fn lookups(server: &Server, admin: &Client, exchanges: &Exchanges, id: &st
     refused.expect_problem(400);
 }
 
+async fn components(server: &Server, exchanges: &Exchanges) {
+    let admin = server.with_key("admin");
+    let list = exchanges.get(&admin, "/admin/components").await;
+    list.expect_status(200);
+    let path = "/admin/components/otp";
+    exchanges.get(&admin, path).await.expect_status(200);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("otp.wasm");
+    let args = ["component", "export", "otp", file.to_str().unwrap()];
+    server.run(&args).await.expect_success();
+    let bytes = variant(&std::fs::read(file).unwrap(), "described");
+    for (media_type, bytes, status) in [
+        ("application/json", b"{}".to_vec(), 415),
+        ("application/wasm", b"no component".to_vec(), 422),
+        ("application/wasm", bytes, 200),
+    ] {
+        let headers = [("content-type", media_type)];
+        let put = admin.request(Method::PUT, path, &headers, bytes).await;
+        let put = put.unwrap();
+        exchanges.note("PUT", path, &Value::Null, &put);
+        put.expect_status(status);
+    }
+    let back = format!("{path}/rollback");
+    let back = exchanges.post(&admin, &back, Value::Null, &[]).await;
+    back.expect_status(200);
+}
+
 #[tokio::test]
 async fn what_is_answered_is_what_the_description_says() {
     let twilio = FakeTwilio::start().await;
@@ -279,6 +307,7 @@ async fn what_is_answered_is_what_the_description_says() {
     factors(&twilio, &server, &exchanges).await;
     messages(&twilio, &server, &exchanges).await;
     administration(&twilio, &server, &exchanges).await;
+    components(&server, &exchanges).await;
     let open = server.without_key();
     let description = exchanges.get(&open, "/openapi.json").await;
     let description = description.expect_status(200).json();

@@ -39,7 +39,7 @@ pub use futures_util::future::join_all;
 pub use login_app::LoginApp;
 pub use messages_api::{ACCOUNT_SID, AUTH_TOKEN, Message, PHONE_NUMBER, Request};
 pub use output::Output;
-pub use process::Finished;
+pub use process::{Finished, Running};
 pub use python::{check_answers, check_proof, read_metrics};
 pub use receipts::{PUBLIC_URL, Receipt};
 pub use scan::{Find, Needle, Scan};

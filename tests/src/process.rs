@@ -125,6 +125,22 @@ impl Drop for Process {
     }
 }
 
+/// A command that may be running still. It is killed when this value goes.
+#[derive(Debug)]
+pub struct Running(pub(crate) Process);
+
+impl Running {
+    /// What it says of its progress.
+    pub fn stderr(&self) -> &Output {
+        &self.0.stderr
+    }
+
+    /// Waits for its end, whatever that is.
+    pub async fn ended(self) -> ExitStatus {
+        self.0.wait("the command").await
+    }
+}
+
 /// A process that has ended by itself.
 #[derive(Clone, Debug)]
 pub struct Finished {

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::messages_api::{ACCOUNT_SID, AUTH_TOKEN, PHONE_NUMBER};
-use crate::process::{Finished, Process, finish};
+use crate::process::{Finished, Process, Running, finish};
 use crate::twilio::FakeTwilio;
 use crate::{Client, Disk, Output, PowerMode, WallClock};
 
@@ -333,13 +333,22 @@ impl Builder {
 
     /// Runs another command on the same data folder and in the same environment.
     pub async fn run(&self, args: &[&str]) -> Finished {
+        finish(self.other_command(args)).await
+    }
+
+    /// Begins such a command, and does not wait for its end.
+    pub fn begin(&self, args: &[&str]) -> Running {
+        Running(Process::spawn(self.other_command(args)))
+    }
+
+    fn other_command(&self, args: &[&str]) -> Command {
         let mut command = self.command();
         command.env("COUNTERSIGN_DATA", &self.data).args(args);
         // The default port may be taken on this machine, which `doctor` would tell.
         if !self.env.contains_key("COUNTERSIGN_LISTEN") {
             command.env("COUNTERSIGN_LISTEN", "127.0.0.1:0");
         }
-        finish(command).await
+        command
     }
 }
 

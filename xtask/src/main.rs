@@ -33,6 +33,10 @@ Commands:
   bench [ARGS]  the release build and the benchmark; ARGS go to the benchmark
   crash [--kills N] [--cuts N] [--seed S]
                 the release build, then N kills (200) and N power cuts (100) at random moments
+  swap [--swaps N]
+                the release build, then N swaps (100) of every component while users are sent codes and type them
+  fuzz [--seconds N] [--seed S]
+                the release build, then N seconds (60) of each kind of arbitrary input: components, JSON, headers
   simulate [ARGS]
                 the release build and the simulation: `--seeds N` for more of them, `--seed N` to replay one
   screenshot [FOLDER]
@@ -92,6 +96,8 @@ fn main() -> ExitCode {
         Some("test") => test(&rest),
         Some("bench") => bench(&rest),
         Some("crash") => crash(&rest),
+        Some("swap") => swap(&rest),
+        Some("fuzz") => fuzz(&rest),
         Some("simulate") => simulate(&rest),
         Some("screenshot") if rest.len() <= 1 => screenshot(&rest),
         Some("browser") if rest.is_empty() => packages::browser(),
@@ -179,26 +185,56 @@ fn target() -> PathBuf {
 
 /// `cargo xtask crash`: the tests of kills and power cuts with more of both.
 fn crash(args: &[OsString]) -> Result<(), Failure> {
-    let mut variables = vec![
-        ("COUNTERSIGN_TEST_KILLS", "200".to_owned()),
-        ("COUNTERSIGN_TEST_CUTS", "100".to_owned()),
+    let flags = [
+        ("--kills", "COUNTERSIGN_TEST_KILLS", "200"),
+        ("--cuts", "COUNTERSIGN_TEST_CUTS", "100"),
+        SEED,
     ];
+    tests_at_length("at_random_moments", &flags, args)
+}
+
+/// `cargo xtask swap`: the test of swaps under load with more of them.
+fn swap(args: &[OsString]) -> Result<(), Failure> {
+    let flags = [("--swaps", "COUNTERSIGN_TEST_SWAPS", "100")];
+    tests_at_length("while_components_are_swapped", &flags, args)
+}
+
+/// `cargo xtask fuzz`: the tests with arbitrary input for longer.
+fn fuzz(args: &[OsString]) -> Result<(), Failure> {
+    let flags = [("--seconds", "COUNTERSIGN_TEST_FUZZ_SECONDS", "60"), SEED];
+    tests_at_length("fuzz::", &flags, args)
+}
+
+/// The flag of those who draw lots; without it each run has a seed of its own, which it prints.
+const SEED: (&str, &str, &str) = ("--seed", "COUNTERSIGN_TEST_SEED", "");
+
+/// Runs the tests `wanted` one after the other, told by environment what `args` say: each of `flags` is a
+/// flag, the variable that it sets, and what that is without it.
+fn tests_at_length(
+    wanted: &str,
+    flags: &[(&str, &'static str, &str)],
+    args: &[OsString],
+) -> Result<(), Failure> {
+    let mut variables: Vec<_> = flags
+        .iter()
+        .filter(|(_, _, default)| !default.is_empty())
+        .map(|(_, variable, default)| (*variable, (*default).to_owned()))
+        .collect();
     for pair in args.chunks(2) {
-        let name = match pair[0].to_str() {
-            Some("--kills") => "COUNTERSIGN_TEST_KILLS",
-            Some("--cuts") => "COUNTERSIGN_TEST_CUTS",
-            Some("--seed") => "COUNTERSIGN_TEST_SEED",
-            _ => return Err(Failure(format!("crash takes no {:?}", pair[0]))),
-        };
+        let named = flags
+            .iter()
+            .find(|(flag, ..)| pair[0].to_str() == Some(flag));
+        let (_, variable, _) =
+            named.ok_or_else(|| Failure(format!("there is no flag {:?} here", pair[0])))?;
         let number = pair.get(1).and_then(|number| number.to_str());
         let number = number.filter(|number| number.parse::<u64>().is_ok());
         let number = number.ok_or_else(|| Failure(format!("{:?} needs a number", pair[0])))?;
-        variables.push((name, number.to_owned()));
+        variables.push((variable, number.to_owned()));
     }
     wasm_target()?;
     run("cargo", BUILD)?;
     let test = ["test", "--release", "--workspace", "--test", "all", "--"];
-    let wanted = ["at_random_moments", "--nocapture", "--test-threads", "1"];
+    let wanted = [wanted, "--nocapture", "--test-threads", "1"];
     run_with("cargo", test.iter().chain(&wanted), &variables)
 }
 

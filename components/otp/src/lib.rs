@@ -61,7 +61,7 @@ mod component {
     use bindings::exports::countersign::service::otp;
 
     use crate::host::{self, Host, Instant};
-    use crate::rules;
+    use crate::{rules, windows};
 
     struct Component;
 
@@ -70,8 +70,8 @@ mod component {
             Manifest {
                 name: "otp".into(),
                 version: env!("CARGO_PKG_VERSION").into(),
-                state_writes: 1,
-                state_reads: vec![1],
+                state_writes: windows::STATE.into(),
+                state_reads: windows::STATES.iter().copied().map(Into::into).collect(),
                 read_only: Vec::new(),
             }
         }

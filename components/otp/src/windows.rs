@@ -8,7 +8,16 @@
 use crate::host::{Duration, Instant};
 use crate::settings::{Settings, is_purpose};
 
-const VERSION: u8 = 1;
+/// The state version that is written.
+pub const STATE: u8 = if cfg!(feature = "next-format") { 2 } else { 1 };
+/// Those that can be read.
+pub const STATES: &[u8] = if cfg!(feature = "next-format-alone") {
+    &[2]
+} else if cfg!(feature = "next-format") {
+    &[1, 2]
+} else {
+    &[1]
+};
 const HEADER_BYTES: usize = 5;
 const ENTRY_BYTES: usize = 8;
 const MESSAGE_BYTES: usize = 16;
@@ -111,12 +120,12 @@ impl Windows {
         let misses = usize::from(u16::from_le_bytes([m0, m1]));
         let (entries, last) = entries.split_at_checked((sends + misses) * ENTRY_BYTES)?;
         let (entries, _) = entries.as_chunks::<ENTRY_BYTES>();
-        if version != VERSION {
+        if !STATES.contains(&version) {
             return None;
         }
         let (sends, misses) = entries.split_at(sends);
         let in_order = |entries: &[[u8; ENTRY_BYTES]]| {
-            let times: Vec<_> = entries.iter().copied().map(u64::from_le_bytes).collect();
+            let times: Vec<_> = entries.iter().map(|time| read(version, *time)).collect();
             times.is_sorted().then_some(times)
         };
         Some(Self {
@@ -131,17 +140,17 @@ impl Windows {
 
     /// The row: a version byte, how many sends and misses (two bytes each), then their times (eight
     /// bytes each), all little-endian; then the last message's id (16 bytes) and purpose, where there
-    /// is one.
+    /// is one. In the next format the times are big-endian.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let entries = self.sends.len() + self.misses.len();
         let mut row = Vec::with_capacity(HEADER_BYTES + entries * ENTRY_BYTES);
-        row.push(VERSION);
+        row.push(STATE);
         // Settings bound both to 1,000, and `prune` comes before every write.
         row.extend_from_slice(&(self.sends.len() as u16).to_le_bytes());
         row.extend_from_slice(&(self.misses.len() as u16).to_le_bytes());
         for time in self.sends.iter().chain(&self.misses) {
-            row.extend_from_slice(&time.to_le_bytes());
+            row.extend_from_slice(&written(*time));
         }
         if let Some(last) = &self.last {
             row.extend_from_slice(&last.message.to_le_bytes());
@@ -187,6 +196,21 @@ impl Last {
             message: u128::from_le_bytes(*message),
             purpose: purpose.into(),
         })
+    }
+}
+
+/// A time as a row of the state version `version` has it.
+fn read(version: u8, time: [u8; ENTRY_BYTES]) -> Instant {
+    match version {
+        1 => u64::from_le_bytes(time),
+        _ => u64::from_be_bytes(time),
+    }
+}
+
+fn written(time: Instant) -> [u8; ENTRY_BYTES] {
+    match STATE {
+        1 => time.to_le_bytes(),
+        _ => time.to_be_bytes(),
     }
 }
 

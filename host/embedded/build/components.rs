@@ -24,6 +24,11 @@ pub(crate) fn workspace_root() -> PathBuf {
 ///
 /// When a build fails, with what to do: a build script has no better way to say so.
 pub(crate) fn build(names: &[&str]) {
+    build_with(names, &[], "");
+}
+
+/// As [`build`], with `features`; what is built is called by its name and `suffix`.
+pub(crate) fn build_with(names: &[&str], features: &[&str], suffix: &str) {
     let root = workspace_root();
     for file in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
         println!("cargo::rerun-if-changed={}", root.join(file).display());
@@ -49,12 +54,18 @@ pub(crate) fn build(names: &[&str]) {
     for name in names {
         cargo.args(["--package", name]);
     }
+    if !features.is_empty() {
+        cargo.args(["--features", &features.join(",")]);
+    }
     let status = cargo.status().expect("cargo starts");
     assert!(status.success(), "building the components {names:?} failed");
     for name in names {
-        let file = format!("{}.wasm", name.replace('-', "_"));
-        let built = target.join(TARGET).join(PROFILE).join(&file);
-        std::fs::copy(&built, out.join(&file))
+        let name = name.replace('-', "_");
+        let built = target
+            .join(TARGET)
+            .join(PROFILE)
+            .join(format!("{name}.wasm"));
+        std::fs::copy(&built, out.join(format!("{name}{suffix}.wasm")))
             .unwrap_or_else(|error| panic!("cannot copy {}: {error}", built.display()));
     }
 }

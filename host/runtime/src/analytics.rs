@@ -52,7 +52,7 @@ impl Runtime {
         let query = Arc::new(query.clone());
         let report = self
             .call(
-                self.analytics(),
+                &self.analytics("dashboard"),
                 "dashboard",
                 &context(),
                 "dashboard",
@@ -89,7 +89,7 @@ impl Runtime {
         let batch = Arc::new(batch);
         let next = self
             .call(
-                self.analytics(),
+                &self.analytics("fold"),
                 "fold",
                 &context(),
                 "fold",

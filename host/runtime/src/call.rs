@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 use crate::Limits;
 use crate::bindings::service::countersign::service::types;
 use crate::call_figures::Figures;
+use crate::generation::Versions;
 use crate::hashing::{Hashed, Hashing};
 use crate::instant::Instants;
-use crate::meter::Meter;
+use crate::meter::{Meter, Turns};
 use crate::phone::Parsed;
-use crate::places::Places;
+use crate::places::AllPlaces;
 use crate::secrets::Secrets;
-use crate::service::{OtpComponent, Service};
 use crate::subject::Subjects;
 
 /// What the API knows about a call.
@@ -109,7 +109,8 @@ pub(crate) struct Host {
     pub(crate) analytics_settings: Vec<(String, String)>,
     pub(crate) instants: Instants,
     pub(crate) subjects: Subjects,
-    pub(crate) places: Places,
+    pub(crate) places: AllPlaces,
+    pub(crate) turns: Turns,
     pub(crate) hashing: Hashing,
     pub(crate) figures: Figures,
     /// How long records of the audit trail are kept.
@@ -128,12 +129,6 @@ impl Host {
             &self.settings
         }
     }
-}
-
-/// The components of one call: chosen once, re-runs and nested calls included.
-#[derive(Clone)]
-pub(crate) struct Versions {
-    pub(crate) otp: Arc<Service<OtpComponent>>,
 }
 
 /// What is drawn or worked out once for a call and kept over its re-runs.

@@ -169,6 +169,19 @@ pub struct ProviderOverview {
     pub timed_out: u64,
 }
 
+/// The places of one service component's calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacesOverview {
+    /// Its name.
+    pub component: String,
+    /// How many of its calls may run at once.
+    pub places: usize,
+    /// How many of those places are taken.
+    pub taken: usize,
+    /// How many calls wait for one.
+    pub waiting: usize,
+}
+
 /// What goes on in the runtime at this moment, and what has happened since the process began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeOverview {
@@ -176,12 +189,8 @@ pub struct RuntimeOverview {
     pub services: Vec<ServiceOverview>,
     /// The providers, by name.
     pub providers: Vec<ProviderOverview>,
-    /// How many calls of services may run at once.
-    pub places: usize,
-    /// How many of those places are taken.
-    pub places_taken: usize,
-    /// How many calls wait for one.
-    pub waiting: usize,
+    /// The places of service components, by name.
+    pub places: Vec<PlacesOverview>,
     /// How many instances of components there may be at once.
     pub instances_max: u32,
     /// How many there are, those that wait for their next call included.

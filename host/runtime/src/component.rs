@@ -1,11 +1,13 @@
 //! From bytes to a component that can be linked.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::cache::Cache;
+use crate::version::Sha256;
 
 /// Why a component was not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,12 @@ pub enum LoadError {
     },
 }
 
+/// A component that can be linked, and which one it is.
+pub(crate) struct Compiled {
+    pub(crate) sha256: Sha256,
+    pub(crate) component: Component,
+}
+
 /// Makes components of bytes, out of the cache where it has them.
 pub(crate) struct Compiler {
     pub(crate) engine: Engine,
@@ -56,7 +64,14 @@ impl Compiler {
 
     /// Compiles `bytes`: a component, or a core module that carries its component type, as
     /// `wit-bindgen` leaves it in modules for plain `wasm32`.
-    pub(crate) fn compile(&self, name: &str, bytes: &[u8]) -> Result<Component, LoadError> {
+    pub(crate) fn compile(&self, name: &str, bytes: &[u8]) -> Result<Compiled, LoadError> {
+        Ok(Compiled {
+            sha256: Sha256::of(bytes),
+            component: self.component(name, bytes)?,
+        })
+    }
+
+    fn component(&self, name: &str, bytes: &[u8]) -> Result<Component, LoadError> {
         let Some(cache) = &self.cache else {
             return compile(&self.engine, name, bytes);
         };
@@ -92,17 +107,20 @@ fn compile(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Component, LoadE
         name: name.to_owned(),
         reason,
     };
-    let encoded;
-    let bytes = if wasmparser::Parser::is_core_wasm(bytes) {
-        encoded = wit_component::ComponentEncoder::default()
-            .module(bytes)
-            .and_then(|encoder| encoder.validate(true).encode())
-            .map_err(|error| malformed(format!("{error:#}")))?;
-        &encoded
-    } else {
-        bytes
-    };
-    Component::from_binary(engine, bytes).map_err(|error| malformed(format!("{error:#}")))
+    let bytes = as_component(bytes).map_err(malformed)?;
+    Component::from_binary(engine, &bytes).map_err(|error| malformed(format!("{error:#}")))
+}
+
+/// A core module that carries its component type, as a component; what is one already stays as it is.
+pub(crate) fn as_component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+    if !wasmparser::Parser::is_core_wasm(bytes) {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    wit_component::ComponentEncoder::default()
+        .module(bytes)
+        .and_then(|encoder| encoder.validate(true).encode())
+        .map(Cow::Owned)
+        .map_err(|error| format!("{error:#}"))
 }
 
 /// What went wrong, in one line, with its causes.

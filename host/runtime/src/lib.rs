@@ -9,6 +9,7 @@
 //!   of a provider. Nothing else of the host can be reached by a component.
 
 mod analytics;
+mod aside;
 mod audit;
 mod backup_codes;
 mod bindings;
@@ -18,6 +19,7 @@ mod call_figures;
 mod capabilities;
 mod component;
 mod engine;
+mod generation;
 mod hashing;
 mod instant;
 mod ledger;
@@ -31,6 +33,7 @@ mod phone;
 mod places;
 mod provider;
 mod recount;
+mod registry;
 mod runs;
 mod runtime;
 mod secrets;
@@ -38,12 +41,13 @@ mod service;
 mod subject;
 mod totp;
 mod two_factor;
+mod version;
 mod wasi;
 
 pub use analytics::Folded;
 pub use audit::{AuditCursor, AuditCursorError, AuditEntry, AuditPage};
 pub use call::{CallContext, CallError, Caller};
-pub use call_figures::{ProviderOverview, RuntimeOverview, ServiceOverview};
+pub use call_figures::{PlacesOverview, ProviderOverview, RuntimeOverview, ServiceOverview};
 pub use component::LoadError;
 pub use ledger::{Claim, ClaimError, Found, KeptAnswer, Ledger, LedgerLimits, Scope};
 pub use limits::Limits;
@@ -54,6 +58,11 @@ pub use otp::{NO_ROUTE, Refusal, SendRequest, SendVerdict, VerifyRequest, Verify
 pub use phone::{PhoneError, is_region};
 pub use provider::{CallbackError, CallbackRequest, GrantError, ProviderConfig, is_private};
 pub use recount::{Recount, Recounted};
+pub use registry::{
+    By, Damage, DefaultVersion, Inspection, InstallError, Installed, InstalledVersion, Plan,
+    Record, Registry, RegistrySettings, Step, Trial, Version, WorldShape, inspect,
+    installed_versions,
+};
 pub use runtime::{Runtime, RuntimeConfig, StartError};
 pub use two_factor::{
     Authority, BackupCodesVerdict, ChangeRequest, Denial, DisableRequest, DisableVerdict,
@@ -62,6 +71,7 @@ pub use two_factor::{
     MovedError, MovedTotp, SupportVerdict, TotpVerdict, UserId, UserIdError, UserState, UserToken,
     VerifyFactorRequest, VerifyFactorVerdict,
 };
+pub use version::Sha256;
 
 /// Questions to the analytics service, and its answers, in the words of its WIT.
 pub mod figures {

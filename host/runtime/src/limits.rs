@@ -36,7 +36,8 @@ pub struct Limits {
     pub table_elements: usize,
     /// How many instances there are at once, over all components.
     pub instances: u32,
-    /// How many service calls run at once; further ones wait.
+    /// How many calls of one service component run at once; further ones wait. Each has as many, so that
+    /// a slow one takes none of the others'.
     pub service_calls: usize,
     /// How many service calls of one caller wait for one of these places; further ones are turned
     /// away. Callers take turns.

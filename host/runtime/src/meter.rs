@@ -4,15 +4,49 @@
 //! processor's time that its call has while it is being polled: while it waits for an answer, a hash
 //! or a place, its call is not polled and costs it nothing, nor does it cost anything that the machine
 //! runs something else meanwhile. Otherwise a busy machine would end guests that have hardly begun.
+//!
+//! A service's guest that computes for long gives way: from then on it runs in turns with the others of
+//! its kind, and never on more than half of one in four processors, so that calls which are done in a
+//! moment are served about as if there were none of them.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{Store, UpdateDeadline};
+
+/// Who has run for longer computes for long. A call of a built-in component needs a hundredth of it.
+const LONG: Duration = Duration::from_millis(10);
+
+/// Turns of the guests that compute for long.
+#[derive(Clone, Debug)]
+pub(crate) struct Turns {
+    free: Arc<Semaphore>,
+    pause: Duration,
+}
+
+impl Turns {
+    /// A turn lasts until the next epoch, and a pause of the same length comes before it.
+    pub(crate) fn new(epoch: Duration) -> Turns {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Turns {
+            free: Arc::new(Semaphore::new(processors.div_ceil(4))),
+            pause: epoch,
+        }
+    }
+
+    /// Waits for a turn, which lasts until it is dropped. They are given in the order in which they are
+    /// asked for.
+    async fn wait(&self) -> Option<OwnedSemaphorePermit> {
+        let turn = self.free.clone().acquire_owned().await.ok();
+        tokio::time::sleep(self.pause).await;
+        turn
+    }
+}
 
 /// The time of one call, shared by all stores that it passes through.
 #[derive(Debug)]
@@ -22,6 +56,10 @@ pub(crate) struct Meter {
     spent_ns: AtomicU64,
     /// What the thread of the present poll had run for when that began, in nanoseconds.
     poll_began_ns: AtomicU64,
+    /// For those who compute for long, where they are to give way.
+    turns: Option<Turns>,
+    /// What this one has of them, until the end of the present poll.
+    turn: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 /// The guest's own time is over.
@@ -31,11 +69,26 @@ pub(crate) struct TimeOver(pub(crate) Duration);
 
 impl Meter {
     pub(crate) fn new(budget: Duration) -> Arc<Meter> {
+        Meter::of(budget, None)
+    }
+
+    /// One for a guest that gives way once it computes for long.
+    pub(crate) fn giving_way(budget: Duration, turns: &Turns) -> Arc<Meter> {
+        Meter::of(budget, Some(turns.clone()))
+    }
+
+    fn of(budget: Duration, turns: Option<Turns>) -> Arc<Meter> {
         Arc::new(Meter {
             budget,
             spent_ns: AtomicU64::new(0),
             poll_began_ns: AtomicU64::new(0),
+            turns,
+            turn: Mutex::default(),
         })
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Time that the call's own code has run for. To be asked while it is running, on its thread.
@@ -65,10 +118,20 @@ pub(crate) fn watch<T: 'static>(store: &mut Store<T>, meter: fn(&T) -> &Arc<Mete
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |store| {
         let meter = meter(store.data());
-        if meter.used() > meter.budget {
+        let used = meter.used();
+        if used > meter.budget {
             return Err(wasmtime::Error::new(TimeOver(meter.budget)));
         }
-        Ok(UpdateDeadline::Yield(1))
+        let Some(turns) = meter.turns.clone().filter(|_| used > LONG) else {
+            return Ok(UpdateDeadline::Yield(1));
+        };
+        let meter = meter.clone();
+        // A turn that it has ends with this poll, so it can wait for the next one.
+        let next = async move {
+            let turn = turns.wait().await;
+            *meter.turn() = turn;
+        };
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(next)))
     });
 }
 
@@ -88,13 +151,52 @@ impl<F: Future> Future for Metered<F> {
         let result = self.call.as_mut().poll(cx);
         let ran = thread_ns().saturating_sub(began);
         self.meter.spent_ns.fetch_add(ran, Ordering::Relaxed);
+        if self.meter.turns.is_some() {
+            *self.meter.turn() = None;
+        }
         result
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+    use tokio::time::Instant;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_computes_for_long_waits_for_a_turn_and_for_a_pause_before_it() {
+        let turns = Turns {
+            free: Arc::new(Semaphore::new(1)),
+            pause: Duration::from_millis(5),
+        };
+        let began = Instant::now();
+        let first = turns.wait().await;
+        assert!(first.is_some());
+        assert_eq!(began.elapsed(), turns.pause);
+        let mut second = Box::pin(turns.wait());
+        assert!(second.as_mut().now_or_never().is_none());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(second.as_mut().now_or_never().is_none(), "it is taken");
+        drop(first);
+        second.await;
+        assert_eq!(began.elapsed(), 2 * turns.pause + Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn a_turn_ends_with_its_poll() {
+        let turns = Turns::new(Duration::ZERO);
+        let all = turns.free.available_permits();
+        let meter = Meter::giving_way(Duration::from_secs(1), &turns);
+        let taken = async {
+            *meter.turn() = turns.wait().await;
+            assert_eq!(turns.free.available_permits(), all - 1);
+            tokio::task::yield_now().await;
+            assert_eq!(turns.free.available_permits(), all);
+        };
+        meter.run(taken).await;
+    }
 
     const SPAN: Duration = Duration::from_millis(20);
 

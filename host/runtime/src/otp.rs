@@ -151,9 +151,11 @@ impl Runtime {
             locale: request.locale,
             user: None,
         };
+        let versions = self.versions(&subject);
         let (verdict, instant) = self
             .call_about(
-                self.otp(),
+                &versions,
+                &versions.otp,
                 subject,
                 context,
                 "send",
@@ -188,9 +190,11 @@ impl Runtime {
             purpose: request.purpose,
             user: None,
         };
+        let versions = self.versions(&subject);
         let (verdict, instant) = self
             .call_about(
-                self.otp(),
+                &versions,
+                &versions.otp,
                 subject,
                 context,
                 "verify",

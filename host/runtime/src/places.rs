@@ -1,7 +1,7 @@
 //! Room for calls: how many run at once, how many wait, and for how long.
 //!
-//! Callers wait in lines of their own and take turns, so that one that asks without end stops nobody
-//! but itself.
+//! Each component has places of its own, so that a slow one takes none of the others'. For those, callers
+//! wait in lines of their own and take turns, so that one that asks without end stops nobody but itself.
 //!
 //! A line is there for bursts. One that does not get empty any more only makes its caller late: a
 //! crowd, of which few may wait, and not for long. The rest is turned away at once, at the door, before
@@ -12,13 +12,14 @@
 //! 2015; with a line for each, as in RFC 8290.)
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::Caller;
+use crate::call_figures::PlacesOverview;
+use crate::{Caller, Limits};
 
 /// How long a call waits in a crowd.
 const CROWDED_WAIT: Duration = Duration::from_millis(5);
@@ -26,7 +27,61 @@ const CROWDED_WAIT: Duration = Duration::from_millis(5);
 /// How many calls of a crowd wait: about as many as get places within [`CROWDED_WAIT`].
 const CROWDED_WAITING: usize = 8;
 
-/// The places in which calls run.
+/// The places of all components, by name: all versions of one share theirs.
+pub(crate) struct AllPlaces {
+    each: RwLock<BTreeMap<String, Places>>,
+    limits: Limits,
+}
+
+impl AllPlaces {
+    /// As many for each component as `limits` say.
+    pub(crate) fn new(limits: &Limits) -> AllPlaces {
+        AllPlaces {
+            each: RwLock::default(),
+            limits: limits.clone(),
+        }
+    }
+
+    /// Those of `component`, which are made where it has none yet.
+    pub(crate) fn of(&self, component: &str) -> Places {
+        if let Some(places) = self.find(component) {
+            return places;
+        }
+        let limits = &self.limits;
+        let mut each = self.each.write().unwrap_or_else(PoisonError::into_inner);
+        let of_it = each.entry(component.to_owned()).or_insert_with(|| {
+            Places::new(
+                limits.service_calls,
+                limits.service_waiting,
+                limits.service_wait,
+            )
+        });
+        of_it.clone()
+    }
+
+    /// How they stand, by component.
+    pub(crate) fn overview(&self) -> Vec<PlacesOverview> {
+        let each = self.each.read().unwrap_or_else(PoisonError::into_inner);
+        let of_one = |(component, places): (&String, &Places)| {
+            let (free, waiting) = places.overview();
+            PlacesOverview {
+                component: component.clone(),
+                places: self.limits.service_calls,
+                taken: self.limits.service_calls.saturating_sub(free),
+                waiting,
+            }
+        };
+        each.iter().map(of_one).collect()
+    }
+
+    /// Those of `component`, where it has any.
+    pub(crate) fn find(&self, component: &str) -> Option<Places> {
+        let each = self.each.read().unwrap_or_else(PoisonError::into_inner);
+        each.get(component).cloned()
+    }
+}
+
+/// The places in which a component's calls run.
 #[derive(Clone)]
 pub(crate) struct Places(Arc<Inner>);
 
@@ -90,7 +145,7 @@ impl Places {
     }
 
     /// How many places are free, and how many calls wait for one.
-    pub(crate) fn overview(&self) -> (usize, usize) {
+    fn overview(&self) -> (usize, usize) {
         let lines = self.0.lines();
         let waiting = lines.callers.values().map(|line| line.waiting.len());
         (lines.free, waiting.sum())
@@ -280,6 +335,22 @@ mod tests {
         );
         drop(first);
         let _third = third.await.expect("its turn");
+    }
+
+    #[tokio::test]
+    async fn a_component_whose_places_are_taken_takes_none_of_anothers() {
+        let limits = Limits {
+            service_calls: 1,
+            service_waiting: 0,
+            ..Limits::default()
+        };
+        let all = AllPlaces::new(&limits);
+        let caller = key("a");
+        let _slow = all.of("slow").take(&caller).await.expect("free");
+        // Another version of it comes to the same places.
+        assert_eq!(all.of("slow").take(&caller).await.err(), Some(Full));
+        assert!(all.of("other").take(&caller).await.is_ok());
+        assert!(all.find("nobody").is_none());
     }
 
     #[tokio::test]

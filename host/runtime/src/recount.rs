@@ -323,8 +323,9 @@ impl Recount {
                 events: some.to_vec(),
             });
             let context = context();
+            let analytics = self.runtime.analytics("recount");
             let called = self.runtime.call(
-                self.runtime.analytics(),
+                &analytics,
                 "recount",
                 &context,
                 "recount",
@@ -345,8 +346,9 @@ impl Recount {
     async fn replace(&self, hour: u32, cursor: u64) -> Result<wit::Replaced, CallError> {
         let hour = instant(hour).0;
         let context = context();
+        let analytics = self.runtime.analytics("recount");
         let called = self.runtime.call(
-            self.runtime.analytics(),
+            &analytics,
             "replace",
             &context,
             "replace",

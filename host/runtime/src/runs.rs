@@ -19,14 +19,15 @@ use tokio::time::Instant;
 
 use crate::call::{
     CallContext, CallError, Caller, Ended, Enqueued, Finished, Host, Kept, Line, Rescue, Run, Used,
-    Versions, busy, clean, queue_full, store_full,
+    busy, clean, queue_full, store_full,
 };
 use crate::call_figures::ServiceFigures;
 use crate::component::reason;
+use crate::generation::Versions;
 use crate::meter::{Meter, TimeOver};
 use crate::once::Once;
 use crate::phone::Parsed;
-use crate::places::Place;
+use crate::places::{Place, Places};
 use crate::secrets::Secrets;
 use crate::subject::Turn;
 
@@ -39,6 +40,8 @@ pub(crate) struct CallRequest<'a, R> {
     pub(crate) component: &'a str,
     /// Where its calls are counted.
     pub(crate) figures: &'a ServiceFigures,
+    /// Where they run.
+    pub(crate) places: &'a Places,
     pub(crate) versions: Versions,
     /// Numbers that have been parsed already.
     pub(crate) phones: Parsed,
@@ -78,7 +81,8 @@ where
     F: Future<Output = Finished<R, I>>,
 {
     let limits = &host.limits;
-    let _admitted = admit(host, request.subject, &request.context.caller).await?;
+    let caller = request.context.caller.in_line();
+    let _admitted = admit(host, request.places, request.subject, &caller).await?;
     let mut runs = Runs::new(host, request);
     for number in 1..=limits.runs {
         let left = limits.service_wall.saturating_sub(began.elapsed());
@@ -110,12 +114,13 @@ where
 /// Waits for the subject's turn, and for a place.
 async fn admit<'a>(
     host: &'a Host,
+    places: &Places,
     subject: &str,
     caller: &Caller,
 ) -> Result<(Turn<'a>, Place), CallError> {
     let admitted = async {
         let turn = host.subjects.turn(subject).await.ok()?;
-        let place = host.places.take(&caller.in_line()).await.ok()?;
+        let place = places.take(caller).await.ok()?;
         Some((turn, place))
     };
     match tokio::time::timeout(host.limits.service_wall, admitted).await {
@@ -202,7 +207,7 @@ impl<'a, R> Runs<'a, R> {
             used: Used::default(),
             stack: vec![request.component.to_owned()],
             read_only: request.read_only,
-            meter: Meter::new(host.limits.service_time),
+            meter: Meter::giving_way(host.limits.service_time, &host.turns),
             rescue: Rescue::default(),
             blame: None,
             turned_away: None,

@@ -1,5 +1,6 @@
 //! What the server talks to.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,26 +12,26 @@ use countersign_store::{Keyring, Sealing, Store};
 use countersign_types::{
     Accepted, Clock, Entropy, ErrorClass, Message, SendError, StatusUpdate, UnixMillis,
 };
+use tokio::sync::Notify;
 
 use crate::bindings::service::countersign::service::types;
 use crate::cache::Cache;
-use crate::call::{ANALYTICS, CallError, Caller, Host, Versions, busy};
+use crate::call::{ANALYTICS, CallError, Caller, Host, busy};
 use crate::call_figures::{Figures, RuntimeOverview};
 use crate::component::Compiler;
+use crate::generation::{Generation, Live, Slot, Versioned, Versions};
 use crate::hashing::Hashing;
 use crate::instant::Instants;
+use crate::meter::Turns;
 use crate::once::Once;
 use crate::phone::{self, Parsed};
-use crate::places::Places;
-use crate::provider::{
-    CallbackError, CallbackRequest, GrantError, Provider, ProviderConfig, Providers,
-};
+use crate::places::AllPlaces;
+use crate::provider::{CallbackError, CallbackRequest, GrantError, Provider, ProviderConfig};
 use crate::runs::{self, CallRequest};
 use crate::secrets::Secrets;
-use crate::service::{
-    AnalyticsComponent, Call, Export, OtpComponent, Service, TwoFactorComponent, World,
-};
+use crate::service::{AnalyticsComponent, Call, Export, Service, World};
 use crate::subject::Subjects;
+use crate::version::{Fate, Sha256};
 use crate::{CallContext, Limits, LoadError, engine};
 
 /// All that a runtime is made of.
@@ -93,6 +94,13 @@ pub(crate) struct Subject {
     pub(crate) secrets: Secrets,
 }
 
+/// How many instances of a provider's component wait for their next call: over all that are used again,
+/// so that many do not use up the places of instances.
+pub(crate) fn idle_max(limits: &Limits, providers: &[ProviderConfig]) -> usize {
+    let own = providers.iter().filter(|provider| provider.own);
+    limits.idle_instances.div_ceil(own.count().max(1))
+}
+
 /// Rows of components rest sealed.
 fn sealing(store: Arc<dyn Store>, keyring: &Arc<Keyring>) -> Arc<dyn Store> {
     Arc::new(Sealing::new(store, keyring.clone(), b"c/"))
@@ -101,12 +109,13 @@ fn sealing(store: Arc<dyn Store>, keyring: &Arc<Keyring>) -> Arc<dyn Store> {
 /// The components of a process, ready to be called.
 #[derive(Clone)]
 pub struct Runtime {
-    compiler: Arc<Compiler>,
-    host: Arc<Host>,
-    otp: Arc<Service<OtpComponent>>,
-    two_factor: Arc<Service<TwoFactorComponent>>,
-    analytics: Arc<Service<AnalyticsComponent>>,
-    providers: Arc<Providers>,
+    pub(crate) compiler: Arc<Compiler>,
+    pub(crate) host: Arc<Host>,
+    pub(crate) live: Arc<Live>,
+    /// What their components are given, whichever version.
+    pub(crate) providers: Arc<Vec<ProviderConfig>>,
+    /// Rung when a version on trial was found worse than the one before, which is live again.
+    pub(crate) went_back: Arc<Notify>,
     public_url: Option<Arc<str>>,
 }
 
@@ -140,11 +149,8 @@ impl Runtime {
             settings: config.settings,
             analytics_settings: config.analytics_settings,
             subjects: Subjects::new(limits.subject_waiting),
-            places: Places::new(
-                limits.service_calls,
-                limits.service_waiting,
-                limits.service_wait,
-            ),
+            places: AllPlaces::new(&limits),
+            turns: Turns::new(limits.epoch),
             hashing: Hashing::new(limits.hashes, limits.hashes_waiting),
             figures: Figures::default(),
             audit_kept: config.audit_kept,
@@ -153,24 +159,30 @@ impl Runtime {
         let otp = Service::load(&compiler, &host, "otp", &config.otp).await?;
         let two_factor = Service::load(&compiler, &host, "two-factor", &config.two_factor).await?;
         let analytics = Service::load(&compiler, &host, ANALYTICS, &config.analytics).await?;
-        let mut providers = Providers::default();
-        // Over all that are used again, so that many do not use up the places of instances.
-        let own = config.providers.iter().filter(|provider| provider.own);
-        let idle_max = limits.idle_instances.div_ceil(own.count().max(1));
-        for provider in config.providers {
-            let name = provider.name.clone();
+        let mut providers = HashMap::new();
+        let idle_max = idle_max(&limits, &config.providers);
+        for provider in &config.providers {
             let (clock, entropy) = (&config.clock, &config.entropy);
-            let provider =
-                Provider::load(&compiler, &limits, clock, entropy, provider, idle_max).await?;
-            providers.insert(name, provider);
+            let loaded = Provider::load(&compiler, &limits, clock, entropy, provider, idle_max);
+            let slot = Slot::new(Arc::new(loaded.await?));
+            providers.insert(provider.name.clone(), slot);
+        }
+        let mut entries = config.providers;
+        for entry in &mut entries {
+            // What is given to another version stays; this one's bytes are not needed any more.
+            entry.component = Vec::new();
         }
         Ok(Runtime {
             compiler: Arc::new(compiler),
             host,
-            otp,
-            two_factor,
-            analytics,
-            providers: Arc::new(providers),
+            live: Live::new(Generation {
+                otp: Slot::new(otp),
+                two_factor: Slot::new(two_factor),
+                analytics: Slot::new(analytics),
+                providers,
+            }),
+            providers: Arc::new(entries),
+            went_back: Arc::default(),
             public_url: config.public_url.map(Into::into),
         })
     }
@@ -190,20 +202,21 @@ impl Runtime {
         let compiler = Compiler::new(engine, None);
         let mut errors = Vec::new();
         for provider in providers {
-            let loaded = Provider::load(&compiler, &limits, &clock, &entropy, provider, 0);
+            let loaded = Provider::load(&compiler, &limits, &clock, &entropy, &provider, 0);
             errors.extend(loaded.await.err());
         }
         errors
     }
 
-    /// Turns a call of `caller` away before it is even read, where so many of theirs are waiting that it
-    /// would find no room. Costs a look at a table.
+    /// Turns a call of `component` by `caller` away before it is even read, where so many of theirs are
+    /// waiting that it would find no room. Costs a look at a table.
     ///
     /// # Errors
     ///
     /// [`CallError::Busy`] then.
-    pub fn room_for(&self, caller: &Caller) -> Result<(), CallError> {
-        match self.host.places.turn_away(&caller.in_line()) {
+    pub fn room_for(&self, component: &str, caller: &Caller) -> Result<(), CallError> {
+        let places = self.host.places.find(component);
+        match places.is_some_and(|places| places.turn_away(&caller.in_line())) {
             true => Err(busy()),
             false => Ok(()),
         }
@@ -231,21 +244,24 @@ impl Runtime {
             settings: self.host.settings.clone(),
             analytics_settings: self.host.analytics_settings.clone(),
             subjects: Subjects::new(self.host.limits.subject_waiting),
-            places: Places::new(
-                self.host.limits.service_calls,
-                self.host.limits.service_waiting,
-                self.host.limits.service_wait,
-            ),
+            places: AllPlaces::new(&self.host.limits),
+            turns: self.host.turns.clone(),
             hashing: Hashing::here(self.host.limits.hashes, self.host.limits.hashes_waiting),
             figures: Figures::default(),
             audit_kept: self.host.audit_kept,
             limits: self.host.limits.clone(),
         });
+        let present = self.live.now();
+        let live = Live::new(Generation {
+            otp: Slot::new(present.otp.live().again(&host)),
+            two_factor: Slot::new(present.two_factor.live().again(&host)),
+            analytics: Slot::new(present.analytics.live().again(&host)),
+            providers: present.providers.clone(),
+        });
         Runtime {
-            otp: self.otp.again(&host),
-            two_factor: self.two_factor.again(&host),
-            analytics: self.analytics.again(&host),
+            live,
             host,
+            went_back: Arc::default(),
             ..self.clone()
         }
     }
@@ -290,14 +306,25 @@ impl Runtime {
             name: subject.to_owned(),
             ..Subject::default()
         };
-        let verdict = self.call_about(service, about, context, function, None, export);
+        let versions = self.versions(&about);
+        let verdict = self.call_about(&versions, service, about, context, function, None, export);
         verdict.await.map(|(verdict, _)| verdict)
+    }
+
+    /// The versions of all components that a call about `subject` uses, from its start to its end.
+    pub(crate) fn versions(&self, subject: &Subject) -> Versions {
+        self.live.now().of(&subject.name)
     }
 
     /// As [`call`](Runtime::call), with what naming the subject has found out already, and for requests
     /// that happen once. Returns the instant of the run that counted, too.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a call is made of; each differs from the others by its type"
+    )]
     pub(crate) async fn call_about<W: World, R>(
         &self,
+        versions: &Versions,
         service: &Arc<Service<W>>,
         subject: Subject,
         context: &CallContext,
@@ -313,15 +340,77 @@ impl Runtime {
             read_only: service.read_only(function),
             component: service.name(),
             figures: service.figures(),
-            versions: Versions {
-                otp: self.otp.clone(),
-            },
+            places: service.places(),
+            versions: versions.clone(),
             phones: subject.phones,
             secrets: subject.secrets,
             once,
         };
         let run = |run, wall| service.run(run, wall, &export);
-        runs::call(&self.host, request, run, |instance| service.keep(instance)).await
+        let ended = runs::call(&self.host, request, run, |instance| service.keep(instance)).await;
+        match &ended {
+            Ok(_) => service.tally().count(Fate::Well),
+            Err(CallError::Component { component, .. }) => {
+                self.blame(component, versions, service.as_ref());
+            }
+            // Nobody's fault, or the host's own.
+            Err(_) => {}
+        }
+        ended
+    }
+
+    /// A call has failed by `component`, in a call of `outer`: where that is on trial and worse than the
+    /// version before it, calls go back to that one from now on.
+    fn blame<W: World>(&self, component: &str, versions: &Versions, outer: &Service<W>) {
+        let blamed: &dyn Versioned = match component {
+            "otp" => &*versions.otp,
+            "two-factor" => &*versions.two_factor,
+            // The others are called by nobody else.
+            _ => outer,
+        };
+        blamed.tally().count(Fate::Failed);
+        let version = blamed.sha256();
+        let present = self.live.now();
+        let went_back = match component {
+            "otp" if present.otp.is_worse(version) => {
+                self.live.change(|next| next.otp.go_back_from(version))
+            }
+            "two-factor" if present.two_factor.is_worse(version) => self
+                .live
+                .change(|next| next.two_factor.go_back_from(version)),
+            ANALYTICS if present.analytics.is_worse(version) => self
+                .live
+                .change(|next| next.analytics.go_back_from(version)),
+            _ => false,
+        };
+        if went_back {
+            self.tell_went_back(component, version);
+        }
+    }
+
+    /// As [`blame`](Runtime::blame), for a provider that has failed or refused a message.
+    fn watch_provider(&self, provider: &Provider) {
+        let (component, version) = (provider.component(), provider.sha256());
+        let worse = |slot: &Slot<Provider>| slot.is_worse(version);
+        if !self.live.now().providers.values().any(worse) {
+            return;
+        }
+        let went_back = self.live.change(|next| {
+            let slots = next.providers_of(component);
+            slots.fold(false, |any, (_, slot)| slot.go_back_from(version) || any)
+        });
+        if went_back {
+            self.tell_went_back(component, version);
+        }
+    }
+
+    fn tell_went_back(&self, component: &str, version: Sha256) {
+        tracing::error!(
+            component,
+            version = version.short(),
+            "a new version failed and was rolled back"
+        );
+        self.went_back.notify_one();
     }
 
     /// What a request to the callback address of `provider` tells of its messages. The address that
@@ -336,18 +425,19 @@ impl Runtime {
         provider: &str,
         request: CallbackRequest,
     ) -> Result<Vec<StatusUpdate>, CallbackError> {
-        let found = self.providers.get(provider);
-        let provider = found.ok_or_else(|| CallbackError::NoProvider(provider.to_owned()))?;
+        let present = self.live.now();
+        let found = present.providers.get(provider);
+        let slot = found.ok_or_else(|| CallbackError::NoProvider(provider.to_owned()))?;
         let public_url = self.public_url.as_deref();
         let public_url = public_url.ok_or(CallbackError::NoPublicUrl)?;
-        provider.parse_callback(public_url, request).await
+        slot.live().parse_callback(public_url, request).await
     }
 
     /// The names of the providers whose callbacks can be read: all of them, or none where there is no
     /// public URL that they could have signed.
     pub fn callback_providers(&self) -> Vec<String> {
         match self.public_url {
-            Some(_) => self.providers.keys().cloned().collect(),
+            Some(_) => self.live.now().providers.keys().cloned().collect(),
             None => Vec::new(),
         }
     }
@@ -366,16 +456,9 @@ impl Runtime {
         &self.host
     }
 
-    pub(crate) fn otp(&self) -> &Arc<Service<OtpComponent>> {
-        &self.otp
-    }
-
-    pub(crate) fn two_factor(&self) -> &Arc<Service<TwoFactorComponent>> {
-        &self.two_factor
-    }
-
-    pub(crate) fn analytics(&self) -> &Arc<Service<AnalyticsComponent>> {
-        &self.analytics
+    /// The analytics component for calls about `subject`.
+    pub(crate) fn analytics(&self, subject: &str) -> Arc<Service<AnalyticsComponent>> {
+        self.live.now().analytics.of(subject).clone()
     }
 
     /// Who the user has an account with, as an authenticator app shows it: the setting `issuer`.
@@ -387,16 +470,15 @@ impl Runtime {
     /// What goes on, and what has happened since the process began.
     pub fn overview(&self) -> RuntimeOverview {
         let host = &self.host;
-        let mut providers: Vec<_> = self.providers.values().map(Provider::overview).collect();
+        let present = self.live.now();
+        let live = present.providers.values().map(Slot::live);
+        let mut providers: Vec<_> = live.map(|provider| provider.overview()).collect();
         providers.sort_by(|one, other| one.provider.cmp(&other.provider));
-        let (free, waiting) = host.places.overview();
         let pool = self.compiler.engine.pooling_allocator_metrics();
         RuntimeOverview {
             services: host.figures.overview(),
             providers,
-            places: host.limits.service_calls,
-            places_taken: host.limits.service_calls.saturating_sub(free),
-            waiting,
+            places: host.places.overview(),
             instances_max: host.limits.instances,
             instances: pool.map_or(0, |pool| pool.component_instances()),
             hashes: host.hashing.done(),
@@ -423,8 +505,17 @@ impl Runtime {
 #[async_trait]
 impl Sender for Runtime {
     async fn send(&self, provider: &str, message: &Message) -> Result<Accepted, SendError> {
-        match self.providers.get(provider) {
-            Some(provider) => provider.send(message).await,
+        let slot = self.live.now().providers.get(provider).cloned();
+        match slot {
+            Some(slot) => {
+                // A number is always handed over by the same version.
+                let provider = slot.of(&message.to);
+                let sent = provider.send(message).await;
+                if sent.is_err() {
+                    self.watch_provider(provider);
+                }
+                sent
+            }
             // Routes are checked at start; another version's job may name what is gone.
             None => Err(SendError {
                 class: ErrorClass::Retryable,
@@ -440,8 +531,9 @@ impl Sender for Runtime {
 #[async_trait]
 impl StatusSource for Runtime {
     fn tells_status(&self, provider: &str) -> bool {
-        let provider = self.providers.get(provider);
-        provider.is_some_and(Provider::tells_status)
+        let present = self.live.now();
+        let slot = present.providers.get(provider);
+        slot.is_some_and(|slot| slot.live().tells_status())
     }
 
     async fn fetch_status(
@@ -449,8 +541,9 @@ impl StatusSource for Runtime {
         provider: &str,
         ids: &[String],
     ) -> Result<Vec<StatusUpdate>, SendError> {
-        match self.providers.get(provider) {
-            Some(provider) => provider.fetch_status(ids).await,
+        let slot = self.live.now().providers.get(provider).cloned();
+        match slot {
+            Some(slot) => slot.live().fetch_status(ids).await,
             None => Ok(Vec::new()),
         }
     }

@@ -16,9 +16,12 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use crate::bindings::service::countersign::service::types;
 use crate::call::{Ended, Finished, Host, Rescue, Run, misuse, rescued};
 use crate::call_figures::ServiceFigures;
-use crate::component::{Compiler, LoadError, reason};
+use crate::component::{Compiled, Compiler, LoadError, reason};
+use crate::generation::Versioned;
 use crate::meter::{self, Meter};
+use crate::places::Places;
 use crate::secrets::Secrets;
+use crate::version::{Fate, Sha256, Tally};
 use crate::{capabilities, wasi};
 
 /// The analytics component's typed exports.
@@ -31,10 +34,12 @@ use crate::bindings::service::OtpServicePre;
 pub use crate::bindings::two_factor::TwoFactorService as TwoFactorComponent;
 use crate::bindings::two_factor::TwoFactorServicePre;
 
-/// What a component has said of itself.
+/// Which component it is, and what it has said of itself.
 pub(crate) struct Identity {
     pub(crate) name: String,
+    pub(crate) sha256: Sha256,
     pub(crate) manifest: types::Manifest,
+    pub(crate) tally: Tally,
 }
 
 /// The data of one instance's store: opaque to whoever calls.
@@ -205,7 +210,26 @@ pub struct Service<W: World> {
     pre: W::Pre,
     identity: Arc<Identity>,
     figures: Arc<ServiceFigures>,
-    idle: Mutex<Vec<Instance<W>>>,
+    places: Places,
+    /// `None` once it has been replaced.
+    idle: Mutex<Option<Vec<Instance<W>>>>,
+}
+
+impl<W: World> Versioned for Service<W> {
+    fn sha256(&self) -> Sha256 {
+        self.identity.sha256
+    }
+
+    fn tally(&self) -> &Tally {
+        &self.identity.tally
+    }
+
+    fn retire(&self) {
+        let idle = self.idle.lock();
+        let instances = idle.unwrap_or_else(PoisonError::into_inner).take();
+        // Giving back so many memories takes a while, and a call may be waiting for this one.
+        crate::aside::drop_there(instances);
+    }
 }
 
 /// One instance, and how many calls it has served.
@@ -223,8 +247,19 @@ impl<W: World> Service<W> {
         name: &str,
         bytes: &[u8],
     ) -> Result<Arc<Service<W>>, LoadError> {
-        let engine = &compiler.engine;
-        let component = compiler.compile(name, bytes)?;
+        let compiled = compiler.compile(name, bytes)?;
+        Service::link(&compiler.engine, host, name, &compiled)?
+            .ask()
+            .await
+    }
+
+    /// Checks that a component fits the world. It has not said yet what it is.
+    pub(crate) fn link(
+        engine: &Engine,
+        host: &Arc<Host>,
+        name: &str,
+        compiled: &Compiled,
+    ) -> Result<Service<W>, LoadError> {
         let misfit = |error: wasmtime::Error| LoadError::DoesNotFit {
             name: name.to_owned(),
             world: W::NAME,
@@ -236,11 +271,13 @@ impl<W: World> Service<W> {
             .and_then(|()| W::link(&mut linker))
             .map_err(misfit)?;
         let pre = linker
-            .instantiate_pre(&component)
+            .instantiate_pre(&compiled.component)
             .and_then(W::pre)
             .map_err(misfit)?;
         let unknown = Identity {
             name: name.to_owned(),
+            sha256: compiled.sha256,
+            tally: Tally::default(),
             manifest: types::Manifest {
                 name: name.to_owned(),
                 version: String::new(),
@@ -249,26 +286,31 @@ impl<W: World> Service<W> {
                 read_only: Vec::new(),
             },
         };
-        let mut service = Service {
+        Ok(Service {
             engine: engine.clone(),
             host: host.clone(),
             pre,
             identity: Arc::new(unknown),
             figures: host.figures.of(name),
-            idle: Mutex::default(),
+            places: host.places.of(name),
+            idle: Mutex::new(Some(Vec::new())),
+        })
+    }
+
+    /// Asks the component what it is.
+    pub(crate) async fn ask(mut self) -> Result<Arc<Service<W>>, LoadError> {
+        let name = self.identity.name.clone();
+        let manifest = match self.describe().await {
+            Ok(manifest) => manifest,
+            Err(reason) => return Err(LoadError::Describe { name, reason }),
         };
-        let manifest = service
-            .describe()
-            .await
-            .map_err(|reason| LoadError::Describe {
-                name: name.to_owned(),
-                reason,
-            })?;
-        service.identity = Arc::new(Identity {
-            name: name.to_owned(),
+        self.identity = Arc::new(Identity {
+            name,
+            sha256: self.identity.sha256,
+            tally: Tally::default(),
             manifest,
         });
-        Ok(Arc::new(service))
+        Ok(Arc::new(self))
     }
 
     /// The same component in another process: nothing but the compiled code is shared.
@@ -279,8 +321,13 @@ impl<W: World> Service<W> {
             pre: self.pre.clone(),
             identity: self.identity.clone(),
             figures: host.figures.of(self.name()),
-            idle: Mutex::default(),
+            places: host.places.of(self.name()),
+            idle: Mutex::new(Some(Vec::new())),
         })
+    }
+
+    pub(crate) fn identity(&self) -> &Arc<Identity> {
+        &self.identity
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -289,6 +336,11 @@ impl<W: World> Service<W> {
 
     pub(crate) fn figures(&self) -> &ServiceFigures {
         &self.figures
+    }
+
+    /// Where its calls run, those of its other versions included.
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
     }
 
     pub(crate) fn read_only(&self, function: &str) -> bool {
@@ -334,7 +386,7 @@ impl<W: World> Service<W> {
         let call = Call {
             identity: self.identity.clone(),
             run: None,
-            start: Meter::new(limits.service_time),
+            start: Meter::giving_way(limits.service_time, &self.host.turns),
             wasi: wasi::context(&world, &self.host.clock, &*self.host.entropy),
             world,
             table: wasi::table(limits.handles),
@@ -356,10 +408,8 @@ impl<W: World> Service<W> {
     }
 
     fn idle(&self) -> Option<Instance<W>> {
-        self.idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop()
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.as_mut()?.pop()
     }
 
     /// Keeps an instance for the next call.
@@ -369,7 +419,9 @@ impl<W: World> Service<W> {
             return;
         }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < self.host.limits.idle_instances {
+        if let Some(idle) = idle.as_mut()
+            && idle.len() < self.host.limits.idle_instances
+        {
             idle.push(instance);
         }
     }
@@ -510,7 +562,10 @@ pub(crate) async fn nested<W: World, R>(
     if result.is_ok() {
         // Kept only when the run counts: an instance that saw what is no longer true is not used again.
         let service = service.clone();
-        run.finished.push(Box::new(move || service.keep(instance)));
+        run.finished.push(Box::new(move || {
+            service.identity.tally.count(Fate::Well);
+            service.keep(instance);
+        }));
     }
     outer.run = Some(run);
     result

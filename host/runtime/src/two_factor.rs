@@ -485,10 +485,12 @@ impl MovedBackupCodes {
 /// the export's answer and the run's secrets into the verdict.
 macro_rules! call {
     ($runtime:expr, $subject:expr, $context:expr, $once:expr, $function:literal, $export:ident,
-     $request:expr, $convert:expr) => {
+     $request:expr, $convert:expr) => {{
+        let versions = $runtime.versions(&$subject);
         $runtime
             .call_about(
-                $runtime.two_factor(),
+                &versions,
+                &versions.two_factor,
                 $subject,
                 $context,
                 $function,
@@ -506,7 +508,7 @@ macro_rules! call {
                 },
             )
             .await
-    };
+    }};
 }
 
 impl Runtime {
@@ -680,8 +682,10 @@ impl Runtime {
         let issuer = self.issuer();
         let (subject, user) = self.about(user);
         let request = wit::change_request(user, request);
+        let versions = self.versions(&subject);
         self.call_about(
-            self.two_factor(),
+            &versions,
+            &versions.two_factor,
             subject,
             context,
             "totp-enroll",

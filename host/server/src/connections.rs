@@ -281,6 +281,7 @@ mod tests {
             body_time: second,
             body_bytes_max: 1024,
             request_time: 5 * second,
+            install_time: second,
             callbacks_max: 1,
             callback_bytes_max: 1024,
             idle_time,

@@ -1,10 +1,11 @@
 //! The control socket: how the command line reaches a server that holds the store.
 //!
-//! One request and one answer a connection, each one line of JSON. Whoever may enter the data folder
+//! One request and one answer a connection, each one line of JSON; what takes long is told of step by step
+//! before the answer. Whoever may enter the data folder
 //! and owns the process is the administrator; there is no other check, and no network.
 
 use std::fmt::Display;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Take, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as BlockingStream;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_queue::{Queue, QueueConfig};
-use countersign_runtime::{Runtime, StartError};
+use countersign_runtime::{Damage, Runtime, Step};
 use countersign_store::{
     BackupError, BackupSummary, BindError, Keyring, RotateError, Rotated, SledStore, Store,
     StoreError,
@@ -23,16 +24,20 @@ use miette::Diagnostic;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
-use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio::sync::{OnceCell, Semaphore, mpsc, watch};
 
+use crate::components::{
+    self, ComponentShown, ComponentsRequest, Exported, InstalledShown, StepShown,
+};
 use crate::config::Services;
 use crate::doctor::{self, Finding};
 use crate::keys;
 use crate::lookup::{self, MessagesRequest, WithNumber};
 use crate::queue::{self, Page, QueueError, QueueRequest, Replayed, Status};
 use crate::recount::{AnalyticsRequest, RecountShown, Recounts};
-use crate::services::{self, Parts};
+use crate::services::{self, Parts, ServicesError, Started};
 use crate::story::Story;
 use crate::users::{self, Moved, Trail, UserShown, UsersRequest};
 
@@ -89,6 +94,7 @@ pub(crate) enum Request {
     Queue(QueueRequest),
     Users(UsersRequest),
     Messages(MessagesRequest),
+    Components(ComponentsRequest),
     Analytics(AnalyticsRequest),
     /// Write a backup to the file, an absolute path.
     Backup {
@@ -115,7 +121,10 @@ pub(crate) enum KeysRequest {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Answer {
-    KeyCreated { id: String, key: String },
+    KeyCreated {
+        id: String,
+        key: String,
+    },
     Keys(Vec<KeyShown>),
     KeyRevoked(KeyShown),
     Queue(Status),
@@ -130,6 +139,12 @@ pub(crate) enum Answer {
     User(Box<UserShown>),
     UserChanged,
     MovedIn(Vec<Moved>),
+    Components(Vec<ComponentShown>),
+    Installed(Box<InstalledShown>),
+    RolledBack(Box<ComponentShown>),
+    Exported(Exported),
+    /// A step is done, and the answer is still to come.
+    Progress(StepShown),
     Recounted(RecountShown),
     BackedUp(BackupShown),
     KeyringRotated(RotatedShown),
@@ -286,7 +301,7 @@ pub(crate) struct Served {
 #[derive(Clone)]
 pub(crate) enum Door {
     /// They are the server's.
-    Served(Runtime),
+    Served(Started),
     /// A command opens them, where it needs them.
     Closed(Arc<Closed>),
 }
@@ -298,7 +313,7 @@ pub(crate) struct Closed {
     /// For compiled components.
     cache: PathBuf,
     /// Once they have been.
-    opened: OnceCell<Runtime>,
+    opened: OnceCell<Started>,
 }
 
 impl Closed {
@@ -321,13 +336,18 @@ enum OpenError {
     #[error("the queue cannot be read")]
     Queue(#[from] StoreError),
     #[error("the components cannot be started")]
-    Start(#[from] StartError),
+    Start(#[from] ServicesError),
 }
 
 impl Office {
-    /// Does what is asked.
-    pub(crate) async fn perform(&self, request: Request) -> Answer {
+    /// Does what is asked; `told` hears of the steps of what takes long.
+    pub(crate) async fn perform(
+        &self,
+        request: Request,
+        told: &(dyn Fn(&Step) + Send + Sync),
+    ) -> Answer {
         match request {
+            Request::Components(request) => self.components(request, told).await,
             Request::Keys(request) => self.keys(request).await,
             Request::Queue(request) => match self.queue(request).await {
                 Ok(answer) => answer,
@@ -423,7 +443,7 @@ impl Office {
     async fn queue(&self, request: QueueRequest) -> Result<Answer, QueueError> {
         let now = self.clock.now().max(self.store.newest_instant());
         let queue = match &self.door {
-            Door::Served(runtime) => runtime.queue().clone(),
+            Door::Served(started) => started.runtime.queue().clone(),
             Door::Closed(closed) => self.open_queue(closed).await?,
         };
         queue::perform(&queue, request, now).await
@@ -456,6 +476,19 @@ impl Office {
         }
     }
 
+    async fn components(
+        &self,
+        request: ComponentsRequest,
+        told: &(dyn Fn(&Step) + Send + Sync),
+    ) -> Answer {
+        // Who wants to go back from a version that is not whole must be able to.
+        let opened = self.services("countersign::component::not_opened", Damage::UseDefault);
+        match opened.await {
+            Ok(started) => components::perform(&started.registry, request, told).await,
+            Err(refused) => Answer::Failed(refused),
+        }
+    }
+
     async fn analytics(&self, request: AnalyticsRequest) -> Answer {
         let runtime = match self.runtime("countersign::analytics::not_opened").await {
             Ok(runtime) => runtime,
@@ -467,14 +500,20 @@ impl Office {
         }
     }
 
+    async fn runtime(&self, code: &str) -> Result<&Runtime, Refused> {
+        let started = self.services(code, Damage::Refuse).await?;
+        Ok(&started.runtime)
+    }
+
     /// The services: the server's, or opened for this command; `code` is the refusal's where they cannot
     /// be.
-    async fn runtime(&self, code: &str) -> Result<&Runtime, Refused> {
+    async fn services(&self, code: &str, damage: Damage) -> Result<&Started, Refused> {
         let closed = match &self.door {
-            Door::Served(runtime) => return Ok(runtime),
+            Door::Served(started) => return Ok(started),
             Door::Closed(closed) => closed,
         };
-        let opened = closed.opened.get_or_try_init(|| self.open_services(closed));
+        let open = || self.open_services(closed, damage);
+        let opened = closed.opened.get_or_try_init(open);
         opened.await.map_err(|error| {
             let help = Some("`countersign doctor` says more");
             Refused::new(code, with_cause(&error), help)
@@ -482,7 +521,7 @@ impl Office {
     }
 
     /// Without providers: what there is to be sent goes out with the next start of the server.
-    async fn open_services(&self, closed: &Closed) -> Result<Runtime, OpenError> {
+    async fn open_services(&self, closed: &Closed, damage: Damage) -> Result<Started, OpenError> {
         let store: Arc<dyn Store> = self.store.clone();
         self.keyring.bind(&store).await?;
         let parts = Parts {
@@ -492,6 +531,7 @@ impl Office {
             entropy: self.entropy.clone(),
             queue: self.open_queue(closed).await?,
             cache: closed.cache.clone(),
+            damage,
         };
         let mut services = closed.services.clone();
         // Nobody waits behind a command, and its first call does what a server has done by then: the table
@@ -510,8 +550,8 @@ impl Office {
                 .await
                 .map(|new| {
                     tracing::info!(key = new.id, "an API key was made");
-                    if let Door::Served(runtime) = &self.door {
-                        runtime.queue().caller_joined(&new.id);
+                    if let Door::Served(started) = &self.door {
+                        started.runtime.queue().caller_joined(&new.id);
                     }
                     Answer::KeyCreated {
                         id: new.id,
@@ -523,8 +563,8 @@ impl Office {
                 .map(|keys| Answer::Keys(keys.into_iter().map(KeyShown::from).collect())),
             KeysRequest::Revoke { id } => keys::revoke(&store, now, &id).await.map(|key| {
                 tracing::info!(key = key.id, "an API key was revoked");
-                if let Door::Served(runtime) = &self.door {
-                    runtime.queue().caller_left(&key.id);
+                if let Door::Served(started) = &self.door {
+                    started.runtime.queue().caller_left(&key.id);
                 }
                 Answer::KeyRevoked(key.into())
             }),
@@ -556,6 +596,7 @@ pub(crate) fn backup_refused(error: &BackupError) -> Refused {
     Refused::new(code, with_cause(error), None)
 }
 
+/// What is answered where an error has all that is to be said.
 fn failed(error: &dyn Diagnostic) -> Answer {
     Answer::Failed(Refused {
         reason: error.to_string(),
@@ -664,7 +705,7 @@ async fn converse(stream: UnixStream, office: Office) -> std::io::Result<()> {
     tokio::time::timeout(REQUEST_TIME, read.read_line(&mut line)).await??;
     let answer = match serde_json::from_str::<Envelope<Request>>(&line) {
         Ok(envelope) if line.ends_with('\n') && envelope.version == VERSION => {
-            office.perform(envelope.request).await
+            perform(&office, envelope.request, &mut write).await?
         }
         _ => Answer::Failed(Refused::new(
             "countersign::control::request",
@@ -672,9 +713,43 @@ async fn converse(stream: UnixStream, office: Office) -> std::io::Result<()> {
             Some("are the command and the server of the same version?"),
         )),
     };
-    let mut line = serde_json::to_vec(&answer)?;
+    say(&mut write, &answer).await
+}
+
+async fn say(write: &mut OwnedWriteHalf, answer: &Answer) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     tokio::time::timeout(REQUEST_TIME, write.write_all(&line)).await?
+}
+
+/// Does what is asked, to its end; who asks is told of the steps as they are done, as long as they listen.
+async fn perform(
+    office: &Office,
+    request: Request,
+    write: &mut OwnedWriteHalf,
+) -> std::io::Result<Answer> {
+    let (steps, mut done) = mpsc::unbounded_channel();
+    let told = move |step: &Step| {
+        // Where nobody listens it is not told.
+        let _ = steps.send(StepShown::from(step));
+    };
+    let performing = office.perform(request, &told);
+    tokio::pin!(performing);
+    let mut listening = true;
+    let answer = loop {
+        tokio::select! {
+            biased;
+            Some(step) = done.recv(), if listening => {
+                listening = say(write, &Answer::Progress(step)).await.is_ok();
+            }
+            answer = &mut performing => break answer,
+        }
+    };
+    // Those of its last moment.
+    while listening && let Ok(step) = done.try_recv() {
+        listening = say(write, &Answer::Progress(step)).await.is_ok();
+    }
+    Ok(answer)
 }
 
 /// Asks the server that holds the data folder; `None` where no server answers.
@@ -683,6 +758,19 @@ async fn converse(stream: UnixStream, office: Office) -> std::io::Result<()> {
 ///
 /// When the socket cannot be used, or the answer cannot be read.
 pub(crate) fn ask(data: &Path, request: &Request) -> Result<Option<Answer>, ControlError> {
+    ask_and_hear(data, request, &mut |_| {})
+}
+
+/// As [`ask`]; `heard` is told of the steps of what takes long.
+///
+/// # Errors
+///
+/// As [`ask`].
+pub(crate) fn ask_and_hear(
+    data: &Path,
+    request: &Request,
+    heard: &mut dyn FnMut(StepShown),
+) -> Result<Option<Answer>, ControlError> {
     let failed = |source| ControlError::Socket {
         path: data.join(FILE),
         source,
@@ -696,13 +784,23 @@ pub(crate) fn ask(data: &Path, request: &Request) -> Result<Option<Answer>, Cont
         Err(error) if nobody(&error) => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    let answer = exchange(stream, request).map_err(failed)?;
-    serde_json::from_slice(&answer)
-        .map(Some)
-        .map_err(|_| ControlError::Answer)
+    let mut answers = send(stream, request).map_err(failed)?;
+    loop {
+        let mut line = Vec::new();
+        answers.read_until(b'\n', &mut line).map_err(failed)?;
+        match serde_json::from_slice(&line) {
+            Ok(Answer::Progress(step)) => heard(step),
+            Ok(answer) => return Ok(Some(answer)),
+            Err(_) => return Err(ControlError::Answer),
+        }
+    }
 }
 
-fn exchange(mut stream: BlockingStream, request: &Request) -> std::io::Result<Vec<u8>> {
+/// Sends a request; its answer comes on a line of its own.
+fn send(
+    mut stream: BlockingStream,
+    request: &Request,
+) -> std::io::Result<BufReader<Take<BlockingStream>>> {
     stream.set_write_timeout(Some(REQUEST_TIME))?;
     // These take as long as they take; a server that ends closes its side.
     let is_long = matches!(
@@ -710,6 +808,7 @@ fn exchange(mut stream: BlockingStream, request: &Request) -> std::io::Result<Ve
         Request::Backup { .. }
             | Request::Doctor
             | Request::RotateKeyring
+            | Request::Components(_)
             | Request::Users(UsersRequest::MoveIn { .. })
     );
     stream.set_read_timeout((!is_long).then_some(ANSWER_TIME))?;
@@ -720,9 +819,7 @@ fn exchange(mut stream: BlockingStream, request: &Request) -> std::io::Result<Ve
     let mut line = serde_json::to_vec(&envelope)?;
     line.push(b'\n');
     stream.write_all(&line)?;
-    let mut answer = Vec::new();
-    BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_until(b'\n', &mut answer)?;
-    Ok(answer)
+    Ok(BufReader::new(stream.take(ANSWER_BYTES_MAX)))
 }
 
 #[cfg(test)]
@@ -766,7 +863,7 @@ mod tests {
     async fn the_queue_can_be_asked_where_no_server_runs() {
         let (_folder, store) = store();
         let office = office(store);
-        let ask = async |request| office.perform(Request::Queue(request)).await;
+        let ask = async |request| office.perform(Request::Queue(request), &|_| {}).await;
         let Answer::Queue(status) = ask(QueueRequest::Status).await else {
             panic!("no status");
         };
@@ -822,7 +919,7 @@ mod tests {
         };
         for told in [false, true] {
             stop.send_replace(told);
-            let answer = office.perform(Request::About).await;
+            let answer = office.perform(Request::About, &|_| {}).await;
             let want = About {
                 process: std::process::id(),
                 address,

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use countersign_runtime::StartError;
+use countersign_runtime::{InstalledVersion, StartError, installed_versions};
 use countersign_store::{KeyIds, Keyring, KeyringError, OpenError, SledStore, Store, StoreError};
 use countersign_types::{Entropy, UnixMillis};
 use serde::{Deserialize, Serialize};
@@ -131,12 +131,32 @@ pub(crate) fn look_at_configuration(config: &Config) -> Vec<Finding> {
         let help = "make a key with `countersign keys create` and leave --open out";
         findings.push(found(Warning, "open-insisted", text, help));
     }
+    findings.extend(config.watch.as_deref().and_then(look_at_watched));
     if config.admin_token.is_none() {
         let text = "there is no administrator's token: /admin answers 403";
         let help = "set COUNTERSIGN_ADMIN_TOKEN to switch it on";
         findings.push(found(Note, "admin-token", text, help));
     }
     findings
+}
+
+/// The folder that brings components: whoever may write into it decides what runs.
+fn look_at_watched(folder: &Path) -> Option<Finding> {
+    let shown = folder.display();
+    let Ok(metadata) = fs::metadata(folder) else {
+        let text =
+            format!("the watched folder `{shown}` is not there, so nothing is installed from it");
+        let help = "make it, or leave `watch` out";
+        return Some(found(Warning, "watch-folder", text, help));
+    };
+    let mode = metadata.permissions().mode() & 0o7777;
+    (mode & 0o022 != 0).then(|| {
+        let text = format!(
+            "others than its owner may write into the watched folder `{shown}` (mode {mode:o}), and so decide which components run"
+        );
+        let help = format!("type: chmod go-w {}", data::quoted(folder));
+        found(Error, "watch-folder-open", text, help)
+    })
 }
 
 /// The components of the providers, as far as they cannot be used: `errors` are a start's own.
@@ -446,6 +466,13 @@ pub(crate) async fn look_at_store(
             findings.push(found(Error, "row-unreadable", with_cause(&error), help));
         }
     }
+    match installed_versions(store).await {
+        Ok(installed) => findings.extend(installed.iter().map(look_at_installed)),
+        Err(error) => {
+            let help = "was the data written by a newer version? then use that one";
+            findings.push(found(Error, "row-unreadable", with_cause(&error), help));
+        }
+    }
     match keys::any(store).await {
         Ok(true) | Err(_) => {}
         Ok(false) => {
@@ -456,6 +483,28 @@ pub(crate) async fn look_at_store(
         }
     }
     findings
+}
+
+/// A component that is not the one of this program.
+fn look_at_installed(installed: &InstalledVersion) -> Finding {
+    let InstalledVersion {
+        component, version, ..
+    } = installed;
+    let (sha256, since) = (version.sha256.short(), version.installed_at);
+    if !installed.whole {
+        let text = format!("the installed version {sha256} of `{component}` is not whole");
+        let help = format!(
+            "the server does not start with it; go back: countersign component rollback {component}"
+        );
+        return found(Error, "component-damaged", text, help);
+    }
+    let text = format!(
+        "`{component}` is the version {sha256} that was installed at {since}, and not the one of this program"
+    );
+    let help = format!(
+        "it stays after an upgrade of the program, too; to go back: countersign component rollback {component}"
+    );
+    found(Note, "component-installed", text, help)
 }
 
 async fn look_at_rows(

@@ -10,12 +10,14 @@
 //!   running server; `data` is the data folder; `sealed` tells which secret keys its rows need;
 //!   `doctor` looks for what is wrong with all that;
 //!   `queue`, `story` and `dashboard` are what is told of messages, `recount` counts them anew;
+//!   `components` is what is told of versions, `watched` the folder that brings some;
 //!   `metrics` is what monitoring reads; `page` makes pages for people.
 //!
 //! What never lives here: rules about codes (they are the components'), and anything of wasmtime.
 
 mod api;
 pub mod cli;
+mod components;
 mod config;
 mod connections;
 mod control;
@@ -34,6 +36,7 @@ mod services;
 mod story;
 mod telemetry;
 mod users;
+mod watched;
 
 #[cfg(test)]
 mod testing;

@@ -10,7 +10,7 @@ use countersign_delivery::{
     Delivery, DeliveryConfig, Follower, ProviderTerms, Route, Routes, Sender, StatusSource,
 };
 use countersign_queue::{Queue, QueueConfig};
-use countersign_runtime::{ProviderConfig, Runtime, StartError};
+use countersign_runtime::{Damage, InstallError, ProviderConfig, Runtime, StartError};
 use countersign_store::{BindError, Keyring, SledStore, Store, StoreError, restored_at};
 use countersign_types::{Clock, Entropy, SystemClock, SystemEntropy, UnixMillis};
 use miette::Diagnostic;
@@ -23,17 +23,15 @@ use tokio::time::Instant;
 use crate::api::{
     self, Api, ApiParts, Calls, ENVIRONMENT_KEY, Gate, Health, Ledger, Mode, Situation,
 };
-use crate::config::{
-    BUILT_IN_CONSOLE, BUILT_IN_TWILIO, ComponentSource, Config, Folders, Provider, PublicUrl,
-};
+use crate::config::{ComponentSource, Config, Folders, Provider, PublicUrl};
 use crate::control::{self, Answer, ControlError, Door, Office, Request, Served};
 use crate::data::{self, Data, DataError};
 use crate::metrics::{MeasuredSender, Metrics};
 use crate::page::Pages;
 use crate::recount::Recounts;
-use crate::services::{self, Parts};
+use crate::services::{self, Parts, ServicesError, Started};
 use crate::users::Users;
-use crate::{config, connections, keys, sealed, telemetry};
+use crate::{config, connections, keys, sealed, telemetry, watched};
 
 /// How much the thread that delivers gives way to the others of this process (nice(2)).
 const DELIVERY_NICENESS: i32 = 10;
@@ -109,6 +107,14 @@ pub(crate) enum ServeError {
     #[error("the components cannot be started")]
     #[diagnostic(code(countersign::serve::runtime))]
     Runtime(#[source] StartError),
+    #[error("an installed component cannot be used")]
+    #[diagnostic(
+        code(countersign::serve::installed),
+        help(
+            "`countersign component list` shows them; go back with `countersign component rollback NAME`, which needs no server"
+        )
+    )]
+    Installed(#[source] InstallError),
     #[error(transparent)]
     #[diagnostic(code(countersign::serve::keys))]
     Bind(#[from] BindError),
@@ -302,13 +308,16 @@ async fn run(
         entropy: entropy.clone(),
         queue: queue.clone(),
         cache: data.cache.clone(),
+        damage: Damage::Refuse,
     };
-    let runtime = tokio::select! {
-        runtime = start_runtime(config, parts) => runtime?,
+    let watch_folder = config.watch.clone();
+    let started = tokio::select! {
+        started = start_runtime(config, parts) => started?,
         // Nothing has been promised to anybody yet.
         () = signals.next() => return Ok(()),
     };
 
+    let Started { runtime, registry } = started.clone();
     let sender = MeasuredSender::new(Arc::new(runtime.clone()), metrics);
     let sender: Arc<dyn Sender> = Arc::new(sender);
     let source: Arc<dyn StatusSource> = Arc::new(runtime.clone());
@@ -327,7 +336,7 @@ async fn run(
         without_keys,
         clock: clock.clone(),
         entropy,
-        door: Door::Served(runtime.clone()),
+        door: Door::Served(started.clone()),
         recounts: Recounts::default(),
         server: Some(Served {
             address,
@@ -336,9 +345,11 @@ async fn run(
     };
     let control = tokio::spawn(control::serve(control::bind(&data_folder)?, office));
     let sweeper = tokio::spawn(sweep(store.clone(), clock));
+    let trials = tokio::spawn(registry.clone().watch());
+    let watcher = watch_folder.map(|folder| tokio::spawn(watched::watch(folder, registry.clone())));
 
     let counting = runtime.clone();
-    api.start(runtime);
+    api.start(started);
     announce(address, mode);
     tracing::info!(%address, "serving");
     // After the line that says where calls are served: the console provider prints as well, and
@@ -351,6 +362,10 @@ async fn run(
 
     let ended = wait(&mut signals, &data.store, &mut delivery).await;
     sweeper.abort();
+    trials.abort();
+    if let Some(watcher) = &watcher {
+        watcher.abort();
+    }
     if let Err(error) = ended {
         control.abort();
         control::remove(&data_folder);
@@ -575,12 +590,15 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 }
 
 /// Reads and compiles the components.
-async fn start_runtime(config: Config, parts: Parts) -> Result<Runtime, ServeError> {
+async fn start_runtime(config: Config, parts: Parts) -> Result<Started, ServeError> {
     let providers = config.providers.into_iter().map(provider_config);
     let providers = providers.collect::<Result<_, _>>()?;
     let public_url = config.public_url.map(|url| url.to_string());
     let started = services::start(config.services, parts, providers, public_url);
-    started.await.map_err(ServeError::Runtime)
+    started.await.map_err(|error| match error {
+        ServicesError::Start(error) => ServeError::Runtime(error),
+        ServicesError::Component(error) => ServeError::Installed(error),
+    })
 }
 
 /// What would keep a start from using the components of `providers`, all of it. Nothing is kept.
@@ -610,6 +628,7 @@ fn provider_config(provider: Provider) -> Result<ProviderConfig, ServeError> {
     Ok(ProviderConfig {
         terminal: provider.is_console(),
         own: matches!(provider.component, ComponentSource::BuiltIn(_)),
+        component_name: provider.component.component_name(),
         component: component_bytes(&provider.component)?,
         name: provider.name,
         settings: provider.settings,
@@ -621,13 +640,10 @@ fn provider_config(provider: Provider) -> Result<ProviderConfig, ServeError> {
 
 fn component_bytes(source: &ComponentSource) -> Result<Vec<u8>, ServeError> {
     let path = match source {
-        ComponentSource::BuiltIn(BUILT_IN_CONSOLE) => {
-            return Ok(countersign_embedded::PROVIDER_CONSOLE.to_vec());
-        }
-        ComponentSource::BuiltIn(BUILT_IN_TWILIO) => {
-            return Ok(countersign_embedded::PROVIDER_TWILIO.to_vec());
-        }
-        ComponentSource::BuiltIn(other) => PathBuf::from(other),
+        ComponentSource::BuiltIn(name) => match services::built_in(name) {
+            Some(bytes) => return Ok(bytes.to_vec()),
+            None => PathBuf::from(name),
+        },
         ComponentSource::File(path) => path.clone(),
     };
     let read = std::fs::metadata(&path).and_then(|found| {

@@ -1,11 +1,15 @@
 //! The services as they are configured: in the server, and in a command where no server runs.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_queue::Queue;
-use countersign_runtime::{Limits, ProviderConfig, Runtime, RuntimeConfig, StartError};
+use countersign_runtime::{
+    By, Damage, DefaultVersion, InstallError, Limits, ProviderConfig, Registry, Runtime,
+    RuntimeConfig, StartError,
+};
 use countersign_store::{Keyring, Store};
 use countersign_types::{Clock, Entropy};
 
@@ -20,19 +24,64 @@ pub(crate) struct Parts {
     pub(crate) queue: Queue,
     /// For compiled components.
     pub(crate) cache: PathBuf,
+    /// Where an installed component is not whole.
+    pub(crate) damage: Damage,
 }
 
-/// Compiles the components, off the threads that answer.
+/// The components that are part of this program.
+const BUILT_IN: [(&str, &[u8]); 5] = [
+    ("analytics", countersign_embedded::ANALYTICS),
+    ("otp", countersign_embedded::OTP),
+    ("provider-console", countersign_embedded::PROVIDER_CONSOLE),
+    ("provider-twilio", countersign_embedded::PROVIDER_TWILIO),
+    ("two-factor", countersign_embedded::TWO_FACTOR),
+];
+
+/// The component of that name that is part of this program.
+pub(crate) fn built_in(component: &str) -> Option<&'static [u8]> {
+    let found = BUILT_IN.iter().find(|(name, _)| *name == component);
+    found.map(|(_, bytes)| *bytes)
+}
+
+/// The services, and the versions of all components.
+#[derive(Clone)]
+pub(crate) struct Started {
+    pub(crate) runtime: Runtime,
+    pub(crate) registry: Arc<Registry>,
+}
+
+/// Why the services did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServicesError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("a component cannot be used")]
+    Component(#[source] InstallError),
+}
+
+/// Compiles the components, off the threads that answer: those that the operator has installed, else those
+/// that come with this program.
 ///
 /// # Errors
 ///
-/// See [`StartError`].
+/// See [`ServicesError`].
 pub(crate) async fn start(
     services: Services,
     parts: Parts,
-    providers: Vec<ProviderConfig>,
+    mut providers: Vec<ProviderConfig>,
     public_url: Option<String>,
-) -> Result<Runtime, StartError> {
+) -> Result<Started, ServicesError> {
+    let defaults = defaults(&mut providers);
+    let (store, clock) = (parts.store.clone(), parts.clock.clone());
+    let registry = Registry::open(store, clock, services.components, defaults, parts.damage)
+        .await
+        .map_err(ServicesError::Component)?;
+    for provider in &mut providers {
+        let (bytes, installed) = registry.bytes(&provider.component_name);
+        provider.component = bytes.to_vec();
+        provider.own &= !installed;
+    }
+    let bytes = |component| registry.bytes(component).0.to_vec();
     let config = RuntimeConfig {
         store: parts.store,
         clock: parts.clock,
@@ -42,19 +91,49 @@ pub(crate) async fn start(
         limits: limits(services.limits),
         default_region: services.default_region,
         cache: Some(parts.cache),
-        otp: countersign_embedded::OTP.to_vec(),
-        two_factor: countersign_embedded::TWO_FACTOR.to_vec(),
-        analytics: countersign_embedded::ANALYTICS.to_vec(),
+        otp: bytes("otp"),
+        two_factor: bytes("two-factor"),
+        analytics: bytes("analytics"),
         settings: services.settings,
         analytics_settings: services.analytics,
         audit_kept: services.audit_kept,
         providers,
         public_url,
     };
-    match tokio::spawn(Runtime::start(config)).await {
-        Ok(started) => started,
-        Err(error) => Err(StartError::Engine(error.to_string())),
+    let runtime = match tokio::spawn(Runtime::start(config)).await {
+        Ok(started) => started?,
+        Err(error) => return Err(StartError::Engine(error.to_string()).into()),
+    };
+    let served = registry.serve(runtime.clone()).await;
+    served.map_err(ServicesError::Component)?;
+    Ok(Started { runtime, registry })
+}
+
+/// What comes with every start: what is built in, and the files that `providers` name. A file whose name
+/// is taken is known by its entry's.
+fn defaults(providers: &mut [ProviderConfig]) -> Vec<DefaultVersion> {
+    let mut defaults: Vec<DefaultVersion> = BUILT_IN
+        .iter()
+        .map(|(name, bytes)| DefaultVersion {
+            component: (*name).to_owned(),
+            by: By::BuiltIn,
+            bytes: Cow::Borrowed(bytes),
+        })
+        .collect();
+    for provider in providers {
+        let named = |name: &str| defaults.iter().find(|default| default.component == name);
+        match named(&provider.component_name) {
+            Some(default) if *default.bytes == *provider.component => continue,
+            Some(_) => provider.component_name.clone_from(&provider.name),
+            None => {}
+        }
+        defaults.push(DefaultVersion {
+            component: provider.component_name.clone(),
+            by: By::Configuration,
+            bytes: Cow::Owned(std::mem::take(&mut provider.component)),
+        });
     }
+    defaults
 }
 
 /// The runtime's limits with what the operator has set.

@@ -10,8 +10,15 @@ mod components;
 
 fn main() {
     let root = components::workspace_root();
-    for folder in ["tests/hostile/guests", "tests/hostile/wit", "wit"] {
+    for folder in [
+        "components/otp",
+        "tests/hostile/guests",
+        "tests/hostile/wit",
+        "wit",
+    ] {
         println!("cargo::rerun-if-changed={}", root.join(folder).display());
     }
-    components::build(&["probe", "probe-otp", "probe-provider"]);
+    components::build(&["otp-failing", "probe", "probe-otp", "probe-provider"]);
+    components::build_with(&["otp"], &["otp/next-format"], "_next");
+    components::build_with(&["otp"], &["otp/next-format-alone"], "_next_alone");
 }

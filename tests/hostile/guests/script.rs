@@ -156,6 +156,15 @@ pub(crate) fn run(
             }
             "recurse" => answers.push(recurse(number(0)).to_string()),
             "exit" => std::process::exit(0),
+            "huge" => huge(word(0), &"x".repeat(number(1) as usize)),
+            "handles" => (0..number(0)).for_each(|_| {
+                std::mem::forget(wasip2::clocks::monotonic_clock::subscribe_duration(1));
+            }),
+            "flood" => (0..number(0)).for_each(|_| {
+                log::log(log::Level::Info, &"x".repeat(4_096));
+                eprintln!("{}", "y".repeat(4_096));
+            }),
+            "scan-all" => scan_all(),
             "leak" => {
                 let leaked: &'static [u8] = vec![1; 64].leak();
                 answers.push(leaked.len().to_string());
@@ -172,6 +181,62 @@ pub(crate) fn run(
 fn now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| now.as_millis() as u64)
+}
+
+/// All of the component's rows, over and over.
+fn scan_all() -> ! {
+    let range = storage::Range {
+        from: "a".to_owned(),
+        to: None,
+    };
+    let mut cursor = None;
+    loop {
+        cursor = storage::scan(&range, 256, cursor.as_deref()).next;
+    }
+}
+
+/// Hands `text` to a function of the host.
+fn huge(function: &str, text: &str) {
+    let challenge = |subject: &str| codes::Challenge {
+        purpose: "verification".to_owned(),
+        subject: subject.to_owned(),
+        digits: 6,
+        valid: 600_000,
+        tries: 5,
+        replaces: false,
+    };
+    let event = |kind: &str, attribute: &str| events::Event {
+        kind: kind.to_owned(),
+        message: None,
+        country: None,
+        attributes: vec![(attribute.to_owned(), attribute.to_owned())],
+    };
+    let range = |from: &str| storage::Range {
+        from: from.to_owned(),
+        to: None,
+    };
+    match function {
+        "get" => drop(storage::get(text)),
+        "get-many" => drop(storage::get_many(&[text.to_owned()])),
+        "put-key" => storage::put(text, b"x", None),
+        "put-value" => storage::put("k", text.as_bytes(), None),
+        "delete" => storage::delete(text),
+        "scan" => drop(storage::scan(&range(text), 10, None)),
+        "scan-cursor" => drop(storage::scan(&range("a"), 10, Some(text))),
+        "add" => storage::add(text, 1, None),
+        "take" => drop(storage::take(text, 1, 2, 1_000)),
+        "open-key" => drop(codes::open(text, &challenge("somebody"))),
+        "open-subject" => drop(codes::open("k", &challenge(text))),
+        "check-key" => drop(codes::check(text, "1")),
+        "check-code" => drop(codes::check("k", text)),
+        "status" => drop(codes::status(text)),
+        "emit-kind" => events::emit(&event(text, "a")),
+        "emit-attribute" => events::emit(&event("a.b", text)),
+        "parse" => drop(phone::parse(text, None)),
+        "parse-region" => drop(phone::parse("1", Some(text))),
+        "log" => log::log(log::Level::Info, text),
+        other => panic!("the function `{other}` is not known"),
+    }
 }
 
 fn spin() -> ! {

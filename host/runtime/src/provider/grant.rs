@@ -326,6 +326,7 @@ mod tests {
 
     fn grant(hosts: &[&str], base: Option<&str>) -> Result<Grant, GrantError> {
         let config = ProviderConfig {
+            component_name: "p".into(),
             name: "p".into(),
             component: Vec::new(),
             settings: base
@@ -396,6 +397,7 @@ mod tests {
     #[test]
     fn a_manifest_opens_no_door_into_the_operators_network() {
         let config = ProviderConfig {
+            component_name: "p".into(),
             name: "p".into(),
             component: Vec::new(),
             settings: Vec::new(),

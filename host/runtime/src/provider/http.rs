@@ -366,6 +366,7 @@ mod tests {
 
     fn built(request: Request) -> Result<reqwest::Request, String> {
         let config = ProviderConfig {
+            component_name: "p".into(),
             name: "p".to_owned(),
             component: Vec::new(),
             settings: vec![("base-url".to_owned(), "http://127.0.0.1:9".to_owned())],

@@ -28,8 +28,10 @@ use self::credentials::Credentials;
 use self::grant::Grant;
 pub use self::grant::{GrantError, is_private};
 use crate::call_figures::{ProviderFigures, ProviderOverview};
-use crate::component::{Compiler, LoadError, reason};
+use crate::component::{Compiled, Compiler, LoadError, reason};
+use crate::generation::Versioned;
 use crate::meter::{self, Meter, TimeOver};
+use crate::version::{Fate, Sha256, Tally};
 use crate::{Limits, StartError, wasi};
 
 /// One `[[provider]]` of the configuration.
@@ -37,6 +39,8 @@ use crate::{Limits, StartError, wasi};
 pub struct ProviderConfig {
     /// Its name in routes, logs and reports.
     pub name: String,
+    /// The component's name: several entries may use one.
+    pub component_name: String,
     /// The component.
     pub component: Vec<u8>,
     /// What it may read.
@@ -56,8 +60,23 @@ pub struct ProviderConfig {
     pub own: bool,
 }
 
-/// The configured providers by name.
-pub(crate) type Providers = HashMap<String, Provider>;
+impl ProviderConfig {
+    /// For looking at a component that no entry uses: it is given nothing.
+    pub(crate) fn bare(component: &str) -> ProviderConfig {
+        ProviderConfig {
+            name: component.to_owned(),
+            component_name: component.to_owned(),
+            component: Vec::new(),
+            settings: Vec::new(),
+            credentials: Vec::new(),
+            allow_hosts: None,
+            // Whether it may be imported; nothing is printed while it describes itself.
+            terminal: component == "provider-console",
+            unsigned: false,
+            own: false,
+        }
+    }
+}
 
 /// A loaded provider.
 pub(crate) struct Provider {
@@ -65,6 +84,9 @@ pub(crate) struct Provider {
     limits: Limits,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    component: String,
+    sha256: Sha256,
+    tally: Tally,
     exports: since_v0_1::Pre,
     grants: Arc<Grants>,
     unsigned: bool,
@@ -72,8 +94,24 @@ pub(crate) struct Provider {
     tells_status: bool,
     figures: ProviderFigures,
     /// Instances for the next calls; `None`: each call has one of its own.
-    idle: Option<Mutex<Vec<Instance>>>,
+    idle: Mutex<Option<Vec<Instance>>>,
     idle_max: usize,
+}
+
+impl Versioned for Provider {
+    fn sha256(&self) -> Sha256 {
+        self.sha256
+    }
+
+    fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    fn retire(&self) {
+        let idle = self.idle.lock();
+        let instances = idle.unwrap_or_else(PoisonError::into_inner).take();
+        crate::aside::drop_there(instances);
+    }
 }
 
 /// One instance, made when its first call needs it, and how many calls it has served.
@@ -158,11 +196,26 @@ impl Provider {
         limits: &Limits,
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
-        config: ProviderConfig,
+        config: &ProviderConfig,
         idle_max: usize,
     ) -> Result<Provider, StartError> {
+        let compiled = compiler.compile(&config.name, &config.component)?;
         let engine = &compiler.engine;
-        let component = compiler.compile(&config.name, &config.component)?;
+        let linked = Provider::link(engine, limits, clock, entropy, config, &compiled, idle_max)?;
+        linked.ask(config).await
+    }
+
+    /// Checks that a component fits its world and gives it what does not depend on its manifest. It has
+    /// not said yet what it is.
+    pub(crate) fn link(
+        engine: &Engine,
+        limits: &Limits,
+        clock: &Arc<dyn Clock>,
+        entropy: &Arc<dyn Entropy>,
+        config: &ProviderConfig,
+        compiled: &Compiled,
+        idle_max: usize,
+    ) -> Result<Provider, StartError> {
         let misfit = |error: wasmtime::Error| LoadError::DoesNotFit {
             name: config.name.clone(),
             world: since_v0_1::WORLD,
@@ -174,24 +227,31 @@ impl Provider {
             .and_then(|()| wasi::link_refusing_sockets(&mut linker))
             .map_err(misfit)?;
         let exports = linker
-            .instantiate_pre(&component)
+            .instantiate_pre(&compiled.component)
             .and_then(since_v0_1::Pre::new)
             .map_err(misfit)?;
         let hosts = config.allow_hosts.clone().unwrap_or_default();
-        let mut provider = Provider {
+        Ok(Provider {
             engine: engine.clone(),
             limits: limits.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
+            component: config.component_name.clone(),
+            sha256: compiled.sha256,
+            tally: Tally::default(),
             exports,
-            grants: Arc::new(Grants::new(&config, &hosts, limits)?),
+            grants: Arc::new(Grants::new(config, &hosts, limits)?),
             unsigned: config.unsigned,
             tells_status: false,
             figures: ProviderFigures::default(),
-            idle: config.own.then(Mutex::default),
+            idle: Mutex::new(config.own.then(Vec::new)),
             idle_max,
-        };
-        let manifest = provider
+        })
+    }
+
+    /// Asks the component what it is, and works out what it is granted.
+    pub(crate) async fn ask(mut self, config: &ProviderConfig) -> Result<Provider, StartError> {
+        let manifest = self
             .describe()
             .await
             .map_err(|reason| LoadError::Describe {
@@ -200,15 +260,29 @@ impl Provider {
             })?;
         let hosts = match config.allow_hosts.clone() {
             Some(hosts) => hosts,
-            None => grant::from_manifest(&config, manifest.hosts)?,
+            None => grant::from_manifest(config, manifest.hosts)?,
         };
-        grant::check_needs(&config, &manifest.settings, &manifest.credentials)?;
-        provider.tells_status = manifest.tells_status;
-        provider.grants = Arc::new(Grants {
-            hosts: Grant::new(&config, &hosts)?,
-            ..Grants::clone(&provider.grants)
+        grant::check_needs(config, &manifest.settings, &manifest.credentials)?;
+        self.tells_status = manifest.tells_status;
+        self.grants = Arc::new(Grants {
+            hosts: Grant::new(config, &hosts)?,
+            ..Grants::clone(&self.grants)
         });
-        Ok(provider)
+        Ok(self)
+    }
+
+    /// The name of its component.
+    pub(crate) fn component(&self) -> &str {
+        &self.component
+    }
+
+    /// Whether the component can say what it is.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(crate) async fn answers(&self) -> Result<(), String> {
+        self.describe().await.map(|_| ())
     }
 
     async fn describe(&self) -> Result<since_v0_1::Manifest, String> {
@@ -267,10 +341,10 @@ impl Provider {
 
     /// An instance for a call about messages that were accepted here.
     fn instance(&self) -> Instance {
-        let idle = self.idle.as_ref().and_then(|idle| {
-            let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.pop()
-        });
+        let idle = {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.as_mut().and_then(Vec::pop)
+        };
         match idle {
             Some(mut instance) => {
                 instance.begin(&*self.entropy);
@@ -283,12 +357,13 @@ impl Provider {
     /// Keeps an instance whose call has come to its own end, where it may be used again.
     fn keep(&self, mut instance: Instance) {
         instance.calls += 1;
-        let Some(idle) = &self.idle else { return };
         if instance.calls >= self.limits.instance_calls {
             return;
         }
-        let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < self.idle_max {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(idle) = idle.as_mut()
+            && idle.len() < self.idle_max
+        {
             idle.push(instance);
         }
     }
@@ -305,6 +380,10 @@ impl Provider {
         match ended {
             Ok(Ok(answer)) => {
                 self.keep(instance);
+                self.tally.count(match answer {
+                    Ok(_) => Fate::Well,
+                    Err(_) => Fate::Refused,
+                });
                 answer.map_err(|error| SendError {
                     text: self.clean(&error.text, message),
                     ..self.clean_error(error)
@@ -342,6 +421,7 @@ impl Provider {
 
     /// What became of a message whose component failed, by what the host saw of its requests.
     fn judge(&self, seen: Seen, reason: &str) -> Result<Accepted, SendError> {
+        self.tally.count(Fate::Failed);
         tracing::error!(
             provider = self.grants.name,
             reason,

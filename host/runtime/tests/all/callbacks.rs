@@ -26,6 +26,7 @@ const P: [(&str, &str); 8] = [
 
 fn twilio(base: &str) -> ProviderConfig {
     ProviderConfig {
+        component_name: "provider-twilio".into(),
         name: "twilio-main".into(),
         component: countersign_embedded::PROVIDER_TWILIO.to_vec(),
         settings: vec![

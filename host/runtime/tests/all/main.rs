@@ -7,13 +7,16 @@
 )]
 
 mod analytics;
+mod attackers;
 mod bench;
 mod callbacks;
 mod erase;
+mod fuzz;
 mod hostile;
 mod once;
 mod providers;
 mod recount;
+mod registry;
 mod rows;
 mod rules;
 mod two_factor;

@@ -23,6 +23,7 @@ pub(crate) const TOKEN: &str = "a-token-that-nobody-sees";
 
 pub(crate) fn config(base: &str) -> ProviderConfig {
     ProviderConfig {
+        component_name: "probe-provider".into(),
         name: "probe".into(),
         component: countersign_hostile::PROBE_PROVIDER.to_vec(),
         settings: vec![
@@ -44,7 +45,7 @@ async fn send(address: SocketAddr, text: &str) -> Result<Accepted, SendError> {
     bench.runtime.send("probe", &message(text)).await
 }
 
-fn message(text: &str) -> Message {
+pub(crate) fn message(text: &str) -> Message {
     Message {
         id: MessageId([1; 16]),
         channel: "sms".into(),

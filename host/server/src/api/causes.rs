@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign_queue::{ReceiveError, ReplayError, TurnedAway};
-use countersign_runtime::{ClaimError, Found, ReplayCallError};
+use countersign_runtime::{ClaimError, Found, InstallError, ReplayCallError};
 use countersign_store::StoreError;
 
 use super::problem::{Kind, Problem, Refused, SOON};
@@ -107,6 +107,29 @@ impl From<CallbackError> for Problem {
             }
             // `webhooks` tells the operator, once in a while.
             CallbackError::Failed { .. } => Problem::internal(),
+        }
+    }
+}
+
+impl From<InstallError> for Problem {
+    fn from(error: InstallError) -> Problem {
+        let kind = match error {
+            InstallError::Store(error) => return error.into(),
+            InstallError::Starting => return Problem::starting(),
+            InstallError::Unknown { .. } => Kind::NoSuchComponent,
+            InstallError::TooLarge { .. } => Kind::TooLarge,
+            InstallError::Busy => Kind::Busy,
+            InstallError::Full => Kind::StoreFull,
+            _ => Kind::ComponentRefused,
+        };
+        let text = error.to_string();
+        let mut rest = text.chars();
+        let first = rest.next().into_iter().flat_map(char::to_uppercase);
+        let sentence: String = first.chain(rest).collect();
+        let problem = Problem::new(kind, format!("{sentence}. To do: {}.", error.help()));
+        match kind {
+            Kind::Busy | Kind::StoreFull => problem.after(LATER),
+            _ => problem,
         }
     }
 }

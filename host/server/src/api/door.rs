@@ -20,7 +20,7 @@ use hyper::body::Incoming;
 use tower::ServiceExt;
 
 use super::problem::Problem;
-use super::{Api, CallError, Caller, Part, body, finish};
+use super::{Api, CallError, Caller, Part, body, component_of, finish};
 use crate::connections;
 
 /// How many callers are remembered: as many as ask beyond what can be done, most often one.
@@ -31,15 +31,16 @@ const REMEMBERED_MAX: usize = 64;
 pub(super) struct Door {
     /// Whether anybody is remembered; most often nobody is.
     any: AtomicBool,
-    /// By a keyed hash of what they present, which was found good when they were turned away.
+    /// By a keyed hash of what they present, which was found good when they were turned away, and of the
+    /// component that they call.
     crowds: Mutex<HashMap<u64, Caller>>,
     hasher: RandomState,
 }
 
 impl Door {
-    /// Remembers that `caller`, who presents these headers, was turned away.
-    pub(super) fn remember(&self, headers: &HeaderMap, caller: &Caller) {
-        let presented = self.presented(headers);
+    /// Remembers that `caller`, who presents these headers, was turned away from `component`.
+    pub(super) fn remember(&self, headers: &HeaderMap, component: &str, caller: &Caller) {
+        let presented = self.presented(headers, component);
         let mut crowds = self.crowds();
         if crowds.len() >= REMEMBERED_MAX {
             crowds.clear();
@@ -48,16 +49,18 @@ impl Door {
         self.any.store(true, Ordering::Release);
     }
 
-    /// Why a request with these headers is turned away; `room` says whether a caller finds room.
+    /// Why a request to `component` with these headers is turned away; `room` says whether a caller finds
+    /// room.
     fn turn_away(
         &self,
         headers: &HeaderMap,
+        component: &str,
         room: impl FnOnce(&Caller) -> Result<(), CallError>,
     ) -> Option<CallError> {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
-        let presented = self.presented(headers);
+        let presented = self.presented(headers, component);
         let mut crowds = self.crowds();
         let refused = room(crowds.get(&presented)?);
         if refused.is_ok() {
@@ -67,10 +70,10 @@ impl Door {
         refused.err()
     }
 
-    fn presented(&self, headers: &HeaderMap) -> u64 {
+    fn presented(&self, headers: &HeaderMap, component: &str) -> u64 {
         let values = headers.get_all(AUTHORIZATION).iter();
         let values: Vec<&[u8]> = values.map(|value| value.as_bytes()).collect();
-        self.hasher.hash_one(values)
+        self.hasher.hash_one((component, values))
     }
 
     fn crowds(&self) -> MutexGuard<'_, HashMap<u64, Caller>> {
@@ -80,12 +83,13 @@ impl Door {
 
 impl Api {
     fn turn_away(&self, request: &Request<Incoming>) -> Option<Problem> {
-        let runtime = self.runtime.get()?;
+        let runtime = self.serving()?;
         if request.method() != Method::POST || Part::of(request.uri()) != Part::Api {
             return None;
         }
-        let room = |caller: &Caller| runtime.room_for(caller);
-        let refused = self.door.turn_away(request.headers(), room);
+        let component = component_of(request.uri())?;
+        let room = |caller: &Caller| runtime.room_for(component, caller);
+        let refused = self.door.turn_away(request.headers(), component, room);
         refused.map(Problem::from)
     }
 }
@@ -145,21 +149,26 @@ mod tests {
     #[test]
     fn who_was_turned_away_is_asked_for_room_first_and_nobody_else() {
         let (door, crowd) = (Door::default(), presents("Bearer crowd"));
-        assert!(door.turn_away(&crowd, full).is_none(), "nobody was yet");
-        door.remember(&crowd, &Caller::Key("a".to_owned()));
+        assert!(
+            door.turn_away(&crowd, "otp", full).is_none(),
+            "nobody was yet"
+        );
+        door.remember(&crowd, "otp", &Caller::Key("a".to_owned()));
         for _ in 0..2 {
-            let refused = door.turn_away(&crowd, |caller| {
+            let refused = door.turn_away(&crowd, "otp", |caller| {
                 assert_eq!(*caller, Caller::Key("a".to_owned()));
                 full(caller)
             });
             assert!(refused.is_some());
         }
+        let other = door.turn_away(&crowd, "two-factor", full);
+        assert!(other.is_none(), "another component has room");
         for other in [presents("Bearer other"), HeaderMap::new()] {
-            assert!(door.turn_away(&other, full).is_none());
+            assert!(door.turn_away(&other, "otp", full).is_none());
         }
-        assert!(door.turn_away(&crowd, |_| Ok(())).is_none());
+        assert!(door.turn_away(&crowd, "otp", |_| Ok(())).is_none());
         assert!(
-            door.turn_away(&crowd, full).is_none(),
+            door.turn_away(&crowd, "otp", full).is_none(),
             "there was room meanwhile, so the gate judges again"
         );
     }
@@ -168,9 +177,9 @@ mod tests {
     fn two_values_are_not_one_of_them() {
         let door = Door::default();
         let mut both = presents("Bearer a");
-        door.remember(&both, &Caller::Anonymous);
+        door.remember(&both, "otp", &Caller::Anonymous);
         both.append(AUTHORIZATION, HeaderValue::from_static("Bearer b"));
-        assert!(door.turn_away(&both, full).is_none());
+        assert!(door.turn_away(&both, "otp", full).is_none());
     }
 
     #[test]
@@ -179,7 +188,7 @@ mod tests {
         for n in 0..1_000 {
             let value = HeaderValue::try_from(format!("Bearer {n}")).expect("visible");
             let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
-            door.remember(&headers, &Caller::Anonymous);
+            door.remember(&headers, "otp", &Caller::Anonymous);
         }
         assert!(door.crowds().len() <= REMEMBERED_MAX);
     }

@@ -60,7 +60,7 @@ pub(super) async fn healthz() -> Response {
 
 /// Why a call would not be served now.
 pub(super) fn reasons(api: &Api) -> Vec<&'static str> {
-    let runtime = api.runtime.get();
+    let runtime = api.serving();
     [
         (runtime.is_none(), "starting"),
         (api.health.stopping.load(Ordering::Acquire), "stopping"),

@@ -33,7 +33,7 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
     );
     api.health.metrics.add_to(&mut page);
     let now = api.gate.now();
-    let runtime = api.runtime.get();
+    let runtime = api.serving();
     let queue = runtime.map(|runtime| runtime.queue().overview(now));
     metrics::add_queue(&mut page, queue, now);
     let overview = runtime.map(super::Runtime::overview);

@@ -3,10 +3,10 @@
 //! `door` turns crowds away, `gate` decides who may ask, `idempotency` whether it was asked before (by the runtime's ledger), `body` and `fields` read what is
 //! sent, `admitted` has what requests have in common. `otp` and `two_factor` are the seed's routes,
 //! `messages` those of other messages, `users` tokens of users and the keys that proofs are checked with,
-//! `audit` what was done to users, `webhooks` what providers call and `callbacks` the room for it, `queue` and
-//! `lookup` what administrators see, `analytics` the figures, `erase` removes what is kept of a number, `health`
-//! is for load balancers, `metrics` and `requests` for monitoring, `openapi` describes them
-//! all, `pages` are for people.
+//! `audit` what was done to users, `components` their versions, `webhooks` what providers call and `callbacks`
+//! the room for it, `queue` and `lookup` what administrators see, `analytics` the figures, `erase` removes
+//! what is kept of a number, `health` is for load balancers, `metrics` and `requests` for monitoring,
+//! `openapi` describes them all, `pages` are for people.
 //! `answer` and `problem` alone know statuses, and `causes` which error has which.
 
 mod admitted;
@@ -17,6 +17,7 @@ mod body;
 mod callbacks;
 mod causes;
 mod client_address;
+mod components;
 mod door;
 mod erase;
 mod fields;
@@ -57,9 +58,9 @@ pub(crate) use countersign_runtime::{
     CallbackRequest, Caller, ChangeRequest, Claim, Denial, DisableRequest, DisableVerdict,
     EnableRequest, EnableVerdict, Factor, FactorProof, Ledger, LoginRequest, LoginSendRequest,
     LoginSendVerdict, LoginVerdict, MessageRequest, MessageSearch, Method, NO_ROUTE, Once,
-    PhoneError, Refusal, Revealed, Runtime, SendRequest, SendVerdict, TotpVerdict, UserId,
-    UserIdError, UserToken, VerifyFactorRequest, VerifyFactorVerdict, VerifyRequest, VerifyVerdict,
-    figures,
+    PhoneError, Refusal, Registry, Revealed, Runtime, SendRequest, SendVerdict, TotpVerdict,
+    UserId, UserIdError, UserToken, VerifyFactorRequest, VerifyFactorVerdict, VerifyRequest,
+    VerifyVerdict, figures,
 };
 use countersign_types::{Entropy, UnixMillis};
 
@@ -71,6 +72,7 @@ pub(crate) use health::Health;
 use crate::config::{Http, Template};
 use crate::metrics::{Labels, Page};
 use crate::page::Pages;
+use crate::services::Started;
 use crate::users::Users;
 use answer::{Answer, Judged};
 use callbacks::Callbacks;
@@ -103,7 +105,7 @@ pub(crate) struct Api {
     pages: Pages,
     /// Empty while the components are compiled, as is the runtime.
     callbacks: OnceLock<Arc<Callbacks>>,
-    runtime: OnceLock<Runtime>,
+    started: OnceLock<Started>,
     /// Set with the routes.
     requests: OnceLock<Requests>,
     /// A clone is held by every call that is still running.
@@ -136,7 +138,7 @@ impl Api {
             templates: parts.templates,
             pages: parts.pages,
             callbacks: OnceLock::new(),
-            runtime: OnceLock::new(),
+            started: OnceLock::new(),
             requests: OnceLock::new(),
             running,
             door: Door::default(),
@@ -145,20 +147,20 @@ impl Api {
     }
 
     /// From now on calls are served.
-    pub(crate) fn start(&self, runtime: Runtime) {
-        let providers = runtime.callback_providers();
-        let clock = runtime.clock();
+    pub(crate) fn start(&self, started: Started) {
+        let providers = started.runtime.callback_providers();
+        let clock = started.runtime.clock();
         let callbacks = Callbacks::new(&providers, self.http.callbacks_max, clock);
         // Only the first counts; there is one start.
         let _ = self.callbacks.set(Arc::new(callbacks));
-        let _ = self.runtime.set(runtime);
+        let _ = self.started.set(started);
     }
 
     /// Turns a call away before anything is done for it where it would find no room to wait: refusing
     /// must cost a small part of what is refused, or a crowd takes the server's time by that. From then
     /// on the door does it.
     fn has_room(&self, request: &Request, asker: &Asker) -> Result<(), Problem> {
-        let Some(runtime) = self.runtime.get() else {
+        let Some(runtime) = self.serving() else {
             return Ok(());
         };
         if request.method() != http::Method::POST {
@@ -170,9 +172,12 @@ impl Api {
             Asker::Application(caller) => caller,
             Asker::User(_) => &tokens,
         };
-        let room = runtime.room_for(caller);
+        let Some(component) = component_of(request.uri()) else {
+            return Ok(());
+        };
+        let room = runtime.room_for(component, caller);
         if room.is_err() {
-            self.door.remember(request.headers(), caller);
+            self.door.remember(request.headers(), component, caller);
         }
         Ok(room?)
     }
@@ -184,8 +189,17 @@ impl Api {
         id
     }
 
+    /// The runtime, once calls are served.
+    fn serving(&self) -> Option<&Runtime> {
+        self.started.get().map(|started| &started.runtime)
+    }
+
     fn runtime(&self) -> Option<Runtime> {
-        self.runtime.get().cloned()
+        self.serving().cloned()
+    }
+
+    fn registry(&self) -> Option<Arc<Registry>> {
+        self.started.get().map(|started| started.registry.clone())
     }
 
     /// Runs a call in a task of its own, so that it ends by itself and not with the connection: a
@@ -306,6 +320,15 @@ fn routes() -> Routes {
         .route("/admin/queue/dead", get(queue::dead))
         .route("/admin/queue/dead/{id}", get(queue::letter))
         .route("/admin/queue/dead/{id}/replay", post(queue::replay))
+        .route("/admin/components", get(components::list))
+        .route(
+            "/admin/components/{name}",
+            get(components::show).put(components::install),
+        )
+        .route(
+            "/admin/components/{name}/rollback",
+            post(components::roll_back),
+        )
 }
 
 /// `routes` with all that a request passes before it comes to its own.
@@ -334,6 +357,7 @@ async fn not_found(request: Request) -> Response {
 /// Lets a request in by the part of the API that its path lies in, and bounds its time.
 async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let part = Part::of(request.uri());
+    let method = request.method().clone();
     let answer = async {
         let admitted = match part {
             // Pages ask for a login themselves.
@@ -360,7 +384,12 @@ async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
             }
         }
     };
-    let mut response = match tokio::time::timeout(api.http.request_time, answer).await {
+    // Compiling a large component takes longer than any call.
+    let time = match part {
+        Part::Admin if method == http::Method::PUT => api.http.request_time + api.http.install_time,
+        _ => api.http.request_time,
+    };
+    let mut response = match tokio::time::timeout(time, answer).await {
         Ok(response) => response,
         Err(_) => Problem::took_too_long().into_response(),
     };
@@ -411,6 +440,18 @@ impl Part {
             Part::Public
         }
     }
+}
+
+/// The service component that the requests to a path are for, where one is.
+fn component_of(uri: &Uri) -> Option<&'static str> {
+    let folders = [
+        ("/api/otp/", "otp"),
+        ("/api/2fa/", "two-factor"),
+        ("/api/login/", "two-factor"),
+    ];
+    let mut folders = folders.into_iter();
+    let found = folders.find(|(folder, _)| uri.path().starts_with(folder));
+    found.map(|(_, component)| component)
 }
 
 /// Counts the request, and writes one line, at debug: never the path as it came, which anybody can fill

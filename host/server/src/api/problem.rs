@@ -1,7 +1,8 @@
 //! Errors as HTTP tells them: the only place that knows which status an error has.
 //!
 //! Causes go to the log. What a client reads is made here, from fixed texts and from names that the
-//! client itself sent; never from a component's, the store's or the operating system's words.
+//! client itself sent; never from a component's, the store's or the operating system's words. Only the
+//! administrator is told why a component that was sent cannot be installed.
 
 use std::any::Any;
 use std::time::Duration;
@@ -38,6 +39,9 @@ pub(crate) enum Kind {
     RequestTimeout,
     TooLarge,
     NotJson,
+    NotWasm,
+    NoSuchComponent,
+    ComponentRefused,
     IdempotencyKey,
     IdempotencyKeyReused,
     InFlight,
@@ -78,6 +82,9 @@ impl Kind {
         Kind::RequestTimeout,
         Kind::TooLarge,
         Kind::NotJson,
+        Kind::NotWasm,
+        Kind::NoSuchComponent,
+        Kind::ComponentRefused,
         Kind::IdempotencyKey,
         Kind::IdempotencyKeyReused,
         Kind::InFlight,
@@ -112,12 +119,12 @@ impl Kind {
             | Kind::ProofRequired
             | Kind::ForeignForm
             | Kind::UnsignedCallback => StatusCode::FORBIDDEN,
-            Kind::NotFound | Kind::NoSuchMessage => StatusCode::NOT_FOUND,
+            Kind::NotFound | Kind::NoSuchMessage | Kind::NoSuchComponent => StatusCode::NOT_FOUND,
             Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Kind::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Kind::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Kind::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Kind::NotJson | Kind::NotWasm => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Kind::IdempotencyKeyReused | Kind::ComponentRefused => StatusCode::UNPROCESSABLE_ENTITY,
             Kind::InFlight | Kind::AlreadyDone | Kind::CodeOver => StatusCode::CONFLICT,
             Kind::TooManyKeys | Kind::TooManySecrets | Kind::TooManyLogins => {
                 StatusCode::TOO_MANY_REQUESTS
@@ -152,6 +159,9 @@ impl Kind {
             Kind::RequestTimeout => "request-timeout",
             Kind::TooLarge => "too-large",
             Kind::NotJson => "not-json",
+            Kind::NotWasm => "not-wasm",
+            Kind::NoSuchComponent => "no-such-component",
+            Kind::ComponentRefused => "component-refused",
             Kind::IdempotencyKey => "idempotency-key",
             Kind::IdempotencyKeyReused => "idempotency-key-reused",
             Kind::InFlight => "in-flight",
@@ -192,6 +202,9 @@ impl Kind {
             Kind::RequestTimeout => "The request took too long to arrive",
             Kind::TooLarge => "The body is too large",
             Kind::NotJson => "The body must be JSON",
+            Kind::NotWasm => "The body must be a WebAssembly component",
+            Kind::NoSuchComponent => "There is no such component",
+            Kind::ComponentRefused => "The version cannot be installed",
             Kind::IdempotencyKey => "The idempotency key is malformed",
             Kind::IdempotencyKeyReused => "The idempotency key was used for another request",
             Kind::InFlight => "The same request is still being answered",

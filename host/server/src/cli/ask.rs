@@ -5,10 +5,12 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use countersign_runtime::Step;
 use countersign_types::{SystemClock, SystemEntropy};
 use miette::Diagnostic;
 
-use super::{Held, reach};
+use super::{Held, reach_and_hear};
+use crate::components::StepShown;
 use crate::config::Offline;
 use crate::control::{Answer, Closed, ControlError, Door, KeysRequest, Office, Refused, Request};
 use crate::data::{Data, DataError};
@@ -70,14 +72,29 @@ impl<'a> Session<'a> {
     ///
     /// See [`AskError`].
     pub(super) fn ask(&mut self, request: Request) -> Result<Answer, AskError> {
+        self.ask_and_hear(request, &|_| {})
+    }
+
+    /// As [`ask`](Session::ask); `heard` is told of the steps of what takes long.
+    ///
+    /// # Errors
+    ///
+    /// See [`AskError`].
+    pub(super) fn ask_and_hear(
+        &mut self,
+        request: Request,
+        heard: &(dyn Fn(StepShown) + Send + Sync),
+    ) -> Result<Answer, AskError> {
         let here = match &self.here {
             Some(here) => here,
-            None => match find(self.settings, &request)? {
+            None => match find(self.settings, &request, heard)? {
                 Held::ByServer(answer) => return judge(answer),
                 Held::Here(data) => self.here.insert(Here::new(data, self.settings)?),
             },
         };
-        judge(here.runtime.block_on(here.office.perform(request)))
+        let told = |step: &Step| heard(step.into());
+        let performing = here.office.perform(request, &told);
+        judge(here.runtime.block_on(performing))
     }
 }
 
@@ -90,7 +107,11 @@ fn judge(answer: Answer) -> Result<Answer, AskError> {
 }
 
 /// Asks the server, or opens the data.
-fn find(settings: &Offline, request: &Request) -> Result<Held<Data>, AskError> {
+fn find(
+    settings: &Offline,
+    request: &Request,
+    heard: &(dyn Fn(StepShown) + Send + Sync),
+) -> Result<Held<Data>, AskError> {
     let folders = &settings.folders;
     let creates = matches!(request, Request::Keys(KeysRequest::Create { .. }));
     let open = || {
@@ -102,7 +123,7 @@ fn find(settings: &Offline, request: &Request) -> Result<Held<Data>, AskError> {
         Ok(Data::open(folders, &SystemEntropy)?)
     };
     let in_use = |error: &AskError| matches!(error, AskError::Data(DataError::InUse { .. }));
-    reach(folders, request, open, in_use)
+    reach_and_hear(folders, request, &mut |step| heard(step), open, in_use)
 }
 
 /// The data, opened by this command.

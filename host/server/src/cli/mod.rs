@@ -5,6 +5,7 @@
 mod analytics;
 mod ask;
 mod backup;
+mod component;
 mod doctor;
 mod failure;
 mod import;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use failure::Failure;
 
+use crate::components::StepShown;
 use crate::config::{Config, Environment, Flags, Folders, Merged};
 use crate::control::{self, Answer, ControlError, Request};
 use crate::serve::serve;
@@ -63,6 +65,8 @@ enum Command {
     Messages(messages::Messages),
     /// Look at the queue, and replay messages that no provider could take.
     Queue(queue::Queue),
+    /// List, inspect, install, take back and export the components that decide and speak.
+    Component(component::Component),
     /// Look at a user's second factors, and help a user who cannot log in.
     Users(users::Users),
     /// Count anew what became of messages.
@@ -94,6 +98,10 @@ struct ServeFlags {
     /// Serve without any API key, whatever the address and the provider [env: COUNTERSIGN_OPEN].
     #[arg(long)]
     open: bool,
+    /// A folder whose components are installed as they come, each under its file's name [env:
+    /// COUNTERSIGN_WATCH].
+    #[arg(long, value_name = "DIR")]
+    watch: Option<PathBuf>,
 }
 
 /// Where the configuration and the data are.
@@ -123,6 +131,7 @@ impl From<ServeFlags> for Flags {
             listen: flags.listen,
             log: flags.log,
             open: flags.open,
+            watch: flags.watch,
             ..flags.place.into()
         }
     }
@@ -148,9 +157,20 @@ fn reach<T, E: From<ControlError>>(
     open: impl Fn() -> Result<T, E>,
     in_use: impl Fn(&E) -> bool,
 ) -> Result<Held<T>, E> {
+    reach_and_hear(folders, request, &mut |_| {}, open, in_use)
+}
+
+/// As [`reach`]; `heard` is told of the steps of what takes long.
+fn reach_and_hear<T, E: From<ControlError>>(
+    folders: &Folders,
+    request: &Request,
+    heard: &mut dyn FnMut(StepShown),
+    open: impl Fn() -> Result<T, E>,
+    in_use: impl Fn(&E) -> bool,
+) -> Result<Held<T>, E> {
     let mut tries = 0;
     loop {
-        if let Some(answer) = control::ask(&folders.data, request)? {
+        if let Some(answer) = control::ask_and_hear(&folders.data, request, heard)? {
             return Ok(Held::ByServer(answer));
         }
         match open() {
@@ -184,6 +204,7 @@ pub fn main() -> ExitCode {
         Some(Command::Keys(command)) => command.run(&environment),
         Some(Command::Messages(command)) => command.run(&environment),
         Some(Command::Queue(command)) => command.run(&environment),
+        Some(Command::Component(command)) => command.run(&environment),
         Some(Command::Users(command)) => command.run(&environment),
         Some(Command::Analytics(command)) => command.run(&environment),
         Some(Command::Import(command)) => command.run(&environment),
@@ -209,6 +230,7 @@ impl Command {
             Command::Keys(command) => command.json,
             Command::Messages(command) => command.json,
             Command::Queue(command) => command.json,
+            Command::Component(command) => command.json,
             Command::Keyring(command) => command.wants_json(),
             Command::Doctor(command) => command.json,
             Command::Backup(command) => command.json,
@@ -326,6 +348,27 @@ mod tests {
             "countersign messages reveal",
             "countersign messages find x",
             "countersign messages find --limit x",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn components_take_their_flags_after_the_command() {
+        for line in [
+            "countersign component list --json",
+            "countersign component inspect otp.wasm",
+            "countersign component install otp otp.wasm --canary 10 --data d",
+            "countersign component rollback otp --config c.toml",
+            "countersign component export otp otp.wasm",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+        for line in [
+            "countersign component",
+            "countersign component install otp",
+            "countersign component install otp otp.wasm --canary 0",
+            "countersign component install otp otp.wasm --canary 100",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

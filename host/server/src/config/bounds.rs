@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use countersign_runtime::RegistrySettings;
 use countersign_types::is_control;
 
 use super::{
@@ -98,6 +99,26 @@ fn check_text(text: &str) -> Result<(), &'static str> {
     } else {
         Ok(())
     }
+}
+
+pub(super) fn components(merged: &Merged) -> Result<RegistrySettings, ConfigError> {
+    let given = &merged.settings.components;
+    let whole = |key, value, range| merged.whole(key, value, range);
+    let seconds = |key, value, range| whole(key, value, range).map(Duration::from_secs);
+    Ok(RegistrySettings {
+        kept: as_size(whole(
+            "components.versions-kept",
+            given.versions_kept,
+            1..=100,
+        )?),
+        trial: seconds("components.trial-seconds", given.trial_seconds, 0..=86_400)?,
+        bytes_max: whole("components.bytes-max", given.bytes_max, 1_024..=1 << 28)?,
+        compile: seconds(
+            "components.compile-seconds",
+            given.compile_seconds,
+            1..=3_600,
+        )?,
+    })
 }
 
 pub(super) fn queue(merged: &Merged) -> Result<QueueRoom, ConfigError> {
@@ -332,6 +353,7 @@ pub(super) fn http(merged: &Merged) -> Result<Http, ConfigError> {
             1_024..=16_777_216,
         )?,
         request_time: seconds("http.request-seconds", http.request_seconds)?,
+        install_time: components(merged)?.install_time(),
         callbacks_max: size("http.callbacks-max", http.callbacks_max, 1..=10_000)?,
         // At most what the WIT allows.
         callback_bytes_max: size(

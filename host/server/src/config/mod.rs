@@ -21,13 +21,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_queue::QueueConfig;
-use countersign_runtime::{LedgerLimits, is_region};
+use countersign_runtime::{LedgerLimits, RegistrySettings, is_region};
 use countersign_types::Secret;
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use tracing_subscriber::EnvFilter;
 
 pub(crate) use environment::Environment;
-pub(crate) use provider::{BUILT_IN_CONSOLE, BUILT_IN_TWILIO, ComponentSource, Provider, Route};
+pub(crate) use provider::{ComponentSource, Provider, Route};
 pub(crate) use public_url::PublicUrl;
 pub(crate) use settings::Limits;
 pub(crate) use template::{MessageKind, Template};
@@ -128,6 +128,7 @@ pub(crate) struct Flags {
     pub(crate) data: Option<PathBuf>,
     pub(crate) log: Option<String>,
     pub(crate) open: bool,
+    pub(crate) watch: Option<PathBuf>,
 }
 
 /// All sources put together, each value of the right type, none judged yet.
@@ -159,7 +160,7 @@ impl Merged {
                 origins.insert((*key).to_owned(), format!("the file {}", path.display()));
             }
             let folder = path.parent().unwrap_or(Path::new(""));
-            for key in ["data", "keys"] {
+            for key in ["data", "keys", "watch"] {
                 if let Some(toml::Value::String(path)) = table.get_mut(key) {
                     *path = folder.join(&*path).to_string_lossy().into_owned();
                 }
@@ -177,6 +178,7 @@ impl Merged {
             ("listen", flags.listen.clone()),
             ("data", flags.data.as_ref().map(path)),
             ("log", flags.log.clone()),
+            ("watch", flags.watch.as_ref().map(path)),
         ];
         for (key, value) in given {
             if let Some(value) = value {
@@ -252,6 +254,7 @@ impl Merged {
             analytics: analytics::read(self)?,
             limits: bounds::limits(self)?,
             audit_kept: bounds::audit_kept(self)?,
+            components: bounds::components(self)?,
         })
     }
 
@@ -326,6 +329,8 @@ pub(crate) struct Services {
     pub(crate) limits: Limits,
     /// How long records of the audit trail are kept.
     pub(crate) audit_kept: Duration,
+    /// How components are installed.
+    pub(crate) components: RegistrySettings,
 }
 
 /// How many messages may wait, and whose; and how long they are kept when they are over.
@@ -346,6 +351,8 @@ pub(crate) struct Http {
     pub(crate) body_time: Duration,
     pub(crate) body_bytes_max: usize,
     pub(crate) request_time: Duration,
+    /// How much longer installing a component may take.
+    pub(crate) install_time: Duration,
     pub(crate) callbacks_max: usize,
     pub(crate) callback_bytes_max: usize,
     pub(crate) idle_time: Duration,
@@ -375,6 +382,8 @@ pub(crate) struct Config {
     pub(crate) without_keys: Vec<String>,
     pub(crate) log: EnvFilter,
     pub(crate) open: bool,
+    /// A folder whose components are installed as they come.
+    pub(crate) watch: Option<PathBuf>,
     pub(crate) public_url: Option<PublicUrl>,
     pub(crate) api_key: Option<Secret<String>>,
     pub(crate) admin_token: Option<Secret<String>>,
@@ -458,6 +467,7 @@ impl Config {
             without_keys: merged.without_keys()?,
             log,
             open: settings.open,
+            watch: settings.watch.clone(),
             two_factor: bounds::two_factor(merged, public_url.as_ref())?,
             public_url,
             api_key: api_key(environment)?,

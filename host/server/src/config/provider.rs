@@ -12,9 +12,9 @@ use super::settings::{self, Credential};
 use super::{ConfigError, Environment, as_size};
 
 /// The built-in component that prints messages to the terminal.
-pub(crate) const BUILT_IN_CONSOLE: &str = "provider-console";
+const BUILT_IN_CONSOLE: &str = "provider-console";
 /// The built-in component that speaks Twilio's Messages API.
-pub(crate) const BUILT_IN_TWILIO: &str = "provider-twilio";
+pub(super) const BUILT_IN_TWILIO: &str = "provider-twilio";
 const BUILT_IN: [&str; 2] = [BUILT_IN_CONSOLE, BUILT_IN_TWILIO];
 
 /// What switches Twilio on where the file has no provider.
@@ -36,6 +36,19 @@ pub(crate) enum ComponentSource {
     BuiltIn(&'static str),
     /// In a file.
     File(PathBuf),
+}
+
+impl ComponentSource {
+    /// The component's name: a file's is what stands before `.wasm`.
+    pub(crate) fn component_name(&self) -> String {
+        match self {
+            ComponentSource::BuiltIn(name) => (*name).to_owned(),
+            ComponentSource::File(path) => {
+                let stem = path.file_stem().unwrap_or_default();
+                stem.to_string_lossy().into_owned()
+            }
+        }
+    }
 }
 
 /// A provider that was judged.

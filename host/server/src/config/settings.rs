@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) log: String,
     /// Serve without any key, whatever the address and the provider.
     pub(crate) open: bool,
+    /// A folder whose components are installed as they come.
+    pub(crate) watch: Option<PathBuf>,
     pub(crate) otp: Otp,
     pub(crate) two_factor: TwoFactor,
     pub(crate) audit: Audit,
@@ -41,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) delivery: Delivery,
     pub(crate) http: Http,
     pub(crate) idempotency: Idempotency,
+    pub(crate) components: Components,
     pub(crate) limits: Limits,
     pub(crate) provider: Vec<Provider>,
     pub(crate) route: Vec<Route>,
@@ -58,6 +61,7 @@ impl Default for Settings {
             public_url: None,
             log: "info".to_owned(),
             open: false,
+            watch: None,
             otp: Otp::default(),
             two_factor: TwoFactor::default(),
             audit: Audit::default(),
@@ -68,6 +72,7 @@ impl Default for Settings {
             delivery: Delivery::default(),
             http: Http::default(),
             idempotency: Idempotency::default(),
+            components: Components::default(),
             limits: Limits::default(),
             provider: Vec::new(),
             route: Vec::new(),
@@ -367,6 +372,31 @@ impl Default for Idempotency {
     }
 }
 
+/// Settings of installing components.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Components {
+    /// How many versions of a component are kept, those in use not counted.
+    pub(crate) versions_kept: u64,
+    /// How long a new version is watched, to be taken back when it fails; 0: not at all.
+    pub(crate) trial_seconds: u64,
+    /// How large a component may be.
+    pub(crate) bytes_max: u64,
+    /// How long compiling one may take.
+    pub(crate) compile_seconds: u64,
+}
+
+impl Default for Components {
+    fn default() -> Components {
+        Components {
+            versions_kept: 5,
+            trial_seconds: 300,
+            bytes_max: 64 * 1024 * 1024,
+            compile_seconds: 60,
+        }
+    }
+}
+
 /// What components may use, where it differs from the runtime's own defaults.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -576,6 +606,7 @@ pub(crate) const VALUES: &[(&str, Kind)] = &[
     ("public-url", Kind::Text),
     ("log", Kind::Text),
     ("open", Kind::Flag),
+    ("watch", Kind::Text),
     ("otp.digits", Kind::Whole),
     ("otp.valid-seconds", Kind::Whole),
     ("otp.tries", Kind::Whole),
@@ -634,6 +665,10 @@ pub(crate) const VALUES: &[(&str, Kind)] = &[
     ("http.stop-seconds", Kind::Whole),
     ("idempotency.keys-per-day", Kind::Whole),
     ("idempotency.in-flight", Kind::Whole),
+    ("components.versions-kept", Kind::Whole),
+    ("components.trial-seconds", Kind::Whole),
+    ("components.bytes-max", Kind::Whole),
+    ("components.compile-seconds", Kind::Whole),
     ("limits.service-time-ms", Kind::Whole),
     ("limits.provider-time-ms", Kind::Whole),
     ("limits.callback-time-ms", Kind::Whole),

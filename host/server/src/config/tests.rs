@@ -1,3 +1,4 @@
+use super::provider::BUILT_IN_TWILIO;
 use super::settings::Settings;
 use super::*;
 use std::io::Write as _;
@@ -167,6 +168,37 @@ fn settings_of_two_factor_are_taken_at_their_bounds_and_refused_one_past_them() 
     }
     let config = load_file("[messages]\ndays = 4").expect("fine");
     assert_eq!(config.queue.kept, Duration::from_secs(4 * 24 * 3_600));
+}
+
+#[test]
+fn settings_of_components_are_taken_at_their_bounds_and_refused_one_past_them() {
+    for (key, from, to) in [
+        ("versions-kept", 1u64, 100u64),
+        ("trial-seconds", 0, 86_400),
+        ("bytes-max", 1_024, 268_435_456),
+        ("compile-seconds", 1, 3_600),
+    ] {
+        let load = |value: String| load_file(&format!("[components]\n{key} = {value}"));
+        assert!(load(from.to_string()).is_ok(), "{key}");
+        assert!(load(to.to_string()).is_ok(), "{key}");
+        let name = format!("components.{key}");
+        check_error(load((to + 1).to_string()), &[&name]);
+        if from > 0 {
+            check_error(load((from - 1).to_string()), &[&name]);
+        }
+    }
+    let text = "watch = 'components'\n[components]\ntrial-seconds = 7\nbytes-max = 2048";
+    let config = load_file(text).expect("fine");
+    let settings = config.services.components;
+    assert_eq!(settings.trial, Duration::from_secs(7));
+    assert_eq!(settings.bytes_max, 2_048);
+    assert_eq!(settings.kept, RegistrySettings::default().kept);
+    // Relative to the file's folder, as other paths in it.
+    let watch = config.watch.expect("named");
+    assert!(
+        watch.is_absolute() && watch.ends_with("components"),
+        "{watch:?}"
+    );
 }
 
 #[test]

@@ -423,3 +423,20 @@ warning  key-not-in-use: signing-2.key is there, and the running server does not
 ";
     check_text(&look_at_use(&in_use, &load()), want);
 }
+
+#[test]
+fn a_watched_folder_that_others_may_write_into_is_an_error_and_a_missing_one_a_warning() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let look = |path: &Path| look_at_watched(path).map(|found| (found.severity, found.code));
+    let set = |mode| {
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(folder.path(), mode).expect("set");
+    };
+    set(0o755);
+    assert_eq!(look(folder.path()), None);
+    set(0o775);
+    let open = (Error, "watch-folder-open".to_owned());
+    assert_eq!(look(folder.path()), Some(open));
+    let missing = (Warning, "watch-folder".to_owned());
+    assert_eq!(look(&folder.path().join("none")), Some(missing));
+}

@@ -15,7 +15,7 @@ mod store;
 use std::sync::Arc;
 
 use countersign_queue::Overview;
-use countersign_runtime::RuntimeOverview;
+use countersign_runtime::{PlacesOverview, RuntimeOverview};
 use countersign_store::{SledStore, Store};
 use countersign_types::{Level, UnixMillis};
 
@@ -167,20 +167,28 @@ pub(crate) fn add_runtime(page: &mut Page, runtime: Option<RuntimeOverview>) {
         let figure = runtime.as_ref().map(figure);
         figure.map(single).unwrap_or_default()
     };
+    let places = |figure: fn(&PlacesOverview) -> usize| {
+        let all = runtime.iter().flat_map(|runtime| &runtime.places);
+        let of_one = |one: &PlacesOverview| {
+            let labels = vec![label("component", &one.component)];
+            (labels, figure(one) as f64)
+        };
+        all.map(of_one).collect::<Vec<_>>()
+    };
     page.gauge(
         "countersign_call_places",
-        "How many calls of services may run at once.",
-        of(|runtime| runtime.places as f64),
+        "How many calls of a service component may run at once.",
+        places(|one| one.places),
     );
     page.gauge(
         "countersign_call_places_taken",
         "How many of them run.",
-        of(|runtime| runtime.places_taken as f64),
+        places(|one| one.taken),
     );
     page.gauge(
         "countersign_calls_waiting",
         "How many calls wait for a place.",
-        of(|runtime| runtime.waiting as f64),
+        places(|one| one.waiting),
     );
     page.gauge(
         "countersign_wasm_instances_max",
