@@ -145,7 +145,7 @@ async fn erasing_gives_back_no_send_no_try_and_no_code() {
 
 #[tokio::test]
 async fn each_search_by_a_number_is_in_the_trail_whatever_it_finds() {
-    let bench = Bench::with(Limits::default(), countersign_embedded::OTP, Vec::new()).await;
+    let bench = Bench::with(patient(), countersign_embedded::OTP, Vec::new()).await;
     assert_eq!(bench.messages().await, 0);
     assert!(matches!(bench.send_code().await, SendVerdict::Sent { .. }));
     assert_eq!(bench.messages().await, 1);
