@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use countersign_runtime::Runtime;
 use countersign_runtime::figures::{Interval, Query};
+use countersign_runtime::{CallError, Runtime};
 use countersign_store::StoredEvent;
 use countersign_types::Event;
 
 use crate::oracle::Oracle;
 
 const HOUR: u64 = Duration::from_secs(3_600).as_millis() as u64;
+
+/// How often others may be faster.
+const BUSY_MAX: u32 = 20;
 
 /// Counts what is left of the log, and compares the figures with the model's messages.
 ///
@@ -22,14 +25,16 @@ pub(crate) async fn check(
     oracle: &Oracle,
     events: &[StoredEvent],
 ) -> Result<(), String> {
-    let mut folded = runtime.fold(None).await;
-    while let Ok(some) = &folded {
-        if !some.more {
-            break;
+    let (mut next, mut busy) = (None, 0);
+    let folded = loop {
+        match runtime.fold(next).await {
+            Ok(some) if some.more => next = Some(some.next),
+            Ok(all) => break all,
+            // Another host may be counting as well; who counts for good tries again, too.
+            Err(CallError::Busy { .. }) if busy < BUSY_MAX => busy += 1,
+            Err(error) => return Err(error.to_string()),
         }
-        folded = runtime.fold(Some(some.next)).await;
-    }
-    let folded = folded.map_err(|error| error.to_string())?;
+    };
     if folded.next != events.len() as u64 + 1 {
         return Err(format!("counted up to {folded:?} of {}", events.len()));
     }

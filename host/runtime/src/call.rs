@@ -1,7 +1,7 @@
 //! What a call of a service component is made of: who calls, what all calls share, and one run. How
 //! a call is run is in `runs.rs`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use countersign_delivery::scrub;
@@ -185,7 +185,7 @@ pub(crate) struct Run {
     pub(crate) read_only: bool,
     pub(crate) meter: Arc<Meter>,
     /// Where the run goes when the instance that holds it is dropped.
-    pub(crate) rescue: Rescue,
+    pub(crate) rescue: Weak<RescueSlot>,
     /// Whose trap ended the run, where it was not the outermost component's.
     pub(crate) blame: Option<String>,
     pub(crate) turned_away: Option<TurnedAway>,
@@ -196,8 +196,8 @@ pub(crate) struct Run {
 }
 
 /// Holds a run whose instance was dropped in the middle of it: a cut-off call still has tries to
-/// count.
-pub(crate) type Rescue = Arc<Mutex<Option<Box<Run>>>>;
+/// count. Whoever began the run holds the slot; where that is gone as well nobody wants the run.
+pub(crate) type RescueSlot = Mutex<Option<Box<Run>>>;
 
 /// A point of a run to roll back to.
 pub(crate) struct RunSavepoint {
@@ -353,6 +353,6 @@ pub(crate) fn store_full() -> CallError {
 }
 
 /// Takes the run out of the rescue slot.
-pub(crate) fn rescued(rescue: &Rescue) -> Option<Box<Run>> {
+pub(crate) fn rescued(rescue: &RescueSlot) -> Option<Box<Run>> {
     rescue.lock().unwrap_or_else(PoisonError::into_inner).take()
 }

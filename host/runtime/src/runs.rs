@@ -5,7 +5,7 @@
 //! that nothing it has read has changed. Otherwise it is thrown away, with its instances, and the
 //! call runs again.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use countersign_queue::TurnedAway;
@@ -18,8 +18,8 @@ use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 
 use crate::call::{
-    CallContext, CallError, Caller, Ended, Enqueued, Finished, Host, Kept, Line, Rescue, Run, Used,
-    busy, clean, queue_full, store_full,
+    CallContext, CallError, Caller, Ended, Enqueued, Finished, Host, Kept, Line, Run, Used, busy,
+    clean, queue_full, store_full,
 };
 use crate::call_figures::ServiceFigures;
 use crate::component::reason;
@@ -208,7 +208,7 @@ impl<'a, R> Runs<'a, R> {
             stack: vec![request.component.to_owned()],
             read_only: request.read_only,
             meter: Meter::giving_way(host.limits.service_time, &host.turns),
-            rescue: Rescue::default(),
+            rescue: Weak::new(),
             blame: None,
             turned_away: None,
             store_error: None,

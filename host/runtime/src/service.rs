@@ -14,7 +14,7 @@ use wasmtime::{Engine, Store, StoreLimits};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::bindings::service::countersign::service::types;
-use crate::call::{Ended, Finished, Host, Rescue, Run, misuse, rescued};
+use crate::call::{Ended, Finished, Host, RescueSlot, Run, misuse, rescued};
 use crate::call_figures::ServiceFigures;
 use crate::component::{Compiled, Compiler, LoadError, reason};
 use crate::generation::Versioned;
@@ -74,8 +74,9 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         // A call that was cut off in a nested call: its tries are still to be counted.
-        if let Some(run) = self.run.take() {
-            let rescue: Rescue = run.rescue.clone();
+        if let Some(run) = self.run.take()
+            && let Some(rescue) = run.rescue.upgrade()
+        {
             *rescue.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
         }
     }
@@ -436,7 +437,7 @@ impl<W: World> Service<W> {
     /// Makes one run: `function` calls an export.
     pub(crate) async fn run<R>(
         &self,
-        run: Box<Run>,
+        mut run: Box<Run>,
         wall: Duration,
         function: impl for<'a> FnOnce(&'a W, &'a mut Store<Call>, types::Context) -> Export<'a, R>,
     ) -> Finished<R, Instance<W>> {
@@ -457,7 +458,8 @@ impl<W: World> Service<W> {
             }
         };
         let meter = run.meter.clone();
-        let rescue = run.rescue.clone();
+        let rescue: Arc<RescueSlot> = Arc::default();
+        run.rescue = Arc::downgrade(&rescue);
         let context = enter(&mut instance.store, run);
         let call = function(&instance.exports, &mut instance.store, context);
         let ended = match tokio::time::timeout_at(deadline, meter.run(call)).await {

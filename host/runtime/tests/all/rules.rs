@@ -8,6 +8,7 @@ use countersign_runtime::{CallError, Limits};
 use countersign_store::{Store, read_events};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
+use tokio::sync::Notify;
 
 use crate::bench::{Bench, Log, NOW, failure, patient, short, short_wall, write};
 
@@ -608,4 +609,22 @@ async fn rule_9_a_readers_cursor_never_passes_an_event_that_is_still_to_come() {
     };
     let (answers, ()) = tokio::join!(join_all(calls), reader);
     assert!(answers.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_in_the_middle_leaves_nothing_behind() {
+    let bench = Bench::new().await;
+    let reached = Arc::new(Notify::new());
+    let told = reached.clone();
+    bench.store.after_read("a", move |_| {
+        told.notify_one();
+        std::future::pending().boxed()
+    });
+    tokio::select! {
+        ended = bench.run("get a") => panic!("{ended:?}"),
+        () = reached.notified() => {}
+    }
+    let store = Arc::downgrade(&bench.store);
+    drop(bench);
+    assert!(store.upgrade().is_none(), "its run holds the whole host");
 }
