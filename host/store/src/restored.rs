@@ -12,6 +12,8 @@ use crate::{CommitError, Ending, Rulings, Section, Store, StoreError, Transactio
 
 /// Where a store remembers it.
 const KEY: &[u8] = b"h/restored";
+/// In milliseconds.
+const SECOND: u64 = Duration::from_secs(1).as_millis() as u64;
 /// The format of what is remembered.
 const STATE: u32 = 1;
 
@@ -43,7 +45,8 @@ pub async fn restored_at(store: &Arc<dyn Store>) -> Result<UnixMillis, StoreErro
 }
 
 /// Notes that `store`, which nobody else uses yet, was just made from a backup. Returns the time that
-/// is noted: `now`, or the moment after the newest commit where the backup's clock was ahead.
+/// is noted: the next whole second after `now`, or after the newest commit where the backup's clock was
+/// ahead. Calls are never before it, and some of what they make tells its time in seconds.
 ///
 /// # Errors
 ///
@@ -52,7 +55,8 @@ pub async fn note_restore(
     store: &Arc<dyn Store>,
     now: UnixMillis,
 ) -> Result<UnixMillis, StoreError> {
-    let at = now.max(store.newest_instant() + Duration::from_millis(1));
+    let last = now.max(store.newest_instant());
+    let at = UnixMillis((last.0 / SECOND + 1) * SECOND);
     let mut run = Transaction::new(store.clone(), at, Rulings::default());
     let section = Section {
         state: STATE,
@@ -77,17 +81,17 @@ mod tests {
     async fn a_restore_is_remembered_with_a_time_after_all_that_was_in_the_backup() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("store");
-        let now = UnixMillis(1_000);
+        let (now, noted) = (UnixMillis(1_000), UnixMillis(2_000));
         {
             let store: Arc<dyn Store> = SledStore::open(&path).expect("opened");
             assert_eq!(restored_at(&store).await.expect("read"), UnixMillis(0));
-            assert_eq!(note_restore(&store, now).await.expect("noted"), now);
+            assert_eq!(note_restore(&store, now).await.expect("noted"), noted);
         }
         let store: Arc<dyn Store> = SledStore::open(&path).expect("opened");
-        assert_eq!(restored_at(&store).await.expect("read"), now);
+        assert_eq!(restored_at(&store).await.expect("read"), noted);
         // The clock of this machine is behind.
         let again = note_restore(&store, UnixMillis(500)).await.expect("noted");
-        assert_eq!(again, UnixMillis(1_001));
+        assert_eq!(again, UnixMillis(3_000));
         assert_eq!(restored_at(&store).await.expect("read"), again);
         assert_eq!(store.newest_instant(), again);
     }

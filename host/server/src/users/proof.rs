@@ -147,7 +147,7 @@ impl Proofs {
         let ends = claims.exp.min(ends);
         let made = UnixMillis(claims.iat.saturating_mul(1_000));
         let now = now.0 / 1_000;
-        // A proof tells whole seconds: one of the very second of a restore counts.
+        // A proof tells whole seconds, and so does the time of a restore.
         let holds = claims.iat >= self.restored.0 / 1_000
             && claims.iss == self.settings.issuer
             && claims.aud == self.settings.audience
