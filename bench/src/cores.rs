@@ -74,16 +74,25 @@ fn parse(list: &str) -> Result<Vec<usize>, Failure> {
     Ok(cores)
 }
 
+/// How often moving is tried: it fails where a thread ends between being listed and being moved.
+const TRIES: u32 = 10;
+
 /// Moves all threads of this process; those that they start are where they are.
 fn move_to(cores: &str) -> Result<(), Failure> {
-    let mut command = Command::new("taskset");
-    command.args(["--all-tasks", "--cpu-list", "--pid", cores]);
-    command.arg(process::id().to_string());
-    let done = command.stdout(Stdio::null()).status();
-    match done {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("`taskset` ended with {status}").into()),
-        Err(error) => Err(format!("overload needs `taskset` of util-linux: {error}").into()),
+    let mut tries = 1;
+    loop {
+        let mut command = Command::new("taskset");
+        command.args(["--all-tasks", "--cpu-list", "--pid", cores]);
+        command.arg(process::id().to_string());
+        let done = command.stdout(Stdio::null()).status();
+        match done {
+            Ok(status) if status.success() => return Ok(()),
+            Ok(_) if tries < TRIES => tries += 1,
+            Ok(status) => return Err(format!("`taskset` ended with {status}").into()),
+            Err(error) => {
+                return Err(format!("overload needs `taskset` of util-linux: {error}").into());
+            }
+        }
     }
 }
 
