@@ -5,7 +5,7 @@ use countersign_tests::{
 };
 use serde_json::json;
 
-use super::{INVALID_CODE, expect_code, expect_proof_required, rejected, start};
+use super::{INVALID_CODE, asked_for_a_code, expect_code, expect_proof_required, rejected, start};
 use crate::backup::{copy_keys, restore};
 
 #[track_caller]
@@ -36,10 +36,7 @@ async fn r23_a_stored_answer_is_not_given_to_who_has_not_shown_its_factor() {
 #[tokio::test]
 async fn r09_many_tokens_and_keys_at_once_are_no_more_guesses() {
     let (twilio, server) = start().await;
-    let user = server.user("user-1");
-    user.enrol(&twilio, &phone(1)).await;
-    user.login_send().await.expect_success();
-    let code = twilio.nth_code(&phone(1), 2).await;
+    let (user, code) = asked_for_a_code(&server, &twilio).await;
     let wrong = nearly(&code, 1);
     let tokens = join_all((0..12).map(|_| server.token("user-1", "login"))).await;
     // Each by a token of its own with a key of its own, some of them twice, and by the application.

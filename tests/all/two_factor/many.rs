@@ -3,7 +3,7 @@
 use countersign_tests::{Answer, TOO_MANY_TRIES, join_all, nearly, phone, totp};
 use serde_json::json;
 
-use super::{INVALID_CODE, expect_proof_required, rejected, start};
+use super::{INVALID_CODE, asked_for_a_code, expect_proof_required, rejected, start};
 use crate::queue::stop_with_nothing_left;
 
 fn successes(answers: &[Answer]) -> usize {
@@ -100,10 +100,7 @@ async fn a_login_token_used_by_16_at_once_is_one_login() {
 #[tokio::test]
 async fn r09_of_64_wrong_codes_at_once_five_are_compared() {
     let (twilio, server) = start().await;
-    let user = server.user("user-1");
-    user.enrol(&twilio, &phone(1)).await;
-    user.login_send().await.expect_success();
-    let code = twilio.nth_code(&phone(1), 2).await;
+    let (user, code) = asked_for_a_code(&server, &twilio).await;
     let wrong = nearly(&code, 1);
     let answers = join_all((0..64).map(|_| user.login(&wrong))).await;
     assert_eq!(successes(&answers), 0);

@@ -10,13 +10,21 @@ mod rules;
 mod support;
 mod tokens;
 
-use countersign_tests::Answer;
+use countersign_tests::{Answer, FakeTwilio, Server, User, phone};
 use serde_json::{Value, json};
 
 use crate::start;
 
 /// The reason for a code that is not accepted at a login (*contract*).
 pub(crate) const INVALID_CODE: &str = "Invalid code";
+
+/// A user with the first phone, and the code that was just sent there for a login.
+async fn asked_for_a_code(server: &Server, twilio: &FakeTwilio) -> (User, String) {
+    let user = server.user("user-1");
+    user.enrol(twilio, &phone(1)).await;
+    user.login_send().await.expect_success();
+    (user, twilio.nth_code(&phone(1), 2).await)
+}
 
 /// What a rejected code is answered with.
 fn rejected(reason: &str) -> Value {

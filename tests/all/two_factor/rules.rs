@@ -8,7 +8,7 @@ use countersign_tests::{
 };
 use serde_json::json;
 
-use super::{INVALID_CODE, rejected, start};
+use super::{INVALID_CODE, asked_for_a_code, rejected, start};
 use crate::queue::stop_with_nothing_left;
 
 /// Tries wrong codes until the kind is locked, and returns how many were looked at.
@@ -57,10 +57,7 @@ async fn r07_r08_every_kind_of_code_has_its_cap_without_any_setting() {
 #[tokio::test]
 async fn r10_a_wrong_code_counts_when_its_client_has_gone() {
     let (twilio, server) = start().await;
-    let user = server.user("user-1");
-    user.enrol(&twilio, &phone(1)).await;
-    user.login_send().await.expect_success();
-    let code = twilio.nth_code(&phone(1), 2).await;
+    let (user, code) = asked_for_a_code(&server, &twilio).await;
     let wrong = json!({ "code": nearly(&code, 1) }).to_string();
     let length = wrong.len().to_string();
     let headers = [

@@ -505,9 +505,9 @@ pub(super) mod tests {
         }
     }
 
-    #[test]
-    fn nothing_in_the_page_is_forbidden_by_its_policy_or_comes_from_elsewhere() {
-        let page = shown("", Shown::Figures(&range(), &report()));
+    /// What the pages' policy does not let a browser do, and addresses of others.
+    #[track_caller]
+    pub(in crate::page) fn expect_nothing_forbidden(page: &str) {
         for forbidden in [
             "style=",
             "<style",
@@ -519,6 +519,11 @@ pub(super) mod tests {
         ] {
             assert!(!page.contains(forbidden), "{forbidden}");
         }
+    }
+
+    #[test]
+    fn nothing_in_the_page_is_forbidden_by_its_policy_or_comes_from_elsewhere() {
+        expect_nothing_forbidden(&shown("", Shown::Figures(&range(), &report())));
     }
 
     #[test]
