@@ -16,6 +16,8 @@ use aws_lc_rs::{digest, hmac};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::version::Sha256;
+
 /// How many compiled components are kept. Each change of a component or of the engine leaves one
 /// behind; a dozen is what a large installation uses at once.
 const ENTRIES_MAX: usize = 32;
@@ -57,15 +59,11 @@ impl Cache {
         })
     }
 
-    /// Where `bytes`, compiled by `engine`, would lie.
-    pub(crate) fn entry(&self, engine: &Engine, bytes: &[u8]) -> Entry {
+    /// Where the component of that name, compiled by `engine`, would lie.
+    pub(crate) fn entry(&self, engine: &Engine, sha256: Sha256) -> Entry {
         let mut compatible = Digest(digest::Context::new(&digest::SHA256));
         engine.precompile_compatibility_hash().hash(&mut compatible);
-        let name = format!(
-            "{}-{}",
-            hex(digest::digest(&digest::SHA256, bytes).as_ref()),
-            hex(&compatible.0.finish().as_ref()[..8])
-        );
+        let name = format!("{sha256}-{}", hex(&compatible.0.finish().as_ref()[..8]));
         Entry {
             path: self.folder.join(&name).with_extension(EXTENSION),
             name,

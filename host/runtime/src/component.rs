@@ -65,17 +65,18 @@ impl Compiler {
     /// Compiles `bytes`: a component, or a core module that carries its component type, as
     /// `wit-bindgen` leaves it in modules for plain `wasm32`.
     pub(crate) fn compile(&self, name: &str, bytes: &[u8]) -> Result<Compiled, LoadError> {
+        let sha256 = Sha256::of(bytes);
         Ok(Compiled {
-            sha256: Sha256::of(bytes),
-            component: self.component(name, bytes)?,
+            sha256,
+            component: self.component(name, sha256, bytes)?,
         })
     }
 
-    fn component(&self, name: &str, bytes: &[u8]) -> Result<Component, LoadError> {
+    fn component(&self, name: &str, sha256: Sha256, bytes: &[u8]) -> Result<Component, LoadError> {
         let Some(cache) = &self.cache else {
             return compile(&self.engine, name, bytes);
         };
-        let entry = cache.entry(&self.engine, bytes);
+        let entry = cache.entry(&self.engine, sha256);
         if let Some(component) = cache.load(&self.engine, &entry) {
             self.cached.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(component = name, "compiled code was taken from the cache");
@@ -98,7 +99,7 @@ impl Compiler {
     /// Where `bytes` would lie in the cache.
     #[cfg(test)]
     pub(crate) fn entry(&self, bytes: &[u8]) -> Option<crate::cache::Entry> {
-        Some(self.cache.as_ref()?.entry(&self.engine, bytes))
+        Some(self.cache.as_ref()?.entry(&self.engine, Sha256::of(bytes)))
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
+use crate::call::ANALYTICS;
 use crate::provider::Provider;
 use crate::service::{
     AnalyticsComponent, Identity, OtpComponent, Service, TwoFactorComponent, World,
@@ -65,11 +66,6 @@ impl<T: Versioned> Slot<T> {
         &self.live
     }
 
-    /// Both that calls use, with the share of the second.
-    pub(crate) fn canary(&self) -> Option<&(Arc<T>, u8)> {
-        self.canary.as_ref()
-    }
-
     /// From now on all calls use `next`. With `trial` the present version is kept at hand.
     pub(crate) fn replace(&mut self, next: Arc<T>, trial: bool) {
         if let Some((canary, _)) = self.canary.take()
@@ -98,16 +94,43 @@ impl<T: Versioned> Slot<T> {
     pub(crate) fn keep_at_hand(&mut self, before: Arc<T>) {
         self.before = Some(before);
     }
+}
 
+/// Which versions of a component calls use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InUse {
+    pub(crate) live: Sha256,
+    /// One that has a share of the calls.
+    pub(crate) canary: Option<Sha256>,
+}
+
+/// What is asked of a slot whatever the world of its component.
+pub(crate) trait AnySlot {
+    /// The versions that calls use.
+    fn in_use(&self) -> InUse;
     /// The newest version has proved itself.
-    pub(crate) fn end_trial(&mut self) {
+    fn end_trial(&mut self);
+    /// Goes back from `worse`, where it is the newest and on trial; says whether it was.
+    fn go_back_from(&mut self, worse: Sha256) -> bool;
+    /// Whether `version` is on trial and worse than what it is to replace.
+    fn is_worse(&self, version: Sha256) -> bool;
+}
+
+impl<T: Versioned> AnySlot for Slot<T> {
+    fn in_use(&self) -> InUse {
+        InUse {
+            live: self.live.sha256(),
+            canary: self.canary.as_ref().map(|(canary, _)| canary.sha256()),
+        }
+    }
+
+    fn end_trial(&mut self) {
         if let Some(before) = self.before.take() {
             before.retire();
         }
     }
 
-    /// Goes back from `worse`, where it is the newest and on trial; says whether it was.
-    pub(crate) fn go_back_from(&mut self, worse: Sha256) -> bool {
+    fn go_back_from(&mut self, worse: Sha256) -> bool {
         let is_worse = |version: &Arc<T>| version.sha256() == worse;
         if self
             .canary
@@ -128,8 +151,7 @@ impl<T: Versioned> Slot<T> {
         false
     }
 
-    /// Whether `version` is on trial and worse than what it is to replace.
-    pub(crate) fn is_worse(&self, version: Sha256) -> bool {
+    fn is_worse(&self, version: Sha256) -> bool {
         let canary = self.canary.as_ref().map(|(canary, _)| (canary, &self.live));
         let live = self.before.as_ref().map(|before| (&self.live, before));
         canary
@@ -186,14 +208,36 @@ impl Generation {
         first.chain(of(&self.analytics)).collect()
     }
 
-    /// The providers that use `component`, with their entries' names.
-    pub(crate) fn providers_of<'a>(
-        &'a mut self,
-        component: &'a str,
-    ) -> impl Iterator<Item = (&'a str, &'a mut Slot<Provider>)> {
-        let all = self.providers.iter_mut();
-        all.filter(move |(_, slot)| slot.live.component() == component)
-            .map(|(name, slot)| (name.as_str(), slot))
+    /// The slots of `component`: of a provider's one for each entry that uses it.
+    pub(crate) fn slots(&self, component: &str) -> Vec<&dyn AnySlot> {
+        match component {
+            "otp" => vec![&self.otp],
+            "two-factor" => vec![&self.two_factor],
+            ANALYTICS => vec![&self.analytics],
+            _ => {
+                let of_it = self.providers.values();
+                of_it
+                    .filter(|slot| slot.live.component() == component)
+                    .map(|slot| slot as &dyn AnySlot)
+                    .collect()
+            }
+        }
+    }
+
+    /// As [`slots`](Generation::slots), to change them.
+    pub(crate) fn slots_mut(&mut self, component: &str) -> Vec<&mut dyn AnySlot> {
+        match component {
+            "otp" => vec![&mut self.otp],
+            "two-factor" => vec![&mut self.two_factor],
+            ANALYTICS => vec![&mut self.analytics],
+            _ => {
+                let of_it = self.providers.values_mut();
+                of_it
+                    .filter(|slot| slot.live.component() == component)
+                    .map(|slot| slot as &mut dyn AnySlot)
+                    .collect()
+            }
+        }
     }
 }
 

@@ -20,8 +20,6 @@ use countersign_types::{Clock, UnixMillis};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::once::store;
-
 /// Longer answers are not kept, only that there was one. Those of today have some 200 bytes; a row of a
 /// component may have 32 KiB.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
@@ -325,7 +323,7 @@ impl Claim {
         run: &mut Transaction,
         row: &[u8],
     ) -> Result<Option<T>, StoreError> {
-        let Some(section) = run.host(row).await.map_err(store)? else {
+        let Some(section) = run.host(row).await.map_err(StoreError::from)? else {
             return Ok(None);
         };
         let plain = self.0.ledger.keyring.unseal(row, &section.value).ok();

@@ -5,7 +5,7 @@
 //! in the call's own commit. So the effect of a call and the mark that it has happened are durable
 //! together or not at all.
 
-use countersign_store::{StoreError, Transaction, TransactionError};
+use countersign_store::{StoreError, Transaction};
 use countersign_types::UnixMillis;
 
 use crate::CallError;
@@ -54,12 +54,16 @@ impl<'a, R: 'a> Once<'a, R> {
         if transaction
             .host(self.claim.row())
             .await
-            .map_err(store)?
+            .map_err(StoreError::from)?
             .is_some()
         {
             return Err(CallError::Happened);
         }
-        match transaction.take(self.claim.take()).await.map_err(store)? {
+        match transaction
+            .take(self.claim.take())
+            .await
+            .map_err(StoreError::from)?
+        {
             Ok(()) => Ok(()),
             Err(retry_at) => Err(CallError::TooManyOnce {
                 retry_after: retry_at.since(transaction.instant()),
@@ -100,16 +104,8 @@ impl<'a, R: 'a> Once<'a, R> {
         };
         for (key, section) in self.claim.rows(answer, instant)? {
             let set = transaction.set_host(&key, Some(section)).await;
-            set.map_err(store)?;
+            set.map_err(StoreError::from)?;
         }
         Ok(())
-    }
-}
-
-/// The rows are the host's own, so that nothing but the store can be at fault.
-pub(crate) fn store(error: TransactionError) -> StoreError {
-    match error {
-        TransactionError::Store(error) => error,
-        TransactionError::Misuse(text) => StoreError::Failed(text),
     }
 }

@@ -359,8 +359,7 @@ impl Runtime {
         ended
     }
 
-    /// A call has failed by `component`, in a call of `outer`: where that is on trial and worse than the
-    /// version before it, calls go back to that one from now on.
+    /// A call has failed by `component`, in a call of `outer`.
     fn blame<W: World>(&self, component: &str, versions: &Versions, outer: &Service<W>) {
         let blamed: &dyn Versioned = match component {
             "otp" => &*versions.otp,
@@ -369,48 +368,22 @@ impl Runtime {
             _ => outer,
         };
         blamed.tally().count(Fate::Failed);
-        let version = blamed.sha256();
+        self.go_back_if_worse(component, blamed.sha256());
+    }
+
+    /// A version of `component` has failed, or refused a message: where it is on trial and worse than the
+    /// one before it, calls go back to that one from now on.
+    fn go_back_if_worse(&self, component: &str, version: Sha256) {
         let present = self.live.now();
-        let went_back = match component {
-            "otp" if present.otp.is_worse(version) => {
-                self.live.change(|next| next.otp.go_back_from(version))
-            }
-            "two-factor" if present.two_factor.is_worse(version) => self
-                .live
-                .change(|next| next.two_factor.go_back_from(version)),
-            ANALYTICS if present.analytics.is_worse(version) => self
-                .live
-                .change(|next| next.analytics.go_back_from(version)),
-            _ => false,
-        };
-        if went_back {
-            self.tell_went_back(component, version);
+        let mut slots = present.slots(component).into_iter();
+        if slots.any(|slot| slot.is_worse(version)) && self.go_back(component, version) {
+            tracing::error!(
+                component,
+                version = version.short(),
+                "a new version failed and was rolled back"
+            );
+            self.went_back.notify_one();
         }
-    }
-
-    /// As [`blame`](Runtime::blame), for a provider that has failed or refused a message.
-    fn watch_provider(&self, provider: &Provider) {
-        let (component, version) = (provider.component(), provider.sha256());
-        let worse = |slot: &Slot<Provider>| slot.is_worse(version);
-        if !self.live.now().providers.values().any(worse) {
-            return;
-        }
-        let went_back = self.live.change(|next| {
-            let slots = next.providers_of(component);
-            slots.fold(false, |any, (_, slot)| slot.go_back_from(version) || any)
-        });
-        if went_back {
-            self.tell_went_back(component, version);
-        }
-    }
-
-    fn tell_went_back(&self, component: &str, version: Sha256) {
-        tracing::error!(
-            component,
-            version = version.short(),
-            "a new version failed and was rolled back"
-        );
-        self.went_back.notify_one();
     }
 
     /// What a request to the callback address of `provider` tells of its messages. The address that
@@ -512,7 +485,7 @@ impl Sender for Runtime {
                 let provider = slot.of(&message.to);
                 let sent = provider.send(message).await;
                 if sent.is_err() {
-                    self.watch_provider(provider);
+                    self.go_back_if_worse(provider.component(), provider.sha256());
                 }
                 sent
             }

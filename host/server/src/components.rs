@@ -99,6 +99,12 @@ pub(crate) struct InstalledShown {
 }
 
 impl ComponentShown {
+    pub(crate) fn all(records: &[(String, Record)]) -> Vec<ComponentShown> {
+        let all = records.iter();
+        all.map(|(name, record)| ComponentShown::of(name, record))
+            .collect()
+    }
+
     pub(crate) fn of(name: &str, record: &Record) -> ComponentShown {
         let canary = record.trial.as_ref().filter(|trial| trial.percent < 100);
         let canary = canary.map(|trial| trial.sha256);
@@ -206,7 +212,7 @@ pub(crate) async fn perform(
 ) -> Answer {
     match request {
         ComponentsRequest::List => match registry.list().await {
-            Ok(all) => Answer::Components(all.iter().map(|(name, it)| shown(name, it)).collect()),
+            Ok(all) => Answer::Components(ComponentShown::all(&all)),
             Err(error) => refused(&error),
         },
         ComponentsRequest::Install { name, file, canary } => {
@@ -214,7 +220,7 @@ pub(crate) async fn perform(
                 Ok(room) => room,
                 Err(error) => return refused(&error),
             };
-            let bytes = match read(&file, registry.bytes_max()) {
+            let bytes = match read_aside(&file, registry.bytes_max()).await {
                 Ok(bytes) => bytes,
                 Err(error) => return not_done(&error),
             };
@@ -226,7 +232,7 @@ pub(crate) async fn perform(
             }
         }
         ComponentsRequest::RollBack { name } => match registry.roll_back(&name).await {
-            Ok(record) => Answer::RolledBack(Box::new(shown(&name, &record))),
+            Ok(record) => Answer::RolledBack(Box::new(ComponentShown::of(&name, &record))),
             Err(error) => refused(&error),
         },
         ComponentsRequest::Export { name, file } => {
@@ -248,10 +254,6 @@ fn not_done(error: &ComponentError) -> Answer {
     let help = error.help().map(|help| help.to_string());
     let code = code.unwrap_or_default();
     Answer::Failed(Refused::new(&code, with_cause(error), help.as_deref()))
-}
-
-fn shown(name: &str, record: &Record) -> ComponentShown {
-    ComponentShown::of(name, record)
 }
 
 /// A version that was written to a file.
@@ -290,6 +292,21 @@ pub(crate) fn read(file: &std::path::Path, bytes_max: u64) -> Result<Vec<u8>, Co
     })
 }
 
+/// As [`read`], where it keeps no call waiting.
+pub(crate) async fn read_aside(
+    file: &std::path::Path,
+    bytes_max: u64,
+) -> Result<Vec<u8>, ComponentError> {
+    let path = file.to_owned();
+    let reading = tokio::task::spawn_blocking(move || read(&path, bytes_max));
+    reading.await.unwrap_or_else(|source| {
+        Err(ComponentError::Unreadable {
+            path: file.to_owned(),
+            source: std::io::Error::other(source),
+        })
+    })
+}
+
 /// Writes a file that is not there yet.
 pub(crate) fn write_new(file: &std::path::Path, bytes: &[u8]) -> Result<(), ComponentError> {
     use std::io::Write;
@@ -305,10 +322,14 @@ pub(crate) fn write_new(file: &std::path::Path, bytes: &[u8]) -> Result<(), Comp
     })
 }
 
+fn refused(error: &InstallError) -> Answer {
+    Answer::Failed(unfit(error))
+}
+
 /// As the command line says it.
-pub(crate) fn refused(error: &InstallError) -> Answer {
+pub(crate) fn unfit(error: &InstallError) -> Refused {
     let code = format!("countersign::component::{}", error.code());
-    Answer::Failed(Refused::new(&code, with_cause(error), Some(&error.help())))
+    Refused::new(&code, with_cause(error), Some(&error.help()))
 }
 
 #[cfg(test)]

@@ -137,7 +137,7 @@ enum Taken {
 
 async fn take(registry: &Registry, path: &Path, from_start: bool) -> Taken {
     let component = path.file_stem().unwrap_or_default().to_string_lossy();
-    let bytes = match components::read(path, registry.bytes_max()) {
+    let bytes = match components::read_aside(path, registry.bytes_max()).await {
         Ok(bytes) => bytes,
         Err(error) => {
             tracing::warn!(file = %path.display(), %error, "a component in the watched folder was passed by");

@@ -23,9 +23,7 @@ use zeroize::Zeroizing;
 pub use signing::{SIGNED_TIME_MAX, SigningKey};
 use signing::{Signer, counting};
 
-use crate::{
-    CommitError, Ending, Rulings, Section, Store, StoreError, Transaction, TransactionError,
-};
+use crate::{CommitError, Ending, Rulings, Section, Store, StoreError, Transaction};
 
 /// Why the keys could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -489,7 +487,9 @@ impl Keyring {
                     // Writing to a `Vec` cannot fail.
                     value: value.unwrap_or_default(),
                 };
-                run.set_host(key, Some(section)).await.map_err(broken)?;
+                run.set_host(key, Some(section))
+                    .await
+                    .map_err(StoreError::from)?;
             }
             match store.commit(run.into_commit(Ending::Commit)).await {
                 Ok(_) => {
@@ -586,7 +586,7 @@ impl Keyring {
 
 /// The keys that a store was written with.
 async fn fingerprints_in(run: &mut Transaction) -> Result<BTreeMap<String, [u8; 8]>, StoreError> {
-    let row = run.host(FINGERPRINTS_KEY).await.map_err(broken)?;
+    let row = run.host(FINGERPRINTS_KEY).await?;
     Ok(row
         .and_then(|section| postcard::from_bytes(&section.value).ok())
         .unwrap_or_default())
@@ -594,7 +594,7 @@ async fn fingerprints_in(run: &mut Transaction) -> Result<BTreeMap<String, [u8; 
 
 /// Since when each key signs, by the newest commit of the store that first met it.
 async fn signing_since(run: &mut Transaction) -> Result<BTreeMap<String, UnixMillis>, StoreError> {
-    let row = run.host(SIGNING_KEY).await.map_err(broken)?;
+    let row = run.host(SIGNING_KEY).await?;
     Ok(row
         .and_then(|section| postcard::from_bytes(&section.value).ok())
         .unwrap_or_default())
@@ -647,14 +647,6 @@ fn numbered(path: &Path) -> Result<Vec<(Kind, u32, PathBuf)>, KeyringError> {
         }
     }
     Ok(found)
-}
-
-/// A transaction of the host's own that failed.
-pub(crate) fn broken(error: TransactionError) -> StoreError {
-    match error {
-        TransactionError::Store(error) => error,
-        TransactionError::Misuse(text) => StoreError::Failed(text),
-    }
 }
 
 fn keyed_hash(key: &hmac::Key, fields: &[&[u8]]) -> [u8; 32] {

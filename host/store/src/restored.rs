@@ -7,7 +7,6 @@ use std::time::Duration;
 use countersign_types::UnixMillis;
 use serde::{Deserialize, Serialize};
 
-use crate::keyring::broken;
 use crate::{CommitError, Ending, Rulings, Section, Store, StoreError, Transaction};
 
 /// Where a store remembers it.
@@ -31,7 +30,7 @@ struct Restored {
 pub async fn restored_at(store: &Arc<dyn Store>) -> Result<UnixMillis, StoreError> {
     let now = store.newest_instant();
     let mut run = Transaction::new(store.clone(), now, Rulings::default());
-    let found = run.host(KEY).await.map_err(broken)?;
+    let found = run.host(KEY).await?;
     let Some(section) = found else {
         return Ok(UnixMillis(0));
     };
@@ -64,7 +63,7 @@ pub async fn note_restore(
         // Serialising plain data into a `Vec` cannot fail.
         value: postcard::to_allocvec(&Restored { at }).unwrap_or_default(),
     };
-    run.set_host(KEY, Some(section)).await.map_err(broken)?;
+    run.set_host(KEY, Some(section)).await?;
     match store.commit(run.into_commit(Ending::Commit)).await {
         Ok(_) => Ok(at),
         Err(CommitError::Store(error)) => Err(error),

@@ -26,6 +26,16 @@ pub enum TransactionError {
     Misuse(String),
 }
 
+/// In a transaction of the host's own: only the store can be at fault in one.
+impl From<TransactionError> for StoreError {
+    fn from(error: TransactionError) -> StoreError {
+        match error {
+            TransactionError::Store(error) => error,
+            TransactionError::Misuse(text) => StoreError::Failed(text),
+        }
+    }
+}
+
 /// What the committer has said about limits in earlier runs of the same call: in the next run they
 /// are full, without asking again.
 #[derive(Clone, Debug, Default)]

@@ -29,10 +29,9 @@ pub use error::InstallError;
 pub use inspect::{Inspection, WorldShape, inspect};
 pub use record::{By, InstalledVersion, Record, Trial, Version, installed_versions};
 
-use crate::call::ANALYTICS;
 use crate::component::Compiled;
 use crate::{Runtime, Sha256, aside};
-use ready::{InUse, Ready, States};
+use ready::{Ready, States};
 
 /// How often it is looked whether a version on trial has proved itself.
 const LOOK: Duration = Duration::from_secs(1);
@@ -261,7 +260,7 @@ impl Registry {
         component: &str,
         default: &DefaultVersion,
     ) -> Result<Record, InstallError> {
-        let live = InUse::states(&runtime.live.now(), component);
+        let live = States::of_live(&runtime.live.now(), component);
         let sha256 = Sha256::of(&default.bytes);
         let version = |states: &States| Version {
             sha256,
@@ -350,7 +349,8 @@ impl Registry {
                 continue;
             };
             let Some(trial) = record.trial else { continue };
-            let in_use = InUse::of(&runtime.live.now(), component);
+            let present = runtime.live.now();
+            let in_use = present.slots(component).first().map(|slot| slot.in_use());
             // A provider that no entry uses is called by nobody, and so fails nobody.
             let used = in_use.is_none_or(|in_use| {
                 in_use.live == trial.sha256 || in_use.canary == Some(trial.sha256)
@@ -478,7 +478,7 @@ impl Registry {
         dry_run.map_err(|reason| InstallError::SelfTest { reason })?;
         course.done("self-test");
         let states = ready.states();
-        let live = InUse::states(&runtime.live.now(), component);
+        let live = States::of_live(&runtime.live.now(), component);
         let way_back = live.can_read(states.writes);
         if plan.canary.is_some() && !way_back {
             return Err(InstallError::NoWayBack {
@@ -751,31 +751,21 @@ impl Registry {
 impl Runtime {
     /// The newest version of `component` has proved itself.
     pub(crate) fn end_trial(&self, component: &str) {
-        self.live.change(|next| match component {
-            "otp" => next.otp.end_trial(),
-            "two-factor" => next.two_factor.end_trial(),
-            ANALYTICS => next.analytics.end_trial(),
-            _ => next
-                .providers_of(component)
-                .for_each(|(_, slot)| slot.end_trial()),
+        self.live.change(|next| {
+            let slots = next.slots_mut(component);
+            slots.into_iter().for_each(|slot| slot.end_trial());
         });
     }
 
-    /// The version is not used by any call from now on.
-    fn go_back(&self, component: &str, version: Sha256) {
-        self.live.change(|next| match component {
-            "otp" => {
-                next.otp.go_back_from(version);
+    /// The version is not used by any call from now on; says whether it was on trial.
+    pub(crate) fn go_back(&self, component: &str, version: Sha256) -> bool {
+        self.live.change(|next| {
+            // Each entry of a provider has a slot of its own.
+            let mut went_back = false;
+            for slot in next.slots_mut(component) {
+                went_back |= slot.go_back_from(version);
             }
-            "two-factor" => {
-                next.two_factor.go_back_from(version);
-            }
-            ANALYTICS => {
-                next.analytics.go_back_from(version);
-            }
-            _ => next.providers_of(component).for_each(|(_, slot)| {
-                slot.go_back_from(version);
-            }),
-        });
+            went_back
+        })
     }
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::Runtime;
 use crate::call::{ANALYTICS, Host};
 use crate::component::Compiled;
 use crate::generation::{Generation, Live, Slot, Versioned};
 use crate::provider::{Provider, ProviderConfig};
 use crate::runtime::idle_max;
 use crate::service::{AnalyticsComponent, OtpComponent, Service, TwoFactorComponent, World};
-use crate::{Runtime, Sha256};
 
 use super::error::InstallError;
 
@@ -35,6 +35,16 @@ impl States {
         States {
             writes: manifest.state_writes,
             reads: manifest.state_reads.clone(),
+        }
+    }
+
+    /// Those of the service that is live; of a provider none.
+    pub(super) fn of_live(generation: &Generation, component: &str) -> States {
+        match component {
+            "otp" => States::of(generation.otp.live()),
+            "two-factor" => States::of(generation.two_factor.live()),
+            ANALYTICS => States::of(generation.analytics.live()),
+            _ => States::default(),
         }
     }
 
@@ -97,20 +107,20 @@ impl Ready {
     /// Takes the place of the live version: calls that begin from now on use this one. With `trial` the
     /// other one is kept at hand.
     pub(super) fn put(self, live: &Live, trial: bool) {
-        live.change(|next| self.each(next, &mut Replace { trial }));
+        live.change(|next| self.each(next, &Change::Replace { trial }));
     }
 
     /// Gets `percent` of the subjects' calls.
     pub(super) fn try_out(self, live: &Live, percent: u8) {
-        live.change(|next| self.each(next, &mut TryOut { percent }));
+        live.change(|next| self.each(next, &Change::TryOut { percent }));
     }
 
     /// Is what calls go back to while the live version is on trial.
     pub(super) fn keep_at_hand(self, live: &Live) {
-        live.change(|next| self.each(next, &mut KeepAtHand));
+        live.change(|next| self.each(next, &Change::KeepAtHand));
     }
 
-    fn each(self, next: &mut Generation, change: &mut impl Change) {
+    fn each(self, next: &mut Generation, change: &Change) {
         match self {
             Ready::Otp(service) => change.make(&mut next.otp, service),
             Ready::TwoFactor(service) => change.make(&mut next.two_factor, service),
@@ -127,35 +137,19 @@ impl Ready {
 }
 
 /// What is done with a version in a component's slot, whatever kind of component it is.
-trait Change {
-    fn make<T: Versioned>(&mut self, slot: &mut Slot<T>, version: Arc<T>);
+enum Change {
+    Replace { trial: bool },
+    TryOut { percent: u8 },
+    KeepAtHand,
 }
 
-struct Replace {
-    trial: bool,
-}
-
-impl Change for Replace {
-    fn make<T: Versioned>(&mut self, slot: &mut Slot<T>, version: Arc<T>) {
-        slot.replace(version, self.trial);
-    }
-}
-
-struct TryOut {
-    percent: u8,
-}
-
-impl Change for TryOut {
-    fn make<T: Versioned>(&mut self, slot: &mut Slot<T>, version: Arc<T>) {
-        slot.try_out(version, self.percent);
-    }
-}
-
-struct KeepAtHand;
-
-impl Change for KeepAtHand {
-    fn make<T: Versioned>(&mut self, slot: &mut Slot<T>, version: Arc<T>) {
-        slot.keep_at_hand(version);
+impl Change {
+    fn make<T: Versioned>(&self, slot: &mut Slot<T>, version: Arc<T>) {
+        match *self {
+            Change::Replace { trial } => slot.replace(version, trial),
+            Change::TryOut { percent } => slot.try_out(version, percent),
+            Change::KeepAtHand => slot.keep_at_hand(version),
+        }
     }
 }
 
@@ -197,44 +191,4 @@ async fn providers(
         answers.map_err(|reason| InstallError::SelfTest { reason })?;
     }
     Ok(Ready::Providers(ready))
-}
-
-/// Which versions of a component calls use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct InUse {
-    pub(super) live: Sha256,
-    /// One that has a share of the calls.
-    pub(super) canary: Option<Sha256>,
-}
-
-impl InUse {
-    /// `None`: no `[[provider]]` entry uses the component.
-    pub(super) fn of(generation: &Generation, component: &str) -> Option<InUse> {
-        fn slot<T: Versioned>(slot: &Slot<T>) -> InUse {
-            InUse {
-                live: slot.live().sha256(),
-                canary: slot.canary().map(|(canary, _)| canary.sha256()),
-            }
-        }
-        match component {
-            "otp" => Some(slot(&generation.otp)),
-            "two-factor" => Some(slot(&generation.two_factor)),
-            ANALYTICS => Some(slot(&generation.analytics)),
-            _ => {
-                let mut slots = generation.providers.values();
-                let of_it = slots.find(|slot| slot.live().component() == component);
-                of_it.map(slot)
-            }
-        }
-    }
-
-    /// The state versions of the service that is live.
-    pub(super) fn states(generation: &Generation, component: &str) -> States {
-        match component {
-            "otp" => States::of(generation.otp.live()),
-            "two-factor" => States::of(generation.two_factor.live()),
-            ANALYTICS => States::of(generation.analytics.live()),
-            _ => States::default(),
-        }
-    }
 }

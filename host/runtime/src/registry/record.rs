@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use countersign_store::{
-    CommitError, Ending, Need, Rulings, Section, Store, StoreError, Transaction, TransactionError,
+    CommitError, Ending, Need, Rulings, Section, Store, StoreError, Transaction,
 };
 use countersign_types::UnixMillis;
 use serde::{Deserialize, Serialize};
@@ -243,6 +243,11 @@ fn part_key(version: Sha256, part: u32) -> Vec<u8> {
     [PARTS, &version.0, &part.to_be_bytes()].concat()
 }
 
+/// A transaction of what has no expiry, so that its instant decides nothing.
+fn begin(store: &Arc<dyn Store>) -> Transaction {
+    Transaction::new(store.clone(), store.newest_instant(), Rulings::default())
+}
+
 /// The record of a component.
 ///
 /// # Errors
@@ -252,9 +257,7 @@ pub(super) async fn read(
     store: &Arc<dyn Store>,
     component: &str,
 ) -> Result<Option<Record>, StoreError> {
-    let now = store.newest_instant();
-    let mut run = Transaction::new(store.clone(), now, Rulings::default());
-    read_in(&mut run, component).await
+    read_in(&mut begin(store), component).await
 }
 
 async fn read_in(run: &mut Transaction, component: &str) -> Result<Option<Record>, StoreError> {
@@ -262,7 +265,7 @@ async fn read_in(run: &mut Transaction, component: &str) -> Result<Option<Record
     let unreadable = || StoreError::Unreadable {
         key: String::from_utf8_lossy(&key).into_owned(),
     };
-    let Some(section) = run.host(&key).await.map_err(store_error)? else {
+    let Some(section) = run.host(&key).await? else {
         return Ok(None);
     };
     if section.state != STATE {
@@ -271,14 +274,6 @@ async fn read_in(run: &mut Transaction, component: &str) -> Result<Option<Record
     postcard::from_bytes(&section.value)
         .map(Some)
         .map_err(|_| unreadable())
-}
-
-fn store_error(error: TransactionError) -> StoreError {
-    match error {
-        TransactionError::Store(error) => error,
-        // Only sums and limits can be misused, and there are none here.
-        TransactionError::Misuse(reason) => StoreError::Failed(reason),
-    }
 }
 
 /// Changes the record of a component durably; `change` says what it is to be, given what it is, and may be
@@ -304,7 +299,7 @@ pub(super) async fn change(
         let section = section(postcard::to_stdvec(&next).unwrap_or_default());
         run.set_host(&record_key(component), Some(section))
             .await
-            .map_err(store_error)?;
+            .map_err(StoreError::from)?;
         // Taking a version back must be possible with a full disk.
         if commit(store, run, Need::Finish).await? {
             return Ok(next);
@@ -351,14 +346,15 @@ pub(super) async fn keep(
         let key = part_key(version, part);
         let mut tries = 0;
         loop {
-            let mut run =
-                Transaction::new(store.clone(), store.newest_instant(), Rulings::default());
-            let present = run.host(&key).await.map_err(store_error)?;
+            let mut run = begin(store);
+            let present = run.host(&key).await.map_err(StoreError::from)?;
             if present.is_some_and(|present| present.value == piece) {
                 break;
             }
             let piece = section(piece.to_vec());
-            run.set_host(&key, Some(piece)).await.map_err(store_error)?;
+            run.set_host(&key, Some(piece))
+                .await
+                .map_err(StoreError::from)?;
             if commit(store, run, Need::NewWork).await? {
                 break;
             }
@@ -382,9 +378,9 @@ pub(super) async fn bytes(
 ) -> Result<Vec<u8>, InstallError> {
     let mut bytes = Vec::new();
     for part in parts(version) {
-        let mut run = Transaction::new(store.clone(), store.newest_instant(), Rulings::default());
+        let mut run = begin(store);
         let key = part_key(version.sha256, part);
-        let Some(piece) = run.host(&key).await.map_err(store_error)? else {
+        let Some(piece) = run.host(&key).await.map_err(StoreError::from)? else {
             break;
         };
         bytes.extend_from_slice(&piece.value);
@@ -418,8 +414,8 @@ pub(super) async fn forget(store: &Arc<dyn Store>, version: &Version) -> Result<
 }
 
 async fn remove(store: &Arc<dyn Store>, key: &[u8]) -> Result<(), InstallError> {
-    let mut run = Transaction::new(store.clone(), store.newest_instant(), Rulings::default());
-    run.set_host(key, None).await.map_err(store_error)?;
+    let mut run = begin(store);
+    run.set_host(key, None).await.map_err(StoreError::from)?;
     // One that another process has just written stays until the next start.
     commit(store, run, Need::Finish).await?;
     Ok(())

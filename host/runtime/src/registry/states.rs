@@ -10,7 +10,7 @@ use countersign_store::{Body, Store, StoreError};
 use countersign_types::UnixMillis;
 
 use super::error::InstallError;
-use super::ready::{InUse, States};
+use super::ready::States;
 use crate::Runtime;
 
 /// Rows looked at between two turns of others.
@@ -47,7 +47,7 @@ pub(super) async fn left(
         state,
         reads: states.reads.clone(),
     };
-    let live = InUse::states(&runtime.live.now(), component);
+    let live = States::of_live(&runtime.live.now(), component);
     if !states.can_read(live.writes) && live.writes != 0 {
         return Err(refused(live.writes));
     }

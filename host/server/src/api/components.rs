@@ -6,7 +6,8 @@ use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
-use countersign_runtime::{By, Plan, Registry};
+use countersign_runtime::{By, InstallError, Plan, Registry};
+use serde::Serialize;
 use serde_json::json;
 use url::form_urlencoded;
 
@@ -18,11 +19,7 @@ use crate::components::{ComponentShown, InstalledShown};
 
 pub(super) async fn list(State(api): State<Arc<Api>>) -> Response {
     with(&api, async |registry| {
-        let all = registry.list().await?;
-        let all = all.iter();
-        let all: Vec<_> = all
-            .map(|(name, record)| ComponentShown::of(name, record))
-            .collect();
+        let all = ComponentShown::all(&registry.list().await?);
         Ok(Answer::ok(&json!({ "components": all })))
     })
     .await
@@ -70,11 +67,7 @@ pub(super) async fn install(
         drop(room);
         installed.map(|installed| InstalledShown::of(&name, &installed))
     };
-    match api.run_to_its_end(installing).await {
-        Ok(Ok(shown)) => Answer::ok(&shown).into_response(),
-        Ok(Err(error)) => Problem::from(error).into_response(),
-        Err(problem) => problem.into_response(),
-    }
+    to_its_end(&api, installing).await
 }
 
 pub(super) async fn roll_back(State(api): State<Arc<Api>>, Named(name): Named) -> Response {
@@ -83,9 +76,17 @@ pub(super) async fn roll_back(State(api): State<Arc<Api>>, Named(name): Named) -
     };
     let rolling = async move {
         let record = registry.roll_back(&name).await?;
-        Ok::<_, countersign_runtime::InstallError>(ComponentShown::of(&name, &record))
+        Ok::<_, InstallError>(ComponentShown::of(&name, &record))
     };
-    match api.run_to_its_end(rolling).await {
+    to_its_end(&api, rolling).await
+}
+
+/// Changes something, also when the client has gone, and shows what came of it.
+async fn to_its_end<T: Serialize + Send + 'static>(
+    api: &Api,
+    work: impl Future<Output = Result<T, InstallError>> + Send + 'static,
+) -> Response {
+    match api.run_to_its_end(work).await {
         Ok(Ok(shown)) => Answer::ok(&shown).into_response(),
         Ok(Err(error)) => Problem::from(error).into_response(),
         Err(problem) => problem.into_response(),
@@ -122,7 +123,7 @@ fn canary(uri: &Uri) -> Result<Option<u8>, Problem> {
 
 async fn with(
     api: &Api,
-    work: impl AsyncFnOnce(&Registry) -> Result<Answer, countersign_runtime::InstallError>,
+    work: impl AsyncFnOnce(&Registry) -> Result<Answer, InstallError>,
 ) -> Response {
     let Some(registry) = api.registry() else {
         return Problem::starting().into_response();

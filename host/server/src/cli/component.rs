@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use countersign_runtime::{InstallError, WorldShape, inspect};
+use countersign_runtime::{WorldShape, inspect};
 use serde_json::{Value, json};
 
 use super::ask::{Session, print};
@@ -13,7 +13,7 @@ use crate::components::{
     self, ComponentShown, ComponentsRequest, Exported, InstalledShown, StepShown, VersionShown,
 };
 use crate::config::{Environment, Merged};
-use crate::control::{Answer, Refused, Request};
+use crate::control::{Answer, Request};
 use crate::services::built_in;
 
 /// List, inspect, install, take back and export the components that decide and speak.
@@ -210,12 +210,9 @@ fn installed_lines(installed: &InstalledShown) -> String {
 /// What a file is, without compiling it.
 fn inspect_file(file: &Path, as_json: bool) -> Result<(), Failure> {
     let bytes = components::read(file, u64::from(u32::MAX))?;
-    let found = inspect(&bytes).map_err(|error| unfit(&error))?;
+    let found = inspect(&bytes).map_err(|error| components::unfit(&error))?;
     let world = WorldShape::that_exports(&found.exports);
-    let refused = match world {
-        Some(world) => world.check(&found).err(),
-        None => None,
-    };
+    let refused = world.and_then(|world| world.check(&found).err());
     let text = if as_json {
         let refused = refused.as_ref().map(|error| {
             json!({ "code": error.code(), "message": error.to_string(), "help": error.help() })
@@ -255,9 +252,4 @@ fn inspect_file(file: &Path, as_json: bool) -> Result<(), Failure> {
         )
     };
     Ok(print(&text)?)
-}
-
-fn unfit(error: &InstallError) -> Refused {
-    let code = format!("countersign::component::{}", error.code());
-    Refused::new(&code, error.to_string(), Some(&error.help()))
 }
