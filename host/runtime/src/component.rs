@@ -1,7 +1,10 @@
 //! From bytes to a component that can be linked.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -51,6 +54,8 @@ pub(crate) struct Compiler {
     pub(crate) engine: Engine,
     cache: Option<Cache>,
     cached: AtomicUsize,
+    /// What [`prepare`](Compiler::prepare) has compiled and nobody has asked for yet, by its bytes.
+    prepared: Mutex<HashMap<Vec<u8>, Component>>,
 }
 
 impl Compiler {
@@ -59,15 +64,57 @@ impl Compiler {
             engine,
             cache,
             cached: AtomicUsize::new(0),
+            prepared: Mutex::default(),
         }
+    }
+
+    /// Compiles `components` beside each other, on as many threads as there are processors, so that
+    /// [`compile`](Compiler::compile) has each of them at once; one that is there twice is compiled
+    /// once. What cannot be compiled is left to `compile`, which says why.
+    pub(crate) fn prepare<'a>(&self, components: impl IntoIterator<Item = (&'a str, &'a [u8])>) {
+        let mut waiting: Vec<(&str, &[u8])> = Vec::new();
+        for (name, bytes) in components {
+            if !waiting.iter().any(|(_, other)| *other == bytes) {
+                waiting.push((name, bytes));
+            }
+        }
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some((name, bytes)) = waiting.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Ok(component) = self.component(name, bytes) {
+                    self.prepared().insert(bytes.to_vec(), component);
+                }
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        std::thread::scope(|scope| {
+            for _ in 1..threads.min(waiting.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+    }
+
+    /// Forgets what was prepared.
+    pub(crate) fn forget_prepared(&self) {
+        self.prepared().clear();
+    }
+
+    fn prepared(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Component>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Compiles `bytes`: a component, or a core module that carries its component type, as
     /// `wit-bindgen` leaves it in modules for plain `wasm32`.
     pub(crate) fn compile(&self, name: &str, bytes: &[u8]) -> Result<Compiled, LoadError> {
+        let prepared = self.prepared().get(bytes).cloned();
+        let component = match prepared {
+            Some(component) => component,
+            None => self.component(name, bytes)?,
+        };
         Ok(Compiled {
             sha256: Sha256::of(bytes),
-            component: self.component(name, bytes)?,
+            component,
         })
     }
 
