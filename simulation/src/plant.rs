@@ -122,7 +122,7 @@ impl Plant {
             }
             Plant::CountedTwice if world.once_in(4) => {
                 let cursor = b"c/analytics/cursor";
-                commit.writes.retain(|write| write.key != cursor);
+                put_back(commit, cursor, disk, |new, old| new.service = old.service);
             }
             _ => {}
         }
@@ -147,6 +147,16 @@ fn end_at_once(commit: &mut Commit, prefix: &[u8]) {
 
 /// Puts the host's sections back as they are stored.
 fn forget(commit: &mut Commit, prefix: &[u8], disk: &Disk) {
+    put_back(commit, prefix, disk, |new, old| new.host = old.host);
+}
+
+/// Puts something of rows back as it is stored; their versions go on.
+fn put_back(
+    commit: &mut Commit,
+    prefix: &[u8],
+    disk: &Disk,
+    back: impl Fn(&mut Sections, Sections),
+) {
     let writes = commit.writes.iter_mut();
     for Write { key, body } in writes.filter(|write| write.key.starts_with(prefix)) {
         let stored = disk.get(key).ok().flatten();
@@ -154,7 +164,7 @@ fn forget(commit: &mut Commit, prefix: &[u8], disk: &Disk) {
         if let (Some(Body::Sections(new)), Some(Body::Sections(old))) =
             (body, stored.map(|row| row.body))
         {
-            new.host = old.host;
+            back(new, old);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! `/api/analytics/dashboard` and `countersign analytics rebuild`: every message counted once.
 
 use countersign_tests::{
-    Answer, Client, FakeTwilio, Receipt, Server, eventually, join_all, phone, wrong,
+    Answer, Builder, Client, FakeTwilio, Receipt, Server, WallClock, eventually, join_all, phone,
+    wrong,
 };
 use serde_json::{Value, json};
 
@@ -190,6 +191,112 @@ async fn codes_of_two_factor_count_as_all_others_do() {
     assert_eq!(told["stats"]["total"], 2);
     assert_eq!(told["byProvider"][0]["conversion"]["verified"], 2);
     nothing_was_wrong(&rebuild(&server).await);
+}
+
+/// A server by a clock of ours, somewhere where clocks are set on in the night to 8 March 2026.
+fn in_new_york(twilio: &FakeTwilio, clock: &WallClock) -> Builder {
+    let server = Server::builder()
+        .twilio(twilio)
+        .env("COUNTERSIGN_ADMIN_TOKEN", TOKEN)
+        .env("COUNTERSIGN_MESSAGES_DAYS", "4")
+        .env("TZ", "America/New_York");
+    let clock = clock.environment();
+    clock.iter().fold(server, |server, (name, value)| {
+        server.env(name, value.to_str().unwrap())
+    })
+}
+
+/// Sends a code at that time, and returns its message's id when it has left.
+async fn sent_at(server: &Server, clock: &WallClock, time: &str, phone: &str) -> String {
+    clock.set(time.parse().unwrap());
+    let sent = server.send(phone).await.expect_success().json();
+    let id = sent["messageId"].as_str().unwrap().to_owned();
+    story_until(server, &id, "sent").await;
+    id
+}
+
+#[tokio::test]
+async fn days_and_hours_are_those_of_utc_wherever_the_server_is() {
+    let (twilio, clock) = (
+        FakeTwilio::start().await,
+        WallClock::at("2026-03-07T23:59:59Z"),
+    );
+    let server = in_new_york(&twilio, &clock).start().await;
+    let times = [
+        "2026-03-07T23:59:59Z",
+        "2026-03-08T06:59:59Z",
+        // There no clock shows two o'clock.
+        "2026-03-08T07:00:00Z",
+        "2026-03-09T03:59:59Z",
+    ];
+    for (n, time) in times.into_iter().enumerate() {
+        sent_at(&server, &clock, time, &phone(n)).await;
+    }
+    figures_when(&server, "four", |of| of_status(of, "sent") == 4).await;
+    for (interval, want) in [
+        (
+            "day",
+            vec![("2026-03-07", 1), ("2026-03-08", 2), ("2026-03-09", 1)],
+        ),
+        (
+            "hour",
+            vec![
+                ("2026-03-07T23:00:00Z", 1),
+                ("2026-03-08T06:00:00Z", 1),
+                ("2026-03-08T07:00:00Z", 1),
+                ("2026-03-09T03:00:00Z", 1),
+            ],
+        ),
+        ("month", vec![("2026-03", 4)]),
+    ] {
+        let query = format!("start=2026-03-07&end=2026-03-09&interval={interval}");
+        let told = ask(&server, &query).await.expect_status(200).json();
+        let want = want.into_iter();
+        let want = want.map(|(date, count)| json!({"date": date, "count": count, "delivered": 0}));
+        assert_eq!(told["timeline"], Value::Array(want.collect()), "{interval}");
+    }
+    // Half-open: what was accepted at the end of a range is of the next one.
+    let until = ask(&server, "start=2026-03-08&end=2026-03-08T07:00:00Z").await;
+    assert_eq!(until.json()["stats"]["total"], 1);
+    let since = ask(&server, "start=2026-03-08T07:00:00Z&end=2026-03-08").await;
+    assert_eq!(since.json()["stats"]["total"], 1);
+}
+
+#[tokio::test]
+async fn figures_outlive_their_messages_also_when_hours_are_counted_anew() {
+    let (twilio, clock) = (
+        FakeTwilio::start().await,
+        WallClock::at("2026-03-07T10:05:00Z"),
+    );
+    let mut server = in_new_york(&twilio, &clock).start().await;
+    let first = sent_at(&server, &clock, "2026-03-07T10:05:00Z", &phone(1)).await;
+    let second = sent_at(&server, &clock, "2026-03-07T10:55:00Z", &phone(2)).await;
+    figures_when(&server, "both", |of| of_status(of, "sent") == 2).await;
+
+    // The first one's days are over, the second one's are not.
+    clock.set("2026-03-11T10:30:00Z".parse().unwrap());
+    let gone = server.get(&format!("/api/messages/{first}")).await;
+    gone.expect_problem(404);
+    let kept = server.get(&format!("/api/messages/{second}")).await;
+    kept.expect_status(200);
+    for _ in 0..2 {
+        let rebuilt = rebuild(&server).await;
+        assert_eq!(rebuilt["incomplete"], 1, "{rebuilt}");
+        assert_eq!(rebuilt["changed"], json!([]), "{rebuilt}");
+        let hour = ask(&server, "start=2026-03-07&end=2026-03-07").await.json();
+        assert_eq!(hour["stats"]["total"], 2, "{hour}");
+        server.restart().await;
+    }
+
+    // Years later nobody knows of either, and both are still counted.
+    clock.set("2031-03-11T10:30:00Z".parse().unwrap());
+    server.restart().await;
+    let rebuilt = rebuild(&server).await;
+    assert_eq!(rebuilt["hours"], 0, "{rebuilt}");
+    let kept = server.get(&format!("/api/messages/{second}")).await;
+    kept.expect_problem(404);
+    let told = ask(&server, ALL).await.expect_status(200).json();
+    assert_eq!(of_status(&told, "sent"), 2, "{told}");
 }
 
 #[tokio::test]

@@ -472,7 +472,9 @@ async fn a_message_is_found_by_its_number_and_shown_whole_with_a_trace() {
     browser.element_saying("h2", "Found").await;
     let rows = "return document.querySelectorAll('tbody tr').length";
     assert_eq!(browser.run(rows).await, json!(1));
-    assert_eq!(desk.place().await, "/dashboard/messages");
+    let place = desk.place().await;
+    assert!(place.starts_with("/dashboard/messages?search="), "{place}");
+    assert!(!place.contains(&number[1..]), "{place}");
     assert_eq!(browser.run(CONTRAST).await, nothing);
 
     browser.element("tbody a").await.click().await;
@@ -495,6 +497,19 @@ async fn a_message_is_found_by_its_number_and_shown_whole_with_a_trace() {
     let trail = get(desk.server(), "/admin/audit", &[("authorization", &bearer)]).await;
     let trail = trail.expect_status(200).text();
     assert!(trail.contains(&id) && !trail.contains(&number), "{trail}");
+    assert!(trail.contains("number.searched"), "{trail}");
+
+    // Back, to what was found, without asking whether a form is to be sent again.
+    browser.run("history.go(-2)").await;
+    browser.element_saying("h2", "Found").await;
+    assert_eq!(desk.place().await, place);
+    assert_eq!(browser.run(rows).await, json!(1));
+    // The address of the whole number is that of the masked one for who comes back to it.
+    desk.go(&format!("/dashboard/messages/{id}/reveal")).await;
+    browser.element_saying("h2", "What happened").await;
+    assert_eq!(desk.place().await, format!("/dashboard/messages/{id}"));
+    let page = browser.element("main").await.text().await;
+    assert!(!page.contains(&number), "{page}");
 
     // By its id too; what is none is told.
     desk.go("/dashboard/messages").await;
@@ -549,6 +564,73 @@ async fn messages_are_for_who_has_logged_in_and_asked_from_our_own_page() {
     assert!(shown.text().contains(&phone(1)));
     let absent = format!("/dashboard/messages/{}", "0".repeat(32));
     get(&server, &absent, &own).await.expect_status(404);
+}
+
+#[tokio::test]
+async fn a_search_is_sealed_into_an_address_and_good_for_who_has_logged_in() {
+    let server = quiet().await;
+    for n in 0..3 {
+        server.send(&phone(n)).await.expect_status(200);
+    }
+    let cookie = log_in(&server).await;
+    let cookie = [("cookie", cookie.as_str())];
+    let list = "/dashboard/messages";
+    // Nothing typed is the page of the newest.
+    let all = post(&server, list, "phone=&start=&end=&id=", &cookie).await;
+    assert_eq!(all.expect_status(303).header("location"), Some(list));
+    let form = "phone=%20%2B1+202+4560001&start=2026-01-01";
+    let found = post(&server, list, form, &cookie).await.expect_status(303);
+    let address = found.header("location").unwrap().to_owned();
+    assert!(!address.contains("4560001"), "{address}");
+    let page = get(&server, &address, &cookie)
+        .await
+        .expect_status(200)
+        .text();
+    assert_eq!(page.matches("+1202•••••01").count(), 1, "{page}");
+    assert!(page.contains("value=\"2026-01-01\""), "{page}");
+    let again = post(&server, list, form, &cookie).await.expect_status(303);
+    assert_ne!(
+        again.header("location"),
+        Some(&*address),
+        "nor does it tell that it is the same"
+    );
+
+    // Who has not logged in comes to it by the form, and to nothing without.
+    let login = get(&server, &address, &[]).await.expect_status(303);
+    let next = login.header("location").unwrap();
+    assert!(next.starts_with("/dashboard/login?next=%2Fdashboard%2Fmessages%3Fsearch%3D"));
+    let (start, end) = address.split_at(address.len() - 8);
+    for broken in [
+        format!("{start}AAAA{}", &end[4..]),
+        format!("{list}?search="),
+    ] {
+        let told = get(&server, &broken, &cookie)
+            .await
+            .expect_status(400)
+            .text();
+        assert!(
+            told.contains("role=\"alert\">This search is over."),
+            "{told}"
+        );
+    }
+    for (wrong, words) in [
+        ("phone=12", "Invalid phone number"),
+        ("start=31.1.2026", "A day is written as 2026-01-31"),
+        (
+            "start=2026-01-02&end=2026-01-01",
+            "“To” must not be before “From”",
+        ),
+        ("id=x", "32 hexadecimal digits"),
+    ] {
+        let told = post(&server, list, wrong, &cookie)
+            .await
+            .expect_status(400)
+            .text();
+        assert!(
+            told.contains(words) && told.contains("aria-invalid"),
+            "{told}"
+        );
+    }
 }
 
 /// What readers with a screen reader go by, and what is wrong with it.

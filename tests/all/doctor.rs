@@ -24,7 +24,7 @@ fn builder(twilio: &FakeTwilio) -> Builder {
     let keys = builder.home().join("keys");
     builder
         .env("COUNTERSIGN_KEYS", keys.to_str().unwrap())
-        .env("COUNTERSIGN_ADMIN_TOKEN", "a-token")
+        .env("COUNTERSIGN_ADMIN_TOKEN", "a-token-of-the-doctors-tests")
         .env("COUNTERSIGN_PUBLIC_URL", "https://sms.example.test")
 }
 

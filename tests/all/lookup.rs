@@ -166,6 +166,37 @@ async fn whoever_looks_at_a_whole_number_leaves_a_trace() {
 }
 
 #[tokio::test]
+async fn whoever_tries_numbers_until_one_is_found_leaves_a_trace() {
+    let twilio = FakeTwilio::start().await;
+    let server = start(&twilio).await;
+    let admin = server.with_key("t");
+    sent(&server, &phone(1)).await;
+    for (number, found) in [(phone(2), 0), (phone(1), 1), (phone(1), 1)] {
+        let page = search(&admin, json!({ "phoneNumber": number })).await;
+        assert_eq!(ids(&page).len(), found);
+    }
+    // By time alone nobody is looked for.
+    assert_eq!(ids(&search(&admin, json!({})).await).len(), 1);
+    let trail = admin.get("/admin/audit").await.expect_status(200).json();
+    let entries = trail["entries"].as_array().unwrap();
+    let told: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            let of = |name: &str| entry["attributes"][name].as_str().unwrap();
+            assert_eq!(entry["kind"], "number.searched");
+            (of("way"), of("found"), of("phone"))
+        })
+        .collect();
+    let [(way, "1", last), (_, "1", middle), (_, "0", first)] = told[..] else {
+        panic!("{trail}");
+    };
+    assert_eq!(way, "http");
+    // The same number is known again, and nobody can read it.
+    assert!(last == middle && last != first);
+    assert!(!trail.to_string().contains(&phone(1)[1..]), "{trail}");
+}
+
+#[tokio::test]
 async fn the_messages_view_is_for_administrators() {
     let twilio = FakeTwilio::start().await;
     let server = start(&twilio).await;
@@ -217,7 +248,10 @@ async fn the_command_finds_and_shows_with_and_without_a_server() {
     }
     let trail = server.run(&["messages", "trail", "--json"]).await;
     let trail = trail.expect_success().json();
-    assert_eq!(trail["entries"].as_array().unwrap().len(), 2, "{trail}");
+    let kinds = trail["entries"].as_array().unwrap().iter();
+    let kinds: Vec<_> = kinds.map(|entry| &entry["kind"]).collect();
+    let one = ["number.revealed", "number.searched"];
+    assert_eq!(kinds, [one, one].concat(), "{trail}");
     for (line, words) in [
         (["messages", "show", "x"], "32 hexadecimal digits"),
         (["messages", "show", &"0".repeat(32)], "no such message"),
@@ -304,7 +338,10 @@ async fn an_erased_number_is_found_nowhere_and_what_was_counted_stays() {
         json!({ "messages": 0, "dead": 0, "waiting": 0 })
     );
     let trail = admin.get("/admin/audit").await.expect_status(200).json();
-    let entries = trail["entries"].as_array().unwrap();
+    let entries = trail["entries"].as_array().unwrap().iter();
+    let entries: Vec<_> = entries
+        .filter(|entry| entry["kind"] != "number.searched")
+        .collect();
     assert_eq!(entries.len(), 2);
     for (entry, messages) in entries.iter().zip(["0", "1"]) {
         assert_eq!(entry["kind"], "number.erased");

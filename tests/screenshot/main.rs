@@ -91,33 +91,50 @@ impl Desk {
             ("year", "/dashboard?start=2025-04-01&end=2026-03-31"),
         ];
         for (name, path) in pages {
-            for (width, size) in [(WIDTH, ""), (PHONE_WIDTH, "-phone")] {
-                self.browser.resize(width, 900).await;
-                for (is_dark, look) in [(false, ""), (true, "-dark")] {
-                    self.browser.prefer_dark(is_dark).await;
-                    self.show(path).await;
-                    let name = format!("{name}{size}{look}.png");
-                    self.keep(&folder.join(name)).await;
-                }
-            }
+            self.show(path).await;
+            self.looks(folder, name).await;
         }
-        self.browser.resize(WIDTH, 900).await;
-        self.browser.prefer_dark(false).await;
         self.show(MONTH).await;
         let open =
             "document.querySelectorAll('details').forEach((details) => { details.open = true })";
         self.browser.run(open).await;
         self.keep(&folder.join("tables.png")).await;
-        self.go("/dashboard/messages").await;
-        self.browser.element("#found").await;
-        self.keep(&folder.join("messages.png")).await;
-        self.browser.element("tbody a").await.click().await;
-        self.browser.element("#course").await;
-        self.keep(&folder.join("message.png")).await;
-        self.browser.resize(PHONE_WIDTH, 900).await;
-        self.keep(&folder.join("message-phone.png")).await;
-        self.browser.resize(WIDTH, 900).await;
         self.go("/dashboard?start=2026-03-30&end=2026-03-01").await;
         self.keep(&folder.join("refused.png")).await;
+        self.messages(folder).await;
+    }
+
+    /// The newest messages, a search that is refused, one that finds nothing, and one message: masked and whole.
+    async fn messages(&self, folder: &Path) {
+        for (phone, name) in [
+            ("", "messages"),
+            ("12", "messages-refused"),
+            ("+1 202 555 0199", "messages-none"),
+        ] {
+            self.go("/dashboard/messages").await;
+            self.browser.element("#phone").await.type_in(phone).await;
+            self.browser.element("button.main").await.click().await;
+            self.browser.element("#found, #error").await;
+            self.looks(folder, name).await;
+        }
+        self.go("/dashboard/messages").await;
+        self.browser.element("tbody a").await.click().await;
+        self.browser.element("#course").await;
+        self.looks(folder, "message").await;
+        self.browser.element(".story button").await.click().await;
+        self.browser.element("p[role=status]").await;
+        self.looks(folder, "message-whole").await;
+    }
+
+    /// The present page light and dark, wide and on a phone.
+    async fn looks(&self, folder: &Path, name: &str) {
+        for (width, size) in [(PHONE_WIDTH, "-phone"), (WIDTH, "")] {
+            self.browser.resize(width, 900).await;
+            for (is_dark, look) in [(true, "-dark"), (false, "")] {
+                self.browser.prefer_dark(is_dark).await;
+                self.keep(&folder.join(format!("{name}{size}{look}.png")))
+                    .await;
+            }
+        }
     }
 }

@@ -197,8 +197,8 @@ impl Runtime {
         self.trail(&index, after, limit).await
     }
 
-    /// The trail of what was done with messages and numbers: which were looked at in full, and which
-    /// were erased. As [`audit_trail`](Runtime::audit_trail).
+    /// The trail of what was done with messages and numbers: which were looked for, looked at in full,
+    /// and erased. As [`audit_trail`](Runtime::audit_trail).
     ///
     /// # Errors
     ///

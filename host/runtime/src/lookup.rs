@@ -1,9 +1,9 @@
 //! What people do with messages: find them, look at a whole number, and erase all that is kept of one.
 //!
-//! No component is asked. Whoever sees a whole number, and whoever erases one, is in the audit trail.
+//! No component is asked. Whoever sees a whole number, looks for one, or erases one, is in the audit trail:
+//! who may try numbers until a masked one is found has seen it.
 
 use countersign_queue::{Erased, Search, SearchPage};
-use countersign_store::StoreError;
 use countersign_types::{MessageId, PhoneNumber, Secret, UnixMillis};
 
 use crate::Runtime;
@@ -37,22 +37,38 @@ pub enum Revealed {
 
 impl Runtime {
     /// Messages wherever they are, the newest first, with masked numbers. Returns when what is told of
-    /// them is durable.
+    /// them is durable, and, where they were looked for by a number, by whom and in which way: `by_way`,
+    /// a word.
     ///
     /// # Errors
     ///
-    /// When the store fails. What cannot be read is passed by.
-    pub async fn find_messages(&self, search: &MessageSearch) -> Result<SearchPage, StoreError> {
+    /// See [`CallError`]. What cannot be read is passed by.
+    pub async fn find_messages(
+        &self,
+        context: &CallContext,
+        search: &MessageSearch,
+        by_way: &str,
+    ) -> Result<SearchPage, CallError> {
         let host = self.host();
-        let search = Search {
+        let wanted = Search {
             number: search.number.as_ref().map(|number| number.e164.as_str()),
             from: search.from,
             to: search.to,
             after: search.after,
             limit: search.limit,
         };
-        let page = host.queue.search(search, host.instants.now()).await?;
-        host.store.settle().await?;
+        let page = host.queue.search(wanted, host.instants.now()).await?;
+        let Some(number) = &search.number else {
+            host.store.settle().await?;
+            return Ok(page);
+        };
+        let attributes = vec![
+            ("phone".to_owned(), phone::index(&host.keyring, number)),
+            ("way".to_owned(), by_way.to_owned()),
+            ("found".to_owned(), page.messages.len().to_string()),
+        ];
+        let facts = ("number.searched", attributes);
+        self.record_of_messages(context, facts, &(), None).await?;
         Ok(page)
     }
 

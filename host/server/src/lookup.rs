@@ -163,8 +163,9 @@ pub(crate) async fn perform(
 ) -> Result<Answer, LookupError> {
     Ok(match request {
         MessagesRequest::Find(wanted) => {
-            let page = runtime.find_messages(&search(runtime, wanted)?).await?;
-            Answer::Messages(page.into())
+            let (operator, search) = (operator(), search(runtime, wanted)?);
+            let found = runtime.find_messages(&operator, &search, "command");
+            Answer::Messages(found.await?.into())
         }
         MessagesRequest::Show { id } => {
             let found = runtime.message(named(&id)?).await?;

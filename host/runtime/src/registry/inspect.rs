@@ -408,8 +408,6 @@ mod tests {
             b"nonsense",
             &whole[..whole.len() / 2],
             &whole[..whole.len() - 1],
-            // A core module without a component type.
-            b"\0asm\x01\0\0\0",
         ] {
             let refused = inspect(bytes);
             assert!(
@@ -417,5 +415,8 @@ mod tests {
                 "{refused:?}"
             );
         }
+        // A core module without a component type is a component that offers nothing.
+        let empty = inspect(b"\0asm\x01\0\0\0").expect("valid");
+        check("otp", &empty, &["countersign:service/otp@0.1.0"]);
     }
 }

@@ -166,15 +166,16 @@ impl Record {
         self.before.retain(|before| known.contains(before));
     }
 
-    /// `version` is there; where it was there before, it is again.
+    /// `version` is there; where it was there before, it has come anew.
     pub(super) fn add(&mut self, version: Version) {
-        match self
-            .versions
-            .iter_mut()
-            .find(|known| known.sha256 == version.sha256)
-        {
-            Some(known) => known.rolled_back = false,
-            None => self.versions.insert(0, version),
+        let mut all = self.versions.iter_mut();
+        match all.find(|known| known.sha256 == version.sha256) {
+            // Whoever brings it, it comes with every start.
+            Some(known) if known.by.is_default() => known.rolled_back = false,
+            _ => {
+                self.versions.retain(|known| known.sha256 != version.sha256);
+                self.versions.insert(0, version);
+            }
         }
     }
 
@@ -551,6 +552,27 @@ mod tests {
             );
         }
         assert!(record.before.is_empty());
+    }
+
+    #[test]
+    fn a_version_that_comes_again_is_the_newest_and_says_who_has_brought_it() {
+        let mut record = record();
+        for (name, by) in [("1", By::Command), ("2", By::Command), ("1", By::Watch)] {
+            record.add(version(name, by));
+            record.go_on_to(hash(name), None);
+        }
+        record.go_back(hash("1"), hash("2"));
+        record.add(version("1", By::Administrator));
+        let told = record.versions.iter().map(|one| (one.sha256, one.by));
+        let want = [
+            (hash("1"), By::Administrator),
+            (hash("2"), By::Command),
+            (hash("built in"), By::BuiltIn),
+        ];
+        assert_eq!(told.collect::<Vec<_>>(), want);
+        assert!(!record.versions[0].rolled_back);
+        record.add(version("built in", By::Administrator));
+        assert_eq!(record.versions[2].by, By::BuiltIn);
     }
 
     #[test]

@@ -199,6 +199,9 @@ impl Store for Scratch {
     }
 
     async fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Scanned>, StoreError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
         let found = self
             .rows
             .range((Bound::Included(from), Bound::Excluded(to)));

@@ -75,7 +75,9 @@ impl Bench {
             after: None,
             limit: 50,
         };
-        let page = self.runtime.find_messages(&search).await.unwrap();
+        let context = context();
+        let found = self.runtime.find_messages(&context, &search, "test");
+        let page = found.await.unwrap();
         page.messages.len()
     }
 
@@ -107,7 +109,8 @@ async fn r41_no_row_holds_an_erased_number_even_when_it_is_opened() {
     assert!(bench.holding_the_number().await.is_empty());
     assert_eq!(bench.messages().await, 0);
     // What was told, from which sums are made, is still there.
-    let want = [told, vec!["message.expired".into(), "number.erased".into()]].concat();
+    let since = ["message.expired", "number.erased", "number.searched"];
+    let want = [told, since.map(str::to_owned).to_vec()].concat();
     assert_eq!(bench.kinds().await, want);
 }
 
@@ -138,6 +141,44 @@ async fn erasing_gives_back_no_send_no_try_and_no_code() {
     };
     assert_eq!(refusal.text, "Too many attempts");
     assert!(matches!(bench.send_code().await, SendVerdict::Refused(_)));
+}
+
+#[tokio::test]
+async fn each_search_by_a_number_is_in_the_trail_whatever_it_finds() {
+    let bench = Bench::with(patient(), countersign_embedded::OTP, Vec::new()).await;
+    assert_eq!(bench.messages().await, 0);
+    assert!(matches!(bench.send_code().await, SendVerdict::Sent { .. }));
+    assert_eq!(bench.messages().await, 1);
+    assert_eq!(
+        bench.store.last_commit(),
+        (1, 1),
+        "the record and its event"
+    );
+    let by_time = MessageSearch {
+        number: None,
+        from: UnixMillis(0),
+        to: UnixMillis(u64::MAX),
+        after: None,
+        limit: 50,
+    };
+    let context = context();
+    let found = bench.runtime.find_messages(&context, &by_time, "test");
+    assert_eq!(found.await.unwrap().messages.len(), 1);
+    let trail = bench.runtime.messages_trail(None, 10).await.unwrap();
+    let told = trail.entries.iter().map(|entry| {
+        let of = |wanted: &str| {
+            let mut known = entry.attributes.iter();
+            known.find_map(|(name, value)| (name == wanted).then_some(value.as_str()))
+        };
+        assert!(!of("phone").unwrap().contains("2025550123"));
+        (entry.kind.as_str(), of("way"), of("found"))
+    });
+    let kind = "number.searched";
+    let want = [
+        (kind, Some("test"), Some("1")),
+        (kind, Some("test"), Some("0")),
+    ];
+    assert!(told.eq(want), "the newest first, and none by time alone");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use countersign_store::StoreError;
 
 use super::problem::{Kind, Problem, Refused, SOON};
 use super::{CallError, CallbackError, NoVerdict};
-use crate::page::SessionError;
+use crate::page::{SessionError, Unsealable};
 
 /// For a queue that must empty first.
 const LATER: Duration = Duration::from_secs(5);
@@ -24,10 +24,7 @@ impl From<StoreError> for Problem {
 impl From<SessionError> for Problem {
     fn from(error: SessionError) -> Problem {
         match error {
-            SessionError::Unsealable => {
-                tracing::error!("a login cannot be sealed: there is no key for rows");
-                Problem::internal()
-            }
+            SessionError::Unsealable(error) => error.into(),
             SessionError::Full => {
                 let detail =
                     "The logout cannot be written down, so the session goes on to its end.";
@@ -39,6 +36,13 @@ impl From<SessionError> for Problem {
             }
             SessionError::Store(error) => error.into(),
         }
+    }
+}
+
+impl From<Unsealable> for Problem {
+    fn from(error: Unsealable) -> Problem {
+        tracing::error!(%error, "nothing can be handed to a browser: there is no key for rows");
+        Problem::internal()
     }
 }
 

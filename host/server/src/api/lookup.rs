@@ -1,5 +1,5 @@
 //! `/admin/messages`: messages by number and time, one of them, and the whole number of one; and
-//! `/admin/audit`: who has looked at a whole number, and who has erased one.
+//! `/admin/audit`: who has looked for a number, looked at a whole one, and erased one.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ const TRAIL_PAGE: usize = 50;
 /// And at most.
 const TRAIL_PAGE_MAX: usize = 200;
 
-/// Changes nothing, so that an idempotency key stays free.
+/// Changes nothing but the trail, where it is by a number, so an idempotency key stays free.
 pub(super) async fn search(State(api): State<Arc<Api>>, request: Request) -> Response {
     let fields = match Administered::read(&api, request).await {
         Ok(Administered { fields }) => fields,
@@ -40,7 +40,9 @@ pub(super) async fn search(State(api): State<Arc<Api>>, request: Request) -> Res
         Ok(search) => search,
         Err(refused) => return Problem::from(refused).into_response(),
     };
-    match runtime.find_messages(&search).await {
+    let operator = operator();
+    let found = runtime.find_messages(&operator, &search, "http");
+    match found.await {
         Ok(page) => Answer::ok(&Page::from(page)).into_response(),
         Err(error) => Problem::from(error).into_response(),
     }

@@ -63,7 +63,7 @@ enum Action {
         /// The message's id.
         id: String,
     },
-    /// Who has looked at a whole number, and who has erased one, the newest first.
+    /// Who has looked for a number, looked at a whole one, and erased one, the newest first.
     Trail,
 }
 
@@ -177,7 +177,9 @@ fn trail(settings: &Offline) -> Result<Printed, AskError> {
         }
     }
     let text = match entries.is_empty() {
-        true => "Nobody has looked at a whole number or erased one.\n".to_owned(),
+        true => {
+            "Nobody has looked for a number, looked at a whole one, or erased one.\n".to_owned()
+        }
         false => entries.iter().map(by_line).collect(),
     };
     Ok((json!({"entries": entries}), text))

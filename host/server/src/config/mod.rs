@@ -39,6 +39,8 @@ use settings::{Kind, Settings, VALUES, variable};
 const CONFIG: &str = "COUNTERSIGN_CONFIG";
 const API_KEY: &str = "COUNTERSIGN_API_KEY";
 const ADMIN_TOKEN: &str = "COUNTERSIGN_ADMIN_TOKEN";
+/// Below this a token is warned of. Of random letters it is some 100 bits.
+const TOKEN_CHARS_MIN: usize = 20;
 const METRICS_TOKEN: &str = "COUNTERSIGN_METRICS_TOKEN";
 const API_KEY_CHARACTERS_MIN: usize = 32;
 /// Far above any real file, so that a wrong path does not fill the memory.
@@ -448,6 +450,7 @@ impl Config {
         analytics::check_providers(merged, &providers)?;
         let routes = provider::read_routes(&settings.route, &providers, &mut warnings)?;
         warnings.extend(unknown_variables(environment, &settings.provider));
+        warnings.extend(guessable(environment)?);
         warnings.extend(code_message::warning(&settings.otp));
         let url = public_url.as_ref();
         provider::warn_of_unsigned(&providers, url.is_some(), &mut warnings);
@@ -610,6 +613,21 @@ fn token(environment: &Environment, name: &str) -> Result<Option<Secret<String>>
     let token = environment.get(name)?.map(str::trim);
     let token = token.filter(|token| !token.is_empty());
     Ok(token.map(|token| Secret::new(token.to_owned())))
+}
+
+/// Tokens that may be any text, and are so short that a program which tries them all finds them: only the
+/// login form counts tries.
+fn guessable(environment: &Environment) -> Result<Vec<String>, ConfigError> {
+    let mut found = Vec::new();
+    for name in [ADMIN_TOKEN, METRICS_TOKEN] {
+        let token = token(environment, name)?;
+        if token.is_some_and(|token| token.expose().chars().count() < TOKEN_CHARS_MIN) {
+            found.push(format!(
+                "{name} has fewer than {TOKEN_CHARS_MIN} characters and could be guessed: make one with `openssl rand -base64 32`"
+            ));
+        }
+    }
+    Ok(found)
 }
 
 /// A variable that nothing reads is most likely misspelt.

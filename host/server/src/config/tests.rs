@@ -741,6 +741,20 @@ fn a_token_of_the_environment_is_any_text_and_an_empty_one_is_none() {
 }
 
 #[test]
+fn a_token_that_could_be_guessed_is_warned_of_and_not_repeated() {
+    for name in [ADMIN_TOKEN, METRICS_TOKEN] {
+        let warnings = |text: &str| {
+            let config = load(&flags(), &Environment::from([(name, text)]));
+            config.expect("good").warnings
+        };
+        let short = warnings("correct-horse-batte");
+        assert_eq!(short.len(), 1, "{short:?}");
+        assert!(short[0].starts_with(name) && !short[0].contains("horse"));
+        assert_eq!(warnings("correct-horse-batter"), [""; 0]);
+    }
+}
+
+#[test]
 fn a_variable_that_nothing_reads_is_warned_of() {
     let environment = Environment::from([("COUNTERSIGN_LISSTEN", "x"), ("OTHER", "y")]);
     let config = load(&flags(), &environment).expect("good");

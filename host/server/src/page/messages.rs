@@ -1,58 +1,43 @@
 //! Messages: found by number and time, and one of them with all that became of it.
 //!
-//! Numbers are masked. The whole one is shown after a button that leaves a trace, and is in no address.
+//! Numbers are masked. The whole one is shown after a button that leaves a trace, and can be read in no
+//! address.
 
 use countersign_types::UnixMillis;
 use maud::{Markup, html};
 
 use super::shell::{Place, page};
-use super::{country, words};
+use super::{Sought, Typed, country, words};
 use crate::lookup;
 use crate::story::{News, Story, Trouble, Try};
 
 const MESSAGES: &str = "/dashboard/messages";
 
-/// What was typed into the form.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Typed {
-    pub(crate) phone: String,
-    /// A message's id.
-    pub(crate) id: String,
-    /// Dates, the last one included.
-    pub(crate) start: String,
-    pub(crate) end: String,
-    /// After which message the page begins.
-    pub(crate) cursor: String,
+/// What was found, and the address of older messages, where there may be any.
+pub(crate) fn found(sought: &Sought, page: &lookup::Page, older: Option<&str>) -> String {
+    messages(&sought.typed, "", None, &list(sought, page, older))
 }
 
-/// What a search has come to.
-pub(crate) enum Found<'a> {
-    Messages(&'a lookup::Page),
-    /// The field to blame, and why.
-    Refused(&'a str, &'a str),
+/// Nothing was looked for: the field to blame, and why. `id` is what was typed for that of a message.
+pub(crate) fn refused(typed: &Typed, id: &str, error: (&str, &str)) -> String {
+    messages(typed, id, Some(error), &html! {})
 }
 
-/// The page with the form, and what was found.
-pub(crate) fn messages(typed: &Typed, found: &Found) -> String {
-    let error = match found {
-        Found::Refused(field, error) => Some((*field, *error)),
-        Found::Messages(_) => None,
-    };
+/// The page with the form.
+fn messages(typed: &Typed, id: &str, error: Option<(&str, &str)>, list: &Markup) -> String {
     let content = html! {
         h1 { "Messages" }
         form.filters.search method="post" action=(MESSAGES) aria-label="Search" {
             (field("phone", "Phone number", "tel", &typed.phone, error))
             (field("start", "From", "date", &typed.start, error))
             (field("end", "To", "date", &typed.end, error))
-            (field("id", "Or a message’s id", "text", &typed.id, error))
+            (field("id", "Or a message’s id", "text", id, error))
             button.main type="submit" { "Search" }
         }
         @if let Some((_, error)) = error {
             p.error id="error" role="alert" { (error) }
         }
-        @if let Found::Messages(page) = found {
-            (list(typed, page))
-        }
+        (list)
     };
     page(Place::Messages, "Messages", &content)
 }
@@ -69,23 +54,28 @@ fn field(name: &str, label: &str, kind: &str, value: &str, error: Option<(&str, 
     }
 }
 
-fn list(typed: &Typed, page: &lookup::Page) -> Markup {
-    let is_all = *typed == Typed::default();
+fn list(sought: &Sought, page: &lookup::Page, older: Option<&str>) -> Markup {
+    let is_all = sought.typed == Typed::default();
+    let title = match sought.after {
+        None if is_all => "The newest",
+        None => "Found",
+        Some(_) => "Older",
+    };
     html! {
         section.card.found aria-labelledby="found" {
-            h2 id="found" { @if is_all { "The newest" } @else { "Found" } }
-            @if page.messages.is_empty() {
-                p { "No messages. They are kept for a while after their end, and until their number is erased." }
-            } @else {
+            h2 id="found" { (title) }
+            @if !page.messages.is_empty() {
                 (table(&page.messages))
+            } @else if older.is_some() {
+                // One search looks at a bounded number of rows.
+                p { "None among those that were looked at until now. Older ones have not been looked at yet." }
+            } @else if is_all {
+                p { "No messages yet. One is here as soon as it is accepted." }
+            } @else {
+                p { "No messages. They are kept for a while after their end, and until their number is erased." }
             }
-            @if let Some(next) = &page.next {
-                form method="post" action=(MESSAGES) {
-                    @for (name, value) in [("phone", &typed.phone), ("start", &typed.start), ("end", &typed.end), ("cursor", next)] {
-                        input type="hidden" name=(name) value=(value);
-                    }
-                    button type="submit" { "Older messages" }
-                }
+            @if let Some(older) = older {
+                p { a rel="next" href=(older) { "Older messages" } }
             }
         }
     }
@@ -93,12 +83,12 @@ fn list(typed: &Typed, page: &lookup::Page) -> Markup {
 
 fn table(messages: &[Story]) -> Markup {
     html! {
-        div.scroll.whole id="scroll-messages" role="region" aria-label="Messages" tabindex="0" {
+        div.scroll id="scroll-messages" role="region" aria-label="Messages" tabindex="0" {
             table {
                 caption.unseen { "Messages, the newest first" }
                 thead {
                     tr {
-                        @for head in ["Accepted (UTC)", "To", "Country", "Status", "Provider", "Template"] {
+                        @for head in ["Accepted (UTC)", "To", "Status", "Country", "Provider", "Template"] {
                             th scope="col" { (head) }
                         }
                     }
@@ -110,8 +100,8 @@ fn table(messages: &[Story]) -> Markup {
                                 a href={ (MESSAGES) "/" (message.id) } { (moment(&message.accepted_at)) }
                             }
                             td { (message.to) }
-                            td { (country::name(&message.country)) }
                             td { (status(&message.status)) }
+                            td { (country::name(&message.country)) }
                             td { (message.provider.as_deref().unwrap_or("–")) }
                             td { (message.template) }
                         }
@@ -155,7 +145,7 @@ fn whole_number(story: &Story, number: Option<&str>) -> Markup {
         } @else {
             form method="post" action={ (MESSAGES) "/" (story.id) "/reveal" } {
                 button type="submit" aria-describedby="trace" { "Show the whole number" }
-                " " small id="trace" { "That it was shown goes into the audit trail." }
+                small id="trace" { "That it was shown goes into the audit trail." }
             }
         }
     }
@@ -202,7 +192,10 @@ fn facts(story: &Story) -> Vec<(&'static str, Markup)> {
 
 /// What happened, in order.
 fn course(story: &Story) -> Vec<(&str, Markup)> {
-    let mut course = vec![(story.accepted_at.as_str(), html! { "accepted" })];
+    let mut course = vec![(
+        story.accepted_at.as_str(),
+        html! { "accepted by this server" },
+    )];
     let tries = story.attempts.iter().map(|of| (of.at.as_str(), tried(of)));
     course.extend(tries);
     let news = story.receipts.iter().map(|of| (of.at.as_str(), told(of)));
@@ -259,7 +252,7 @@ fn moment(at: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::{Map, Value, json};
 
     fn one(with: Value) -> Story {
         let mut story = json!({
@@ -286,7 +279,7 @@ mod tests {
         let course = course(&told);
         let words: Vec<String> = course.iter().map(|(_, what)| plain(what)).collect();
         let want = [
-            "accepted",
+            "accepted by this server",
             "not taken by first: retryable, code 20500, “&lt;down&gt;”",
             "put back into the queue by an operator",
             "accepted by second",
@@ -306,6 +299,74 @@ mod tests {
     }
 
     #[test]
+    fn words_from_elsewhere_are_text() {
+        let evil = "<script>\"'&";
+        let names = ["to", "country", "template", "purpose", "priority", "caller"];
+        let names = names.into_iter().chain(["status", "provider", "reason"]);
+        let mut all: Map<String, Value> =
+            names.map(|name| (name.to_owned(), json!(evil))).collect();
+        let trouble = json!({
+            "at": evil, "provider": evil, "status": evil, "outcome": evil, "class": evil,
+            "providerCode": evil, "reason": evil,
+        });
+        all.insert(
+            "price".to_owned(),
+            json!({"amount": evil, "currency": evil}),
+        );
+        for name in ["attempts", "receipts"] {
+            all.insert(name.to_owned(), json!([trouble]));
+        }
+        for name in [
+            "acceptedAt",
+            "notBefore",
+            "deadline",
+            "endedAt",
+            "replayedAt",
+        ] {
+            all.insert(name.to_owned(), json!(evil));
+        }
+        let page = lookup::Page {
+            messages: vec![one(Value::Object(all.clone()))],
+            next: None,
+        };
+        for shown in [
+            story(&one(Value::Object(all)), Some(evil)),
+            found(&sought(evil), &page, Some(evil)),
+            refused(&sought(evil).typed, evil, (evil, evil)),
+        ] {
+            assert_eq!(
+                shown.matches("<script").count(),
+                1,
+                "our own alone: {shown}"
+            );
+            assert!(shown.contains("&lt;script&gt;&quot;"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn nothing_stands_in_a_page_that_the_policy_forbids() {
+        let page = lookup::Page {
+            messages: vec![one(json!({}))],
+            next: None,
+        };
+        for shown in [
+            story(&one(json!({})), None),
+            found(&sought(""), &page, None),
+        ] {
+            for forbidden in [
+                "style=",
+                "<style",
+                "onclick",
+                "javascript:",
+                "http:",
+                "https:",
+            ] {
+                assert!(!shown.contains(forbidden), "{forbidden}");
+            }
+        }
+    }
+
+    #[test]
     fn a_number_is_masked_until_it_is_asked_for() {
         let masked = story(&one(json!({})), None);
         assert!(
@@ -319,47 +380,56 @@ mod tests {
         );
     }
 
+    fn sought(phone: &str) -> Sought {
+        Sought {
+            typed: Typed {
+                phone: phone.to_owned(),
+                ..Typed::default()
+            },
+            after: None,
+        }
+    }
+
     #[test]
-    fn older_messages_are_asked_for_with_the_same_search_in_a_body() {
-        let typed = Typed {
-            phone: "+12025550126".to_owned(),
-            ..Typed::default()
-        };
-        let found = lookup::Page {
+    fn what_was_looked_for_stays_in_the_form_and_is_in_no_address() {
+        let sought = sought("+12025550126");
+        let page = lookup::Page {
             messages: vec![one(json!({}))],
             next: Some("ab".repeat(16)),
         };
-        let shown = messages(&typed, &Found::Messages(&found));
+        let shown = found(&sought, &page, Some("/dashboard/messages?search=x"));
         assert!(
-            shown.contains("type=\"hidden\" name=\"phone\" value=\"+12025550126\""),
+            shown.contains("name=\"phone\" value=\"+12025550126\""),
             "{shown}"
         );
-        assert!(
-            shown.contains(&format!("name=\"cursor\" value=\"{}\"", "ab".repeat(16))),
-            "{shown}"
-        );
-        assert!(
-            !shown.contains("?phone") && !shown.contains("method=\"get\""),
-            "{shown}"
-        );
+        assert_eq!(shown.matches("2025550126").count(), 1, "{shown}");
+        assert!(!shown.contains("method=\"get\""), "{shown}");
+        let older = "<a rel=\"next\" href=\"/dashboard/messages?search=x\">Older messages</a>";
+        assert!(shown.contains(older), "{shown}");
+    }
+
+    #[test]
+    fn no_messages_are_told_apart_from_those_that_were_not_looked_at_yet() {
         let none = lookup::Page {
             messages: vec![],
             next: None,
         };
-        let shown = messages(&typed, &Found::Messages(&none));
-        assert!(
-            shown.contains("No messages.") && !shown.contains("Older messages"),
-            "{shown}"
-        );
+        let shown = |phone: &str, older: Option<&str>| found(&sought(phone), &none, older);
+        let none = shown("+12025550126", None);
+        assert!(none.contains("No messages. They are kept"), "{none}");
+        assert!(!none.contains("Older messages"), "{none}");
+        let unseen = shown("+12025550126", Some("/dashboard/messages?search=x"));
+        assert!(!unseen.contains("No messages"), "{unseen}");
+        assert!(unseen.contains("Older messages"), "{unseen}");
+        let first = shown("", None);
+        assert!(first.contains("No messages yet."), "{first}");
     }
 
     #[test]
     fn what_was_typed_and_is_wrong_stays_and_is_told() {
-        let typed = Typed {
-            phone: "<1>".to_owned(),
-            ..Typed::default()
-        };
-        let shown = messages(&typed, &Found::Refused("phone", "Invalid phone number"));
+        let typed = sought("<1>").typed;
+        let shown = refused(&typed, "<2>", ("phone", "Invalid phone number"));
+        assert!(shown.contains("value=\"&lt;2&gt;\""), "{shown}");
         assert!(
             shown.contains("value=\"&lt;1&gt;\"") && shown.contains("aria-invalid=\"true\""),
             "{shown}"

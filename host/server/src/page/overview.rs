@@ -146,7 +146,7 @@ impl Overview<'_> {
                     ("estimated", share(of.cost.estimated, most)),
                 ],
                 value: words::money(of.cost.total, &report.currency),
-                note: messages(of.count),
+                note: words::messages(of.count),
             }
         };
         let all: Vec<Bar> = report.by_country.iter().map(bar).collect();
@@ -234,7 +234,10 @@ fn tiles(report: &Report) -> Markup {
         ));
     }
     if report.unpriced > 0 {
-        about_cost.push(format!("{} without a price", messages(report.unpriced)));
+        about_cost.push(format!(
+            "{} without a price",
+            words::messages(report.unpriced)
+        ));
     }
     let foreign = report.unconverted.iter();
     about_cost.extend(
@@ -245,13 +248,13 @@ fn tiles(report: &Report) -> Markup {
             "Delivered",
             report.delivered,
             report.count,
-            messages(report.delivered),
+            words::messages(report.delivered),
         ),
         (
             "Failed",
             report.failed,
             report.count,
-            messages(report.failed),
+            words::messages(report.failed),
         ),
         (
             "Conversion",
@@ -350,13 +353,6 @@ fn latency(report: &Report) -> Markup {
             }
         }
         p.muted { "Half of the messages took no longer than p50, 95 of a hundred no longer than p95." }
-    }
-}
-
-fn messages(count: u64) -> String {
-    match count {
-        1 => "1 message".to_owned(),
-        count => format!("{} messages", words::count(count)),
     }
 }
 

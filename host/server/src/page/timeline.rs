@@ -230,8 +230,8 @@ fn said(interval: Interval, slot: &Slot) -> String {
         return format!("{name}: no messages");
     }
     format!(
-        "{name}: {} messages, {} delivered ({})",
-        words::count(slot.count),
+        "{name}: {}, {} delivered ({})",
+        words::messages(slot.count),
         words::count(slot.delivered),
         dashboard::percent(slot.delivered, slot.count)
     )
@@ -362,6 +362,27 @@ mod tests {
         let slots = [slot(2, 1), slot(0, 0), slot(4, 4), slot(4, 1)];
         let y = |slot: &Slot| 100.0 - 100.0 * share(slot.delivered, slot.count);
         assert_eq!(path(&slots, y), "M0 50.0h1M2.5 0.0L3.5 75.0");
+    }
+
+    #[test]
+    fn a_step_is_told_in_words() {
+        let told = |count, delivered| {
+            let start = at("2026-01-30T00:00:00Z");
+            let slot = Slot {
+                start,
+                count,
+                delivered,
+            };
+            said(Interval::Day, &slot)
+        };
+        for (count, delivered, want) in [
+            (0, 0, "no messages"),
+            (1, 1, "1 message, 1 delivered (100.00%)"),
+            (2_000, 1, "2,000 messages, 1 delivered (0.05%)"),
+        ] {
+            let told = told(count, delivered);
+            assert!(told.ends_with(&format!(": {want}")), "{told}");
+        }
     }
 
     #[test]

@@ -21,6 +21,14 @@ pub(super) fn count(number: u64) -> String {
     text
 }
 
+/// How many messages.
+pub(super) fn messages(number: u64) -> String {
+    match number {
+        1 => "1 message".to_owned(),
+        number => format!("{} messages", count(number)),
+    }
+}
+
 /// A number for an axis: few digits, and a letter for thousands and beyond.
 pub(super) fn short(number: u64) -> String {
     let units = [(1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")];
