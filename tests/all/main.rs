@@ -10,6 +10,7 @@ mod backup;
 mod bad_http;
 mod bad_input;
 mod commands;
+mod companies;
 mod components;
 mod config;
 mod console;

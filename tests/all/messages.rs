@@ -60,6 +60,12 @@ pub(crate) async fn story_until(client: &Client, id: &str, status: &str) -> Valu
     story_when(client, id, status, |story| story["status"] == status).await
 }
 
+/// The story of a message once somebody was asked to take it.
+pub(crate) async fn story_tried(client: &Client, id: &str) -> Value {
+    let tried = |story: &Value| story["attempts"].get(0).is_some();
+    story_when(client, id, "a try", tried).await
+}
+
 /// The story of a message once it waits no more.
 pub(crate) async fn story_over(client: &Client, id: &str) -> Value {
     story_when(client, id, "over", |story| story["status"] != "queued").await

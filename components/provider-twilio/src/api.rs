@@ -2,13 +2,16 @@
 //!
 //! Source: `twilio/twilio-oai` `spec/json/twilio_api_v2010.json`; Twilio's pages of error codes.
 
+use countersign_provider::{
+    Authorization, Basic, ErrorClass, Host, Price, Response, SendError, Status, Text, base_url,
+    body, error, misconfigured, number, price, refused, wanted, with_failover,
+};
 use serde_json::{Map, Value};
 
-use crate::host::{ErrorClass, Failure, Host, Price, Response, SendError, Status};
+use crate::AUTH_TOKEN;
 
 const BASE_URL: &str = "https://api.twilio.com";
 const SID_BYTES_MAX: usize = 64;
-const AMOUNT_BYTES_MAX: usize = 32;
 
 /// The account that messages are sent by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,19 +28,25 @@ impl Account {
     /// # Errors
     /// When it is not set, or could not stand in a URL.
     pub fn read(host: &impl Host) -> Result<Self, SendError> {
-        let sid = host
-            .setting("account-sid")
-            .ok_or_else(|| misconfigured("setting `account-sid` is missing"))?;
+        let sid = wanted(host, "account-sid")?;
         if !is_sid(&sid) {
             return Err(misconfigured(
                 "setting `account-sid` must be 1 to 64 letters, digits, `-` or `_`",
             ));
         }
-        let base = host.setting("base-url").unwrap_or_else(|| BASE_URL.into());
-        let base = base.trim_end_matches('/');
+        let base = base_url(host, BASE_URL);
         Ok(Self {
             messages_url: format!("{base}/2010-04-01/Accounts/{sid}/Messages"),
             sid,
+        })
+    }
+
+    /// HTTP Basic by the account's auth token.
+    #[must_use]
+    pub fn authorization(&self) -> Authorization {
+        Authorization::Basic(Basic {
+            username: Text::Plain(self.sid.clone()),
+            password: Text::Credential(AUTH_TOKEN.into()),
         })
     }
 }
@@ -51,56 +60,20 @@ pub fn is_sid(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
-/// A setting that only the operator can mend; meanwhile another provider may take over.
-#[must_use]
-pub fn misconfigured(text: &str) -> SendError {
-    error(ErrorClass::Auth, None, text)
-}
-
-/// An error without a wish to wait. The host cuts its text, after it has taken out of it what nobody
-/// may read; of a text that was cut here it might not know that any more.
-#[must_use]
-pub fn error(class: ErrorClass, provider_code: Option<String>, text: &str) -> SendError {
-    SendError {
-        class,
-        retry_after: None,
-        provider_code,
-        text: text.into(),
-        failover: false,
-    }
-}
-
-/// A request that got no answer.
-#[must_use]
-pub fn no_answer(failure: &Failure) -> SendError {
-    let class = if failure.maybe_sent {
-        ErrorClass::UnknownOutcome
-    } else {
-        ErrorClass::Retryable
-    };
-    error(class, None, &failure.text)
-}
-
 /// An answer that is not a 2xx. `now` is for a `Retry-After` that names a date.
 #[must_use]
-pub fn refused(response: &Response, now: u64) -> SendError {
-    let status = response.status;
-    let body: Map<String, Value> = serde_json::from_slice(&response.body).unwrap_or_default();
-    let code = number_of(body.get("code"));
-    let text = match (code, body.get("message").and_then(Value::as_str)) {
-        (Some(code), Some(message)) => format!("HTTP {status}, Twilio {code}: {message}"),
-        (Some(code), None) => format!("HTTP {status}, Twilio {code}"),
-        (None, _) => format!("HTTP {status}"),
-    };
-    SendError {
-        retry_after: retry_after(response, now),
-        failover: code == Some(21612),
-        ..error(
-            class_of_refusal(status, code),
-            code.map(|code| code.to_string()),
-            &text,
-        )
+pub fn refusal(response: &Response, now: u64) -> SendError {
+    let body = body(response);
+    let code = number(body.get("code"));
+    let said = body.get("message").and_then(Value::as_str);
+    let class = class_of_refusal(response.status, code);
+    let code_text = code.map(|code| code.to_string());
+    let error = refused(response, class, code_text, said.unwrap_or_default(), now);
+    // No route from this sender to this receiver: another sender may have one.
+    if code == Some(21612) {
+        return with_failover(error);
     }
+    error
 }
 
 /// The class of a request that Twilio refused.
@@ -174,66 +147,17 @@ pub fn status_of(word: &str) -> Option<Word> {
     })
 }
 
-/// A number that Twilio writes as a number or as text, depending on the field.
-#[must_use]
-pub fn number_of(value: Option<&Value>) -> Option<u32> {
-    match value? {
-        Value::Number(number) => number.as_u64()?.try_into().ok(),
-        Value::String(text) => text.parse().ok(),
-        _ => None,
-    }
-}
-
 /// The number of segments; Twilio writes 0 for "not yet known".
 #[must_use]
 pub fn segments_of(message: &Map<String, Value>) -> Option<u32> {
-    number_of(message.get("num_segments")).filter(|&segments| segments > 0)
+    number(message.get("num_segments")).filter(|&segments| segments > 0)
 }
 
 /// The price; Twilio writes a charge as a negative number, and null for "not yet known".
 #[must_use]
 pub fn price_of(message: &Map<String, Value>) -> Option<Price> {
-    let amount = match message.get("price")? {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        _ => return None,
-    };
-    let amount = amount.strip_prefix('-').unwrap_or(&amount);
-    let currency = message.get("price_unit")?.as_str()?.to_ascii_uppercase();
-    let is_currency = currency.len() == 3 && currency.bytes().all(|byte| byte.is_ascii_uppercase());
-    (is_decimal(amount) && is_currency).then(|| Price {
-        amount: amount.into(),
-        currency,
-    })
-}
-
-fn is_decimal(text: &str) -> bool {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    text.len() <= AMOUNT_BYTES_MAX && digits(whole) && digits(fraction)
-}
-
-/// `Retry-After`, in seconds or as a date (RFC 9110 section 10.2.3).
-fn retry_after(response: &Response, now: u64) -> Option<u64> {
-    let (_, value) = response
-        .headers
-        .iter()
-        .find(|(name, _)| name == "retry-after")?;
-    let value = value.trim();
-    if let Ok(seconds) = value.parse::<u32>() {
-        return Some(u64::from(seconds) * 1_000);
-    }
-    Some(http_date(value)?.saturating_sub(now))
-}
-
-/// The instant of an HTTP date, or of the RFC 2822 dates that Twilio writes into JSON, which differ
-/// from it in the name of the zone.
-#[must_use]
-pub fn http_date(text: &str) -> Option<u64> {
-    let in_gmt = text.replace("+0000", "GMT");
-    let time = httpdate::parse_http_date(&in_gmt).ok()?;
-    let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
-    since.as_millis().try_into().ok()
+    let currency = message.get("price_unit").and_then(Value::as_str);
+    price(message.get("price"), currency)
 }
 
 #[cfg(test)]
@@ -325,60 +249,5 @@ mod tests {
         check(&["read"], outbound(Status::Read));
         check(&["receiving", "received"], Some(Word::Inbound));
         check(&["", "Delivered", "teleported"], None);
-    }
-
-    #[track_caller]
-    fn check_price(json: &str, want: Option<(&str, &str)>) {
-        let message = serde_json::from_str(json).expect("JSON");
-        let want = want.map(|(amount, currency)| Price {
-            amount: amount.into(),
-            currency: currency.into(),
-        });
-        assert_eq!(price_of(&message), want, "{json}");
-    }
-
-    #[test]
-    fn a_charge_is_a_positive_price() {
-        check_price(
-            r#"{"price":"-0.00750","price_unit":"USD"}"#,
-            Some(("0.00750", "USD")),
-        );
-        check_price(r#"{"price":"1","price_unit":"eur"}"#, Some(("1", "EUR")));
-        check_price(r#"{"price":-0.5,"price_unit":"EUR"}"#, Some(("0.5", "EUR")));
-    }
-
-    #[test]
-    fn what_is_no_price_is_left_out() {
-        check_price(r#"{"price":null,"price_unit":"USD"}"#, None);
-        check_price(r#"{"price_unit":"USD"}"#, None);
-        check_price(r#"{"price":"-0.1","price_unit":null}"#, None);
-        check_price(r#"{"price":"-0.1","price_unit":"dollars"}"#, None);
-        for amount in ["", "-", "--1", "1.", ".5", "1.2.3", "1e-3", "NaN", "+1"] {
-            check_price(
-                &format!(r#"{{"price":"{amount}","price_unit":"USD"}}"#),
-                None,
-            );
-        }
-    }
-
-    #[track_caller]
-    fn check_retry_after(value: &str, want: Option<u64>) {
-        let response = Response {
-            status: 429,
-            headers: vec![("retry-after".into(), value.into())],
-            body: Vec::new(),
-        };
-        // Fri, 31 Dec 1999 23:59:59 GMT
-        assert_eq!(refused(&response, 946_684_799_000).retry_after, want);
-    }
-
-    #[test]
-    fn retry_after_is_read_as_seconds_and_as_a_date() {
-        check_retry_after("7", Some(7_000));
-        check_retry_after(" 0 ", Some(0));
-        check_retry_after("Sat, 01 Jan 2000 00:00:09 GMT", Some(10_000));
-        check_retry_after("Fri, 31 Dec 1999 23:00:00 GMT", Some(0));
-        check_retry_after("soon", None);
-        check_retry_after("-1", None);
     }
 }

@@ -8,41 +8,20 @@ use std::collections::BTreeSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use countersign_provider::{
+    Callback, CallbackError, Hash, Host, SIGNED_BYTES_MAX, StatusUpdate, form, header, hex,
+    query_of, sign_key,
+};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::AUTH_TOKEN;
 use crate::api::{self, Word};
-use crate::host::{Host, StatusUpdate};
 
 const SIGNATURE_BYTES: usize = 20;
 
 /// Twilio sends some twenty. More are not taken apart: it would be work for whoever has no signature.
 const PARAMETERS_MAX: usize = 100;
-
-/// `verify-hmac` takes so much; decoding can make a body longer than it came.
-const SIGNED_BYTES_MAX: usize = 1 << 20;
-
-/// A request to the callback address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Callback {
-    /// The HTTP method.
-    pub method: String,
-    /// As Twilio called it, with the query.
-    pub url: String,
-    /// Names in lower case.
-    pub headers: Vec<(String, String)>,
-    /// As it came.
-    pub body: Vec<u8>,
-}
-
-/// Why a callback was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallbackError {
-    /// No signature, or not the right one.
-    Unsigned,
-    /// Signed, but not understood.
-    Malformed,
-}
 
 /// Reads a status callback.
 ///
@@ -52,19 +31,16 @@ pub fn parse(host: &mut impl Host, request: &Callback) -> Result<Vec<StatusUpdat
     let signature = signature(request).ok_or(CallbackError::Unsigned)?;
     let content = Content::of(request).ok_or(CallbackError::Unsigned)?;
     let parameters = content.signed_parameters();
+    let key = sign_key(AUTH_TOKEN);
     let is_signed = signed_urls(&request.url).iter().any(|url| {
         let signed = format!("{url}{parameters}");
-        signed.len() <= SIGNED_BYTES_MAX && host.verify_hmac_sha1(signed.as_bytes(), &signature)
+        signed.len() <= SIGNED_BYTES_MAX
+            && host.verify_hmac(Hash::Sha1, &key, signed.as_bytes(), &signature)
     });
     if !is_signed {
         return Err(CallbackError::Unsigned);
     }
     content.update().ok_or(CallbackError::Malformed)
-}
-
-fn header<'a>(request: &'a Callback, name: &str) -> Option<&'a str> {
-    let (_, value) = request.headers.iter().find(|(given, _)| given == name)?;
-    Some(value.trim())
 }
 
 fn signature(request: &Callback) -> Option<Vec<u8>> {
@@ -89,24 +65,24 @@ impl Content {
     fn of(request: &Callback) -> Option<Self> {
         let query = query_of(&request.url);
         match request.method.as_str() {
-            "GET" => return form(query.as_bytes()).map(Self::Query),
+            "GET" => return form(query.as_bytes(), PARAMETERS_MAX).map(Self::Query),
             "POST" => {}
             _ => return None,
         }
         let media_type = header(request, "content-type").unwrap_or_default();
         let media_type = media_type.split(';').next().unwrap_or_default().trim();
-        let hash = form(query.as_bytes())?
+        let hash = form(query.as_bytes(), PARAMETERS_MAX)?
             .into_iter()
             .find_map(|(name, value)| (name == "bodySHA256").then_some(value));
         match hash {
             _ if media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") => {
-                form(&request.body).map(Self::Form)
+                form(&request.body, PARAMETERS_MAX).map(Self::Form)
             }
             Some(hash) => {
                 let is_body = hash.eq_ignore_ascii_case(&hex(&Sha256::digest(&request.body)));
                 is_body.then(|| Self::Json(request.body.clone()))
             }
-            None if media_type.is_empty() => form(&request.body).map(Self::Form),
+            None if media_type.is_empty() => form(&request.body, PARAMETERS_MAX).map(Self::Form),
             None => None,
         }
     }
@@ -163,26 +139,8 @@ fn update(field: impl Fn(&str) -> Option<String>) -> Option<Vec<StatusUpdate>> {
         at: None,
         price: None,
         segments: None,
+        attributes: Vec::new(),
     }])
-}
-
-/// The parameters of a form or a query; `None` where there are too many, which is found out before any
-/// of them is read.
-fn form(encoded: &[u8]) -> Option<Vec<(String, String)>> {
-    let signs = encoded.iter().filter(|byte| **byte == b'&');
-    if signs.count() >= PARAMETERS_MAX {
-        return None;
-    }
-    Some(form_urlencoded::parse(encoded).into_owned().collect())
-}
-
-fn query_of(url: &str) -> &str {
-    let url = url.split('#').next().unwrap_or_default();
-    url.split_once('?').map_or("", |(_, query)| query)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The spellings of `url` that Twilio may have signed: with a port and without, as its validators

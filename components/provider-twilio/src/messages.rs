@@ -1,32 +1,15 @@
 //! Sending a message, and asking what became of it.
 
+use countersign_provider::{
+    Accepted, Host, Message, REQUESTS_MAX, Request, SendError, StatusUpdate, get, http_date,
+    is_success, misconfigured, no_answer, number, post_form, repeatable, unreadable,
+};
 use serde_json::{Map, Value};
 
 use crate::api::{self, Account, Word};
-use crate::host::{
-    Accepted, Duration, ErrorClass, Host, Request, Response, SendError, StatusUpdate,
-};
 
 /// What `ValidityPeriod` may be, in seconds.
 const VALIDITY_SECONDS: std::ops::RangeInclusive<u64> = 1..=36_000;
-
-/// `http.send` answers so many requests in one call.
-const REQUESTS_MAX: usize = 8;
-
-/// What Twilio needs to know of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// In E.164.
-    pub to: String,
-    /// Ready to be sent.
-    pub text: String,
-    /// The route's wish: a number, a sender id or a messaging service (`MG…`).
-    pub sender: Option<String>,
-    /// How much longer the message is of use.
-    pub validity: Duration,
-    /// Where status callbacks are to go.
-    pub status_callback: Option<String>,
-}
 
 /// Hands `message` over.
 ///
@@ -46,24 +29,14 @@ pub fn send(host: &mut impl Host, message: &Message) -> Result<Accepted, SendErr
     if let Some(url) = &message.status_callback {
         form.push(("StatusCallback".into(), url.clone()));
     }
-    let request = Request {
-        url: format!("{}.json", account.messages_url),
-        form: Some(form),
-    };
-    let response = host
-        .send(&account.sid, request)
-        .map_err(|failure| api::no_answer(&failure))?;
+    let url = format!("{}.json", account.messages_url);
+    let request = post_form(url, form, account.authorization());
+    let response = host.send(&request).map_err(|failure| no_answer(&failure))?;
     if !is_success(&response) {
-        return Err(api::refused(&response, host.now()));
+        return Err(api::refusal(&response, host.now()));
     }
     // It was taken, but without its SID nothing more will be known of it.
-    accepted(&response.body).ok_or_else(|| {
-        api::error(
-            ErrorClass::UnknownOutcome,
-            None,
-            "Twilio's answer cannot be read",
-        )
-    })
+    accepted(&response.body).ok_or_else(|| unreadable("Twilio"))
 }
 
 /// Asks for the present state of the messages `ids`, as many of them as one call may: the rest can
@@ -76,11 +49,8 @@ pub fn fetch_status(host: &mut impl Host, ids: &[String]) -> Result<Vec<StatusUp
     let mut updates = Vec::new();
     let known = ids.iter().filter(|id| api::is_sid(id));
     for id in known.take(REQUESTS_MAX) {
-        let request = Request {
-            url: format!("{}/{id}.json", account.messages_url),
-            form: None,
-        };
-        match fetch(host, &account, request) {
+        let url = format!("{}/{id}.json", account.messages_url);
+        match fetch(host, &get(url, account.authorization())) {
             Ok(update) => updates.extend(update),
             Err(error) if updates.is_empty() => return Err(error),
             // What is known by now is worth more than the reason why it is not all.
@@ -90,26 +60,14 @@ pub fn fetch_status(host: &mut impl Host, ids: &[String]) -> Result<Vec<StatusUp
     Ok(updates)
 }
 
-fn fetch(
-    host: &mut impl Host,
-    account: &Account,
-    request: Request,
-) -> Result<Option<StatusUpdate>, SendError> {
-    // Asking changes nothing at Twilio, so it can always be repeated.
-    let repeatable = |error: SendError| SendError {
-        class: match error.class {
-            ErrorClass::UnknownOutcome => ErrorClass::Retryable,
-            class => class,
-        },
-        ..error
-    };
+fn fetch(host: &mut impl Host, request: &Request) -> Result<Option<StatusUpdate>, SendError> {
     let response = host
-        .send(&account.sid, request)
-        .map_err(|failure| repeatable(api::no_answer(&failure)))?;
+        .send(request)
+        .map_err(|failure| repeatable(no_answer(&failure)))?;
     match response.status {
         404 => Ok(None),
         _ if is_success(&response) => Ok(update(&response.body)),
-        _ => Err(repeatable(api::refused(&response, host.now()))),
+        _ => Err(repeatable(api::refusal(&response, host.now()))),
     }
 }
 
@@ -130,22 +88,19 @@ fn sender(host: &impl Host, message: &Message) -> Result<(&'static str, String),
     }
     match host.setting("from") {
         Some(from) => Ok(("From", from)),
-        None => Err(api::misconfigured(
+        None => Err(misconfigured(
             "one of the settings `from` and `messaging-service-sid` is needed",
         )),
     }
 }
 
-fn is_success(response: &Response) -> bool {
-    (200..300).contains(&response.status)
-}
-
 fn accepted(body: &[u8]) -> Option<Accepted> {
     let message: Map<String, Value> = serde_json::from_slice(body).ok()?;
     Some(Accepted {
-        id: sid_of(&message)?,
+        ids: vec![sid_of(&message)?],
         segments: api::segments_of(&message),
         price: api::price_of(&message),
+        attributes: Vec::new(),
     })
 }
 
@@ -155,14 +110,15 @@ fn update(body: &[u8]) -> Option<StatusUpdate> {
     let Word::Outbound(status) = api::status_of(text("status")?)? else {
         return None;
     };
-    let code = api::number_of(message.get("error_code")).filter(|&code| code != 0);
+    let code = number(message.get("error_code")).filter(|&code| code != 0);
     Some(StatusUpdate {
         id: sid_of(&message)?,
         status,
         error: code.map(|code| api::delivery_error(code, text("error_message"))),
-        at: text("date_updated").and_then(api::http_date),
+        at: text("date_updated").and_then(http_date),
         price: api::price_of(&message),
         segments: api::segments_of(&message),
+        attributes: Vec::new(),
     })
 }
 

@@ -1,78 +1,38 @@
 //! Whole calls: requests as Twilio's API wants them, answers, and signed callbacks.
 
-use std::collections::VecDeque;
-
+use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
-use proptest::prelude::*;
-use sha1::Sha1;
-
-use crate::callback::{self, Callback, CallbackError};
-use crate::host::{
-    Accepted, ErrorClass, Failure, Host, Instant, Price, Request, Response, SendError, Status,
-    StatusUpdate,
+use countersign_provider::fake::{Fake, message, response};
+use countersign_provider::{
+    Accepted, Authorization, Basic, Body, Callback, CallbackError, ErrorClass, Message, Method,
+    Price, Provider, Response, SendError, Status, StatusUpdate, Text,
 };
-use crate::messages::{self, Message};
+use proptest::prelude::*;
+
+use crate::{Twilio, messages};
 
 const SM: &str = "SM0123456789abcdef0123456789abcdef";
+const TOKEN: (&str, &str) = ("auth-token", "countersign-test-token");
 
-/// A host that answers requests with what it was given.
-struct Fake {
-    settings: Vec<(&'static str, &'static str)>,
-    answers: VecDeque<Result<Response, Failure>>,
-    requests: Vec<(String, Request)>,
-    token: &'static str,
-    checks: usize,
+fn fake() -> Fake {
+    let settings = [("account-sid", "AC1"), ("from", "+15005550006")];
+    Fake::new(&settings, &[TOKEN])
 }
 
-impl Fake {
-    fn new(answers: impl IntoIterator<Item = Result<Response, Failure>>) -> Self {
-        Self {
-            settings: vec![("account-sid", "AC1"), ("from", "+15005550006")],
-            answers: answers.into_iter().collect(),
-            requests: Vec::new(),
-            token: "countersign-test-token",
-            checks: 0,
-        }
+/// A host that answers requests with these.
+fn answering(answers: impl IntoIterator<Item = Response>) -> Fake {
+    Fake {
+        answers: answers.into_iter().map(Ok).collect(),
+        ..fake()
     }
 }
 
-impl Host for Fake {
-    fn setting(&self, name: &str) -> Option<String> {
-        let (_, value) = self.settings.iter().find(|(given, _)| *given == name)?;
-        Some((*value).into())
-    }
-
-    fn send(&mut self, username: &str, request: Request) -> Result<Response, Failure> {
-        assert!(self.requests.len() < 8, "more than one call may send");
-        self.requests.push((username.into(), request));
-        self.answers.pop_front().expect("an answer was prepared")
-    }
-
-    fn verify_hmac_sha1(&mut self, data: &[u8], given: &[u8]) -> bool {
-        assert!(data.len() <= 1 << 20, "the host would trap");
-        self.checks += 1;
-        assert!(self.checks <= 16, "the host would trap");
-        let mut mac = Hmac::<Sha1>::new_from_slice(self.token.as_bytes()).expect("any length");
-        mac.update(data);
-        mac.verify_slice(given).is_ok()
-    }
-
-    fn now(&self) -> Instant {
-        1_780_000_000_000
-    }
+fn answer(status: u16, body: &str) -> Response {
+    response(status, body)
 }
 
-fn answer(status: u16, body: &str) -> Result<Response, Failure> {
-    Ok(Response {
-        status,
-        headers: Vec::new(),
-        body: body.into(),
-    })
-}
-
-fn created() -> Result<Response, Failure> {
+fn created() -> Response {
     answer(
         201,
         &format!(
@@ -81,46 +41,36 @@ fn created() -> Result<Response, Failure> {
     )
 }
 
-fn message() -> Message {
-    Message {
-        to: "+12025550123".into(),
-        text: "Your code: 123456 & more".into(),
-        sender: None,
-        validity: 599_999,
-        status_callback: None,
-    }
-}
-
 fn send(fake: &mut Fake) -> Result<Accepted, SendError> {
     messages::send(fake, &message())
 }
 
-/// The form that was sent, as text.
-#[track_caller]
 fn form_of(fake: &Fake) -> Vec<(&str, &str)> {
-    let (_, request) = fake.requests.last().expect("a request");
-    let form = request.form.as_ref().expect("a POST");
-    form.iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect()
+    fake.form()
 }
 
 // Sending.
 
 #[test]
 fn a_message_is_posted_to_the_account() {
-    let mut fake = Fake::new([created()]);
+    let mut fake = answering([created()]);
     let accepted = send(&mut fake);
     assert_eq!(
         accepted,
         Ok(Accepted {
-            id: SM.into(),
+            ids: vec![SM.into()],
             segments: Some(1),
-            price: None
+            price: None,
+            attributes: Vec::new(),
         })
     );
-    let (username, request) = &fake.requests[0];
-    assert_eq!(username, "AC1");
+    let request = fake.last();
+    assert_eq!(request.method, Method::Post);
+    let basic = Authorization::Basic(Basic {
+        username: Text::Plain("AC1".into()),
+        password: Text::Credential("auth-token".into()),
+    });
+    assert_eq!(request.authorization, basic);
     assert_eq!(
         request.url,
         "https://api.twilio.com/2010-04-01/Accounts/AC1/Messages.json"
@@ -138,18 +88,19 @@ fn a_message_is_posted_to_the_account() {
 
 #[test]
 fn the_base_url_can_be_a_test_server() {
-    let mut fake = Fake::new([created()]);
-    fake.settings.push(("base-url", "http://127.0.0.1:4010/"));
+    let mut fake = answering([created()]);
+    fake.settings
+        .push(("base-url", "http://127.0.0.1:4010/".into()));
     send(&mut fake).expect("accepted");
     assert_eq!(
-        fake.requests[0].1.url,
+        fake.last().url,
         "http://127.0.0.1:4010/2010-04-01/Accounts/AC1/Messages.json"
     );
 }
 
 #[test]
 fn a_status_callback_is_asked_for_where_one_is_wanted() {
-    let mut fake = Fake::new([created()]);
+    let mut fake = answering([created()]);
     let url = "https://sms.example.test/webhooks/twilio-main";
     let wish = Message {
         status_callback: Some(url.into()),
@@ -161,8 +112,9 @@ fn a_status_callback_is_asked_for_where_one_is_wanted() {
 
 #[track_caller]
 fn check_sender(settings: &[(&'static str, &'static str)], wish: Option<&str>, want: (&str, &str)) {
-    let mut fake = Fake::new([created()]);
-    fake.settings = [&[("account-sid", "AC1")], settings].concat();
+    let mut fake = answering([created()]);
+    let all = [&[("account-sid", "AC1")], settings].concat();
+    fake.settings = Fake::new(&all, &[]).settings;
     let wish = Message {
         sender: wish.map(Into::into),
         ..message()
@@ -187,8 +139,8 @@ fn the_routes_sender_goes_first_then_the_messaging_service_then_from() {
 #[test]
 fn without_an_account_or_a_sender_nothing_is_sent() {
     let check = |settings: &[(&'static str, &'static str)], text: &str| {
-        let mut fake = Fake::new([]);
-        fake.settings = settings.into();
+        let mut fake = fake();
+        fake.settings = Fake::new(settings, &[]).settings;
         let error = send(&mut fake).expect_err("misconfigured");
         assert_eq!(error.class, ErrorClass::Auth);
         assert!(error.text.contains(text), "{}", error.text);
@@ -211,7 +163,7 @@ fn the_validity_period_stays_in_twilios_bounds() {
         (36_001_000, "36000"),
         (u64::MAX, "36000"),
     ] {
-        let mut fake = Fake::new([created()]);
+        let mut fake = answering([created()]);
         let wish = Message {
             validity,
             ..message()
@@ -224,7 +176,7 @@ fn the_validity_period_stays_in_twilios_bounds() {
 #[test]
 fn an_answer_may_bring_price_and_segments_already() {
     let body = r#"{"sid":"SM1","num_segments":"2","price":"-0.0158","price_unit":"USD"}"#;
-    let accepted = send(&mut Fake::new([answer(201, body)])).expect("accepted");
+    let accepted = send(&mut answering([answer(201, body)])).expect("accepted");
     assert_eq!(accepted.segments, Some(2));
     let price = Price {
         amount: "0.0158".into(),
@@ -232,14 +184,14 @@ fn an_answer_may_bring_price_and_segments_already() {
     };
     assert_eq!(accepted.price, Some(price));
     let later = r#"{"sid":"SM1","num_segments":"0"}"#;
-    let accepted = send(&mut Fake::new([answer(201, later)])).expect("accepted");
+    let accepted = send(&mut answering([answer(201, later)])).expect("accepted");
     assert_eq!(accepted.segments, None);
 }
 
 #[test]
 fn a_2xx_that_cannot_be_read_has_an_unknown_outcome() {
     for body in ["", "<html>", "[]", "{}", r#"{"sid":""}"#, r#"{"sid":1}"#] {
-        let error = send(&mut Fake::new([answer(200, body)])).expect_err(body);
+        let error = send(&mut answering([answer(200, body)])).expect_err(body);
         assert_eq!(error.class, ErrorClass::UnknownOutcome, "{body}");
     }
 }
@@ -250,33 +202,31 @@ fn a_request_without_an_answer_is_retryable_only_if_it_was_not_sent() {
         (false, ErrorClass::Retryable),
         (true, ErrorClass::UnknownOutcome),
     ] {
-        let text = "connection reset".to_owned();
-        let failure = Failure { text, maybe_sent };
-        let error = send(&mut Fake::new([Err(failure)])).expect_err("no answer");
+        let error = send(&mut fake().fail(maybe_sent)).expect_err("no answer");
         assert_eq!(error.class, class);
-        assert_eq!(error.text, "connection reset");
+        assert_eq!(error.text, "the connection failed");
     }
 }
 
 #[test]
 fn a_refusal_carries_twilios_code_and_words() {
     let body = r#"{"code":21211,"message":"The 'To' number is not valid.","status":400}"#;
-    let error = send(&mut Fake::new([answer(400, body)])).expect_err("refused");
+    let error = send(&mut answering([answer(400, body)])).expect_err("refused");
     assert_eq!(
         error,
         SendError {
             class: ErrorClass::Permanent,
             retry_after: None,
             provider_code: Some("21211".into()),
-            text: "HTTP 400, Twilio 21211: The 'To' number is not valid.".into(),
-            failover: false,
+            text: "HTTP 400, 21211: The 'To' number is not valid.".into(),
+            attributes: Vec::new(),
         }
     );
 }
 
 #[test]
 fn a_refusal_that_cannot_be_read_goes_by_its_http_status() {
-    let error = send(&mut Fake::new([answer(403, "<html>")])).expect_err("refused");
+    let error = send(&mut answering([answer(403, "<html>")])).expect_err("refused");
     assert_eq!(error.class, ErrorClass::Permanent);
     assert_eq!(error.text, "HTTP 403");
 }
@@ -288,16 +238,16 @@ fn a_throttled_message_waits_as_long_as_twilio_says() {
         headers: vec![("retry-after".into(), "3".into())],
         body: br#"{"code":20429}"#.into(),
     };
-    let error = send(&mut Fake::new([Ok(response)])).expect_err("throttled");
+    let error = send(&mut answering([response])).expect_err("throttled");
     assert_eq!(error.class, ErrorClass::Throttled);
     assert_eq!(error.retry_after, Some(3_000));
 }
 
 #[test]
 fn no_route_from_this_sender_may_fail_over() {
-    let error = send(&mut Fake::new([answer(400, r#"{"code":21612}"#)])).expect_err("no route");
+    let error = send(&mut answering([answer(400, r#"{"code":21612}"#)])).expect_err("no route");
     assert_eq!(error.class, ErrorClass::Permanent);
-    assert!(error.failover);
+    assert_eq!(error.attributes, [("failover".into(), "allowed".into())]);
 }
 
 // Asking.
@@ -312,10 +262,14 @@ fn resource(sid: &str) -> String {
 
 #[test]
 fn a_message_is_asked_for_by_its_sid() {
-    let mut fake = Fake::new([answer(200, &resource(SM))]);
+    let mut fake = answering([answer(200, &resource(SM))]);
     let updates = messages::fetch_status(&mut fake, &[SM.into()]).expect("an answer");
     let url = format!("https://api.twilio.com/2010-04-01/Accounts/AC1/Messages/{SM}.json");
-    assert_eq!(fake.requests[0].1, Request { url, form: None });
+    assert_eq!(fake.last().url, url);
+    assert_eq!(
+        (fake.last().method, &fake.last().body),
+        (Method::Get, &Body::Empty)
+    );
     let [update] = &updates[..] else {
         panic!("{updates:?}")
     };
@@ -335,7 +289,7 @@ fn a_message_is_asked_for_by_its_sid() {
 #[test]
 fn a_message_without_trouble_has_no_error() {
     let body = r#"{"sid":"SM1","status":"delivered","error_code":null}"#;
-    let mut fake = Fake::new([answer(200, body)]);
+    let mut fake = answering([answer(200, body)]);
     let updates = messages::fetch_status(&mut fake, &["SM1".into()]).expect("an answer");
     assert_eq!(updates[0].error, None);
 }
@@ -345,14 +299,14 @@ fn one_call_asks_for_eight_messages_and_never_for_what_is_no_sid() {
     let mut ids: Vec<String> = (0..20).map(|n| format!("SM{n}")).collect();
     ids.insert(0, "../../x".into());
     let answers = (0..8).map(|n| answer(200, &resource(&format!("SM{n}"))));
-    let mut fake = Fake::new(answers);
+    let mut fake = answering(answers);
     let updates = messages::fetch_status(&mut fake, &ids).expect("answers");
     assert_eq!(updates.len(), 8);
 }
 
 #[test]
 fn what_twilio_does_not_know_is_left_out() {
-    let mut fake = Fake::new([
+    let mut fake = answering([
         answer(404, r#"{"code":20404}"#),
         answer(200, r#"{"sid":"SM2","status":"received"}"#),
         answer(200, &resource("SM3")),
@@ -364,14 +318,14 @@ fn what_twilio_does_not_know_is_left_out() {
 
 #[test]
 fn asking_can_always_be_repeated_and_keeps_what_it_has() {
-    let mut fake = Fake::new([answer(503, "")]);
+    let mut fake = answering([answer(503, "")]);
     let ids = ["SM1", "SM2"].map(String::from);
     let error = messages::fetch_status(&mut fake, &ids).expect_err("nothing is known");
     assert_eq!(error.class, ErrorClass::Retryable);
-    let mut fake = Fake::new([answer(200, &resource("SM1")), answer(503, "")]);
+    let mut fake = answering([answer(200, &resource("SM1")), answer(503, "")]);
     let updates = messages::fetch_status(&mut fake, &ids).expect("something is known");
     assert_eq!(updates.len(), 1);
-    let mut fake = Fake::new([answer(401, r#"{"code":20003}"#)]);
+    let mut fake = answering([answer(401, r#"{"code":20003}"#)]);
     let error = messages::fetch_status(&mut fake, &ids).expect_err("our key");
     assert_eq!(error.class, ErrorClass::Auth);
 }
@@ -421,7 +375,7 @@ fn posted_form(url: &str, parameters: &[(&str, &str)], signature: &str) -> Callb
 }
 
 fn parse(request: &Callback) -> Result<Vec<StatusUpdate>, CallbackError> {
-    callback::parse(&mut Fake::new([]), request)
+    Twilio::parse_callback(&mut fake(), request)
 }
 
 #[track_caller]
@@ -564,10 +518,10 @@ fn twilios_own_vector_is_taken() {
         &parameters,
         "RSOYDt4T1cUTdK1PDd93/VVr8B8=",
     );
-    let mut fake = Fake::new([]);
-    fake.token = "12345";
+    let mut fake = fake();
+    fake.credentials = vec![("auth-token", "12345")];
     assert_eq!(
-        callback::parse(&mut fake, &request),
+        Twilio::parse_callback(&mut fake, &request),
         Err(CallbackError::Malformed)
     );
 }
@@ -621,9 +575,8 @@ fn signed(url: &str, parameters: &[(&str, &str)]) -> Callback {
     let text: String = sorted
         .iter()
         .fold(url.to_owned(), |text, (name, value)| text + name + value);
-    let mut mac = Hmac::<Sha1>::new_from_slice(b"countersign-test-token").expect("any length");
-    mac.update(text.as_bytes());
-    let signature = STANDARD.encode(mac.finalize().into_bytes());
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, TOKEN.1.as_bytes());
+    let signature = STANDARD.encode(hmac::sign(&key, text.as_bytes()));
     posted_form(url, parameters, &signature)
 }
 
@@ -683,9 +636,9 @@ proptest! {
     #[test]
     fn no_answer_makes_the_component_trap(status: u16, body: Vec<u8>) {
         let response = Response { status, headers: Vec::new(), body };
-        let mut fake = Fake::new([Ok(response.clone())]);
+        let mut fake = answering([response.clone()]);
         let _ = send(&mut fake);
-        let mut fake = Fake::new([Ok(response)]);
+        let mut fake = answering([response]);
         let _ = messages::fetch_status(&mut fake, &["SM1".into()]);
     }
 }

@@ -16,7 +16,11 @@ fn main() {
         "otp",
         "two-factor",
         "analytics",
-        "provider-twilio",
         "provider-console",
+        "provider-infobip",
+        "provider-telnyx",
+        "provider-twilio",
+        "provider-vonage",
+        "provider-webhook",
     ]);
 }

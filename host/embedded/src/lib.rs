@@ -19,3 +19,19 @@ pub const PROVIDER_TWILIO: &[u8] =
 /// Prints messages to the terminal.
 pub const PROVIDER_CONSOLE: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/provider_console.wasm"));
+
+/// Speaks Infobip's SMS API.
+pub const PROVIDER_INFOBIP: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/provider_infobip.wasm"));
+
+/// Speaks Telnyx's Messaging API.
+pub const PROVIDER_TELNYX: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/provider_telnyx.wasm"));
+
+/// Speaks Vonage's SMS API.
+pub const PROVIDER_VONAGE: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/provider_vonage.wasm"));
+
+/// Posts messages to an address of the operator's own.
+pub const PROVIDER_WEBHOOK: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/provider_webhook.wasm"));

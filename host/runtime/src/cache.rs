@@ -10,6 +10,7 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use aws_lc_rs::{digest, hmac};
@@ -33,6 +34,8 @@ const EXTENSION: &str = "compiled";
 pub(crate) struct Cache {
     folder: PathBuf,
     key: hmac::Key,
+    /// Held while files change: components are compiled beside each other.
+    writing: Mutex<()>,
 }
 
 /// What a compiled component depends on: its bytes, and the engine with its version, its settings and
@@ -56,6 +59,7 @@ impl Cache {
         Ok(Cache {
             folder: folder.to_owned(),
             key: hmac::Key::new(hmac::HMAC_SHA256, key),
+            writing: Mutex::new(()),
         })
     }
 
@@ -104,6 +108,7 @@ impl Cache {
     pub(crate) fn store(&self, entry: &Entry, component: &Component) -> io::Result<()> {
         let code = component.serialize().map_err(io::Error::other)?;
         let mac = hmac::sign(&self.key, &authenticated(entry, &code));
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let unfinished = self
             .folder
             .join(format!("{}.{}", entry.name, std::process::id()));
@@ -217,6 +222,25 @@ mod tests {
         assert_eq!(mode(&folder), 0o700);
         assert_eq!(entries(&folder).len(), 1);
         assert_eq!(mode(&entries(&folder)[0]), 0o600);
+    }
+
+    #[test]
+    fn what_is_prepared_is_compiled_once_however_often_it_is_there() {
+        let root = tempfile::tempdir().expect("a folder");
+        let compiler = compiler(root.path(), KEY, &Limits::default());
+        let (console, twilio) = (component(), countersign_embedded::PROVIDER_TWILIO);
+        let broken: &[u8] = b"no component";
+        compiler.prepare([
+            ("a", console.as_slice()),
+            ("b", twilio),
+            ("c", broken),
+            ("d", console.as_slice()),
+        ]);
+        assert_eq!((entries(root.path()).len(), compiler.cached()), (2, 0));
+        assert!(!was_cached(&compiler, &console) && !was_cached(&compiler, twilio));
+        assert!(compiler.compile("c", broken).is_err(), "with its reason");
+        compiler.forget_prepared();
+        assert!(was_cached(&compiler, &console) && was_cached(&compiler, twilio));
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! From bytes to a component that can be linked.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -51,6 +54,8 @@ pub(crate) struct Compiler {
     pub(crate) engine: Engine,
     cache: Option<Cache>,
     cached: AtomicUsize,
+    /// What [`prepare`](Compiler::prepare) has compiled.
+    prepared: Mutex<HashMap<Sha256, Component>>,
 }
 
 impl Compiler {
@@ -59,17 +64,57 @@ impl Compiler {
             engine,
             cache,
             cached: AtomicUsize::new(0),
+            prepared: Mutex::default(),
         }
+    }
+
+    /// Compiles `components` beside each other, on as many threads as there are processors, so that
+    /// [`compile`](Compiler::compile) has each of them at once; one that is there twice is compiled
+    /// once. What cannot be compiled is left to `compile`, which says why.
+    pub(crate) fn prepare<'a>(&self, components: impl IntoIterator<Item = (&'a str, &'a [u8])>) {
+        let waiting: HashMap<Sha256, (&str, &[u8])> = components
+            .into_iter()
+            .map(|(name, bytes)| (Sha256::of(bytes), (name, bytes)))
+            .collect();
+        let waiting: Vec<_> = waiting.into_iter().collect();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some((sha256, (name, bytes))) =
+                waiting.get(next.fetch_add(1, Ordering::Relaxed))
+            {
+                if let Ok(component) = self.component(name, *sha256, bytes) {
+                    self.prepared().insert(*sha256, component);
+                }
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        std::thread::scope(|scope| {
+            for _ in 1..threads.min(waiting.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+    }
+
+    /// Forgets what was prepared.
+    pub(crate) fn forget_prepared(&self) {
+        self.prepared().clear();
+    }
+
+    fn prepared(&self) -> MutexGuard<'_, HashMap<Sha256, Component>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Compiles `bytes`: a component, or a core module that carries its component type, as
     /// `wit-bindgen` leaves it in modules for plain `wasm32`.
     pub(crate) fn compile(&self, name: &str, bytes: &[u8]) -> Result<Compiled, LoadError> {
         let sha256 = Sha256::of(bytes);
-        Ok(Compiled {
-            sha256,
-            component: self.component(name, sha256, bytes)?,
-        })
+        let prepared = self.prepared().get(&sha256).cloned();
+        let component = match prepared {
+            Some(component) => component,
+            None => self.component(name, sha256, bytes)?,
+        };
+        Ok(Compiled { sha256, component })
     }
 
     fn component(&self, name: &str, sha256: Sha256, bytes: &[u8]) -> Result<Component, LoadError> {

@@ -156,6 +156,15 @@ impl Runtime {
             audit_kept: config.audit_kept,
             limits: limits.clone(),
         });
+        let services = [
+            ("otp", &config.otp),
+            ("two-factor", &config.two_factor),
+            (ANALYTICS, &config.analytics),
+        ];
+        let providers = config.providers.iter();
+        let providers = providers.map(|provider| (provider.name.as_str(), &provider.component));
+        let all = services.into_iter().chain(providers);
+        compiler.prepare(all.map(|(name, bytes)| (name, bytes.as_slice())));
         let otp = Service::load(&compiler, &host, "otp", &config.otp).await?;
         let two_factor = Service::load(&compiler, &host, "two-factor", &config.two_factor).await?;
         let analytics = Service::load(&compiler, &host, ANALYTICS, &config.analytics).await?;
@@ -172,6 +181,7 @@ impl Runtime {
             // What is given to another version stays; this one's bytes are not needed any more.
             entry.component = Vec::new();
         }
+        compiler.forget_prepared();
         Ok(Runtime {
             compiler: Arc::new(compiler),
             host,

@@ -29,11 +29,15 @@ pub(crate) struct Parts {
 }
 
 /// The components that are part of this program.
-const BUILT_IN: [(&str, &[u8]); 5] = [
+const BUILT_IN: [(&str, &[u8]); 9] = [
     ("analytics", countersign_embedded::ANALYTICS),
     ("otp", countersign_embedded::OTP),
     ("provider-console", countersign_embedded::PROVIDER_CONSOLE),
+    ("provider-infobip", countersign_embedded::PROVIDER_INFOBIP),
+    ("provider-telnyx", countersign_embedded::PROVIDER_TELNYX),
     ("provider-twilio", countersign_embedded::PROVIDER_TWILIO),
+    ("provider-vonage", countersign_embedded::PROVIDER_VONAGE),
+    ("provider-webhook", countersign_embedded::PROVIDER_WEBHOOK),
     ("two-factor", countersign_embedded::TWO_FACTOR),
 ];
 

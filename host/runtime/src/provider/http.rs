@@ -13,28 +13,26 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use base64::Engine as _;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName,
-    HeaderValue,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
 };
 use url::Url;
 
+use super::authorization::{self, Unsigned};
 use super::grant::is_private;
-use super::since_v0_1::wit::http::{
-    Authorization, Body, Failure, Host, Method, Request, Response, Text,
-};
+use super::since_v0_1::wit::http::{Authorization, Body, Failure, Host, Method, Request, Response};
+use super::spellings::{SECRET_BYTES_MIN, Spellings};
+use super::tokens::{self, NoToken};
 use super::{Call, Grants};
 use crate::Limits;
 
 const URL_BYTES_MAX: usize = 2_048;
 const HEADERS_MAX: usize = 64;
-const HEADER_BYTES_MAX: usize = 8 * 1024;
+pub(super) const HEADER_BYTES_MAX: usize = 8 * 1024;
+/// Of an answer's headers, names and values.
+const ANSWER_HEADER_BYTES_MAX: usize = 64 * 1024;
 const FORM_FIELDS_MAX: usize = 64;
-
-const CREDENTIAL_NAME_BYTES_MAX: usize = 64;
-const CREDENTIAL_PREFIX_BYTES_MAX: usize = 64;
 
 /// Headers of the connection and of how an answer is to come, which the host alone writes.
 const REFUSED_HEADERS: [&str; 14] = [
@@ -52,32 +50,6 @@ const REFUSED_HEADERS: [&str; 14] = [
     "accept-encoding",
     "range",
     "if-range",
-];
-
-/// What the name of a header has as one of its words, between hyphens, where it is there to carry a
-/// credential: `api-key`, `apikey`, `access-token`, `ocp-apim-subscription-key`.
-const CREDENTIAL_WORDS: [&str; 7] = [
-    "authorization",
-    "auth",
-    "key",
-    "apikey",
-    "accesskey",
-    "token",
-    "secret",
-];
-
-/// Names that have such a word and are something else: for the machines on the way, or repeated by
-/// servers as a matter of course.
-const NO_CREDENTIAL: [&str; 9] = [
-    "idempotency-key",
-    "sec-",
-    "proxy-",
-    "x-forwarded",
-    "x-real-ip",
-    "x-original",
-    "x-http-method",
-    "x-request-id",
-    "x-correlation-id",
 ];
 
 /// A client for one provider: its own pool of connections.
@@ -116,23 +88,45 @@ impl Resolve for PublicOnly {
 }
 
 /// Nothing was written.
-fn not_sent(text: impl Into<String>) -> Failure {
+pub(super) fn not_sent(text: impl Into<String>) -> Failure {
     Failure {
         text: text.into(),
         maybe_sent: false,
     }
 }
 
-impl Host for Call {
-    async fn send(&mut self, request: Request) -> wasmtime::Result<Result<Response, Failure>> {
-        if self.one.requests >= self.limits.http_requests {
-            wasmtime::bail!(
-                "more than {} requests in one call",
-                self.limits.http_requests
-            );
+impl Call {
+    /// Counts a request towards what the call may send.
+    pub(super) fn count_request(&mut self) -> wasmtime::Result<()> {
+        let max = self.limits.http_requests;
+        if self.one.requests >= max {
+            wasmtime::bail!("more than {max} requests in one call");
         }
         self.one.requests += 1;
-        let built = match build(&self.grants, &self.limits, request) {
+        Ok(())
+    }
+}
+
+impl Host for Call {
+    async fn send(&mut self, request: Request) -> wasmtime::Result<Result<Response, Failure>> {
+        self.count_request()?;
+        let asked = match &request.authorization {
+            Authorization::ClientCredentials(asked) => Some(asked.clone()),
+            _ => None,
+        };
+        let token = match &asked {
+            Some(asked) => match self.token(asked).await? {
+                Ok(token) => Some(token),
+                Err(NoToken::Failed(failure)) => return Ok(Err(failure)),
+                // As if the very request had been refused: it is our account in both cases.
+                Err(NoToken::Refused) => return Ok(Ok(unauthorized())),
+            },
+            None => None,
+        };
+        let token = token.as_ref().map(|token| token.expose().as_str());
+        let at = self.grants.clock.now().0;
+        let Built { request, secrets } = match build(&self.grants, &self.limits, request, at, token)
+        {
             Ok(built) => built,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -140,7 +134,7 @@ impl Host for Call {
         // Until the outcome is known, the worst is assumed: the call may be cut off at any moment.
         let before = std::mem::replace(&mut seen.maybe_sent, true);
         seen.accepted = false;
-        let answer = match self.grants.client.execute(built).await {
+        let answer = match self.grants.client.execute(request).await {
             Ok(answer) => answer,
             Err(error) => {
                 // A failure to connect comes before the first byte; anything later may not.
@@ -155,7 +149,10 @@ impl Host for Call {
         Ok(match read(answer, self.limits.http_body_bytes).await {
             Ok(response) => {
                 seen.accepted = (200..300).contains(&response.status);
-                Ok(without_credentials(&self.grants, response))
+                if let (401, Some(asked)) = (response.status, &asked) {
+                    tokens::forget(&self.grants, asked).await;
+                }
+                Ok(without_credentials(&self.grants, &secrets, response))
             }
             Err(text) => Err(Failure {
                 text: self.grants.credentials.scrub(&text),
@@ -165,8 +162,16 @@ impl Host for Call {
     }
 }
 
+fn unauthorized() -> Response {
+    Response {
+        status: 401,
+        headers: Vec::new(),
+        body: Vec::new(),
+    }
+}
+
 /// The error without the URL, which may hold an account's name, and with its causes.
-fn describe(error: &reqwest::Error) -> String {
+pub(super) fn describe(error: &reqwest::Error) -> String {
     let mut text = match () {
         () if error.is_timeout() => "it took too long".to_owned(),
         () if error.is_connect() => "no connection".to_owned(),
@@ -180,20 +185,25 @@ fn describe(error: &reqwest::Error) -> String {
     text
 }
 
-/// What a component may see of an answer.
-fn without_credentials(grants: &Grants, response: Response) -> Response {
-    let credentials = &grants.credentials;
+/// What a component may see of an answer: no credential, and nothing of what authorized the request.
+fn without_credentials(grants: &Grants, secrets: &Spellings, response: Response) -> Response {
+    let clean_text = |text: String| {
+        let clean = secrets.remove(text.as_bytes());
+        grants.credentials.scrub(&String::from_utf8_lossy(&clean))
+    };
     let headers = response.headers.into_iter();
-    let headers =
-        headers.map(|(name, value)| (credentials.scrub(&name), credentials.scrub(&value)));
+    let headers = headers.map(|(name, value)| (clean_text(name), clean_text(value)));
     Response {
         status: response.status,
         headers: headers.collect(),
-        body: credentials.scrub_bytes(response.body),
+        body: {
+            let body = secrets.remove(&response.body).into_owned();
+            grants.credentials.scrub_bytes(body)
+        },
     }
 }
 
-async fn read(mut answer: reqwest::Response, max: usize) -> Result<Response, String> {
+pub(super) async fn read(mut answer: reqwest::Response, max: usize) -> Result<Response, String> {
     let status = answer.status().as_u16();
     let encodings = answer.headers().get_all(CONTENT_ENCODING).iter();
     if encodings
@@ -201,6 +211,15 @@ async fn read(mut answer: reqwest::Response, max: usize) -> Result<Response, Str
         .any(|encoding| encoding != b"identity")
     {
         return Err("the answer is encoded, which was not asked for".to_owned());
+    }
+    let given = answer.headers().iter();
+    let bytes: usize = given
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if bytes > ANSWER_HEADER_BYTES_MAX {
+        return Err(format!(
+            "the answer's headers are longer than {ANSWER_HEADER_BYTES_MAX} bytes"
+        ));
     }
     let headers = answer
         .headers()
@@ -224,7 +243,20 @@ async fn read(mut answer: reqwest::Response, max: usize) -> Result<Response, Str
     })
 }
 
-fn build(grants: &Grants, limits: &Limits, request: Request) -> Result<reqwest::Request, Failure> {
+/// A request that can be sent, and what it carries that nobody may read in its answer.
+struct Built {
+    request: reqwest::Request,
+    secrets: Spellings,
+}
+
+/// `at` is the time in milliseconds, `token` what was given out for client credentials.
+fn build(
+    grants: &Grants,
+    limits: &Limits,
+    request: Request,
+    at: u64,
+    token: Option<&str>,
+) -> Result<Built, Failure> {
     if request.url.len() > URL_BYTES_MAX {
         return Err(not_sent(format!(
             "the URL is longer than {URL_BYTES_MAX} bytes"
@@ -240,35 +272,64 @@ fn build(grants: &Grants, limits: &Limits, request: Request) -> Result<reqwest::
         Method::Delete => reqwest::Method::DELETE,
     };
     let mut headers = plain_headers(&request.headers)?;
-    if let Some((name, value)) = authorization(grants, &request.authorization)? {
+    let body = body(request.body, &mut headers)?;
+    if body
+        .as_ref()
+        .is_some_and(|body| body.len() > limits.http_body_bytes)
+    {
+        return Err(not_sent("the body is too long"));
+    }
+    let unsigned = Unsigned {
+        method: method.as_str(),
+        url: &url,
+        headers: &headers,
+        body: body.as_deref().unwrap_or_default(),
+        at,
+        token,
+    };
+    let authorized = authorization::headers(grants, &request.authorization, &unsigned)?;
+    let made: Vec<&str> = match &request.authorization {
+        Authorization::Signed(signed) => authorized
+            .iter()
+            .filter_map(|(_, value)| value.to_str().ok()?.strip_prefix(&*signed.prefix))
+            .collect(),
+        _ => Vec::from_iter(token),
+    };
+    let made = made
+        .into_iter()
+        .filter(|text| text.len() >= SECRET_BYTES_MIN);
+    let secrets = Spellings::of(made);
+    for (name, value) in authorized {
         headers.insert(name, value);
     }
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let body = match request.body {
-        Body::Empty => None,
-        Body::Bytes(bytes) => Some(bytes),
+    let mut builder = grants.client.request(method, url).headers(headers);
+    if let Some(body) = body {
+        builder = builder.body(body);
+    }
+    let asked = request.timeout.map(Duration::from_millis);
+    let request = builder
+        .timeout(asked.map_or(limits.http_request, |asked| asked.min(limits.http_request)))
+        .build()
+        .map_err(|error| not_sent(describe(&error)))?;
+    Ok(Built { request, secrets })
+}
+
+/// The bytes of a body; a form says in `headers` that it is one.
+fn body(body: Body, headers: &mut HeaderMap) -> Result<Option<Vec<u8>>, Failure> {
+    match body {
+        Body::Empty => Ok(None),
+        Body::Bytes(bytes) => Ok(Some(bytes)),
         Body::Form(fields) if fields.len() > FORM_FIELDS_MAX => {
-            return Err(not_sent(format!("more than {FORM_FIELDS_MAX} form fields")));
+            Err(not_sent(format!("more than {FORM_FIELDS_MAX} form fields")))
         }
         Body::Form(fields) => {
             let form = HeaderValue::from_static("application/x-www-form-urlencoded");
             headers.insert(CONTENT_TYPE, form);
             let mut body = url::form_urlencoded::Serializer::new(String::new());
-            Some(body.extend_pairs(fields).finish().into_bytes())
+            Ok(Some(body.extend_pairs(fields).finish().into_bytes()))
         }
-    };
-    let mut builder = grants.client.request(method, url).headers(headers);
-    if let Some(body) = body {
-        if body.len() > limits.http_body_bytes {
-            return Err(not_sent("the body is too long"));
-        }
-        builder = builder.body(body);
     }
-    let asked = request.timeout.map(Duration::from_millis);
-    builder
-        .timeout(asked.map_or(limits.http_request, |asked| asked.min(limits.http_request)))
-        .build()
-        .map_err(|error| not_sent(describe(&error)))
 }
 
 fn plain_headers(pairs: &[(String, String)]) -> Result<HeaderMap, Failure> {
@@ -289,7 +350,7 @@ fn plain_headers(pairs: &[(String, String)]) -> Result<HeaderMap, Failure> {
     Ok(headers)
 }
 
-fn header_name(name: &str) -> Result<HeaderName, Failure> {
+pub(super) fn header_name(name: &str) -> Result<HeaderName, Failure> {
     let parsed: HeaderName = name
         .parse()
         .map_err(|_| not_sent(format!("`{name}` is no header name")))?;
@@ -299,70 +360,17 @@ fn header_name(name: &str) -> Result<HeaderName, Failure> {
     Ok(parsed)
 }
 
-/// The name of a header in which the host may put a credential: `Authorization`, names that say that they
-/// carry one, and names beginning with `X-`, which are a provider's own. Anywhere else a credential would
-/// be read by somebody it is not for: as a cookie, as an address, by the machines on the way.
-fn credential_header(name: &str) -> Result<HeaderName, Failure> {
-    let parsed = header_name(name)?;
-    let text = parsed.as_str();
-    let meant =
-        text.starts_with("x-") || text.split('-').any(|word| CREDENTIAL_WORDS.contains(&word));
-    let other = NO_CREDENTIAL.iter().any(|start| text.starts_with(start));
-    if !meant || other || text.len() > CREDENTIAL_NAME_BYTES_MAX {
-        return Err(not_sent(format!(
-            "no credential may stand in the header `{parsed}`; `authorization`, `api-key` and `x-…` are \
-             for that"
-        )));
-    }
-    Ok(parsed)
-}
-
-/// The header that carries the credentials, marked so that nobody prints it.
-fn authorization(
-    grants: &Grants,
-    authorization: &Authorization,
-) -> Result<Option<(HeaderName, HeaderValue)>, Failure> {
-    let credential = |name: &str| {
-        grants
-            .credentials
-            .get(name)
-            .ok_or_else(|| not_sent(format!("no credential `{name}` is configured")))
-    };
-    let text = |text: &Text| match text {
-        Text::Plain(text) => Ok(text.clone()),
-        Text::Credential(name) => credential(name).map(str::to_owned),
-    };
-    let (name, value) = match authorization {
-        Authorization::None => return Ok(None),
-        Authorization::Basic(basic) => {
-            let pair = format!("{}:{}", text(&basic.username)?, text(&basic.password)?);
-            let encoded = base64::prelude::BASE64_STANDARD.encode(pair);
-            (AUTHORIZATION, format!("Basic {encoded}"))
-        }
-        Authorization::Bearer(name) => (AUTHORIZATION, format!("Bearer {}", credential(name)?)),
-        Authorization::Header(header) => {
-            if header.prefix.len() > CREDENTIAL_PREFIX_BYTES_MAX {
-                return Err(not_sent("what stands before a credential is too long"));
-            }
-            let value = format!("{}{}", header.prefix, credential(&header.credential)?);
-            (credential_header(&header.name)?, value)
-        }
-    };
-    if value.len() > HEADER_BYTES_MAX {
-        return Err(not_sent("the authorization is too long"));
-    }
-    let mut value = HeaderValue::from_str(&value)
-        .map_err(|_| not_sent("a credential has characters that no header may have"))?;
-    value.set_sensitive(true);
-    Ok(Some((name, value)))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::since_v0_1::wit::http::Header;
+    use std::sync::Arc;
+
+    use countersign_types::{Clock, Secret, SystemClock};
+    use reqwest::header::AUTHORIZATION;
+
+    use super::super::since_v0_1::wit::http::{Header, Signed, TextEncoding};
+    use super::super::since_v0_1::wit::signatures::{Hash, Key, KeyEncoding};
     use super::*;
     use crate::ProviderConfig;
-    use countersign_types::Secret;
 
     fn built(request: Request) -> Result<reqwest::Request, String> {
         let config = ProviderConfig {
@@ -370,7 +378,15 @@ mod tests {
             name: "p".to_owned(),
             component: Vec::new(),
             settings: vec![("base-url".to_owned(), "http://127.0.0.1:9".to_owned())],
-            credentials: vec![("token".to_owned(), Secret::new("swordfish".to_owned()))],
+            credentials: [
+                ("token", "swordfish"),
+                (
+                    "signing-key",
+                    "whsec_Y291bnRlcnNpZ24tZ2VuZXJpYy13ZWJob29rLWtleS0wMQ==",
+                ),
+            ]
+            .map(|(name, secret)| (name.to_owned(), Secret::new(secret.to_owned())))
+            .to_vec(),
             allow_hosts: None,
             terminal: false,
             own: false,
@@ -380,8 +396,12 @@ mod tests {
             http_body_bytes: 1_024,
             ..Limits::default()
         };
-        let grants = Grants::new(&config, &[], &limits).expect("granted");
-        build(&grants, &limits, request).map_err(|failure| failure.text)
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let grants = Grants::new(&config, &[], &limits, &clock).expect("granted");
+        let built = build(&grants, &limits, request, 0, None);
+        built
+            .map(|built| built.request)
+            .map_err(|failure| failure.text)
     }
 
     fn form(fields: usize, value: &str) -> Request {
@@ -427,5 +447,52 @@ mod tests {
         let request = carry(64).expect("built");
         assert!(request.headers()[AUTHORIZATION].is_sensitive());
         assert!(carry(65).is_err());
+    }
+
+    fn signed(name: &str, before: &str, key: &str) -> Request {
+        let body = r#"{"id":"msg_1","status":"delivered","at":"2026-01-02T03:04:05Z"}"#;
+        Request {
+            body: Body::Bytes(body.into()),
+            authorization: Authorization::Signed(Signed {
+                name: name.to_owned(),
+                prefix: "v1,".to_owned(),
+                algorithm: Hash::Sha256,
+                key: Key {
+                    credential: key.to_owned(),
+                    encoding: KeyEncoding::Base64,
+                },
+                before: before.to_owned(),
+                encoding: TextEncoding::Base64,
+            }),
+            ..form(1, "b")
+        }
+    }
+
+    #[test]
+    fn a_webhook_is_signed_as_others_check_it() {
+        let request = built(signed(
+            "webhook-signature",
+            "evt_1.1700000000.",
+            "signing-key",
+        ));
+        assert_eq!(
+            request.expect("built").headers()["webhook-signature"],
+            "v1,Ui5ID5z1YTmatvlJ4FV8krkSss6ZLeaz/QoB8G5cMWo="
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_signed_is_not_sent() {
+        let longest = "x".repeat(1_024);
+        assert!(built(signed("webhook-signature", &longest, "signing-key")).is_ok());
+        for (name, before, key) in [
+            ("webhook-signature", format!("{longest}x"), "signing-key"),
+            ("cookie", String::new(), "signing-key"),
+            ("webhook-signature", String::new(), "other"),
+            // It is no Base64.
+            ("webhook-signature", String::new(), "token"),
+        ] {
+            assert!(built(signed(name, &before, key)).is_err(), "{name} {key}");
+        }
     }
 }

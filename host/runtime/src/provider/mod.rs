@@ -5,14 +5,17 @@
 //! host's own are used again, as services are ([`ProviderConfig::own`]). `since_v0_1.rs` is the only
 //! file that knows the released WIT.
 
+mod authorization;
 mod callback;
 mod credentials;
 mod grant;
 mod http;
 mod log;
 mod signatures;
+mod sigv4;
 mod since_v0_1;
 mod spellings;
+mod tokens;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +30,7 @@ pub use self::callback::{CallbackError, CallbackRequest};
 use self::credentials::Credentials;
 use self::grant::Grant;
 pub use self::grant::{GrantError, is_private};
+use self::tokens::Tokens;
 use crate::call_figures::{ProviderFigures, ProviderOverview};
 use crate::component::{Compiled, Compiler, LoadError, reason};
 use crate::generation::Versioned;
@@ -129,6 +133,8 @@ pub(crate) struct Grants {
     credentials: Credentials,
     hosts: Grant,
     client: reqwest::Client,
+    clock: Arc<dyn Clock>,
+    tokens: Arc<Tokens>,
 }
 
 /// The data of an instance's store.
@@ -240,7 +246,7 @@ impl Provider {
             sha256: compiled.sha256,
             tally: Tally::default(),
             exports,
-            grants: Arc::new(Grants::new(config, &hosts, limits)?),
+            grants: Arc::new(Grants::new(config, &hosts, limits, clock)?),
             unsigned: config.unsigned,
             tells_status: false,
             figures: ProviderFigures::default(),
@@ -494,6 +500,7 @@ impl Grants {
         config: &ProviderConfig,
         hosts: &[String],
         limits: &Limits,
+        clock: &Arc<dyn Clock>,
     ) -> Result<Grants, GrantError> {
         grant::check_credentials(config)?;
         let hosts = Grant::new(config, hosts)?;
@@ -507,6 +514,8 @@ impl Grants {
             credentials: Credentials::new(&config.credentials),
             hosts,
             client,
+            clock: clock.clone(),
+            tokens: Arc::default(),
         })
     }
 }

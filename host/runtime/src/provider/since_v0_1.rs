@@ -50,6 +50,8 @@ pub(super) enum Refused {
 /// How many updates a callback may carry, and how many ids may be asked for at once.
 const UPDATES_MAX: usize = 1_000;
 const IDS_MAX: usize = 100;
+/// A text of 1,600 UTF-16 units has 24 parts, each with an id of its own at some providers.
+const ACCEPTED_IDS_MAX: usize = 32;
 const ID_BYTES: std::ops::RangeInclusive<usize> = 1..=128;
 
 /// A linked provider.
@@ -221,7 +223,7 @@ fn millis(span: Duration) -> u64 {
 fn check(accepted: sender::Accepted) -> wasmtime::Result<Accepted> {
     let ids = &accepted.ids;
     let bounded = ids.iter().all(|id| ID_BYTES.contains(&id.len()));
-    if !(1..=16).contains(&ids.len()) || !bounded {
+    if !(1..=ACCEPTED_IDS_MAX).contains(&ids.len()) || !bounded {
         wasmtime::bail!("the ids of an accepted message are out of bounds");
     }
     Ok(Accepted {

@@ -17,7 +17,7 @@ use countersign_types::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::bench::{Bench, patient, short, short_wall};
+use crate::bench::{Bench, Log, patient, short, short_wall};
 
 pub(crate) const TOKEN: &str = "a-token-that-nobody-sees";
 
@@ -427,6 +427,122 @@ async fn too_long_an_answer_is_a_failure_after_the_first_byte() {
         .await
         .unwrap_err();
     assert_eq!(error.class, ErrorClass::UnknownOutcome, "{error:?}");
+}
+
+#[tokio::test]
+async fn too_many_headers_are_a_failure_after_the_first_byte() {
+    let answer = |bytes: usize| {
+        let header = "x".repeat(bytes - "x-long".len() - "content-length0".len());
+        format!("HTTP/1.1 200 OK\r\nx-long: {header}\r\ncontent-length: 0\r\n\r\n")
+    };
+    let most = 64 * 1024;
+    let (address, _requests) = server(answer(most).leak().as_bytes()).await;
+    let sent = send(address, &format!("post http://{address}/")).await;
+    assert_eq!(sent.unwrap().ids, ["200"]);
+    let (address, _requests) = server(answer(most + 1).leak().as_bytes()).await;
+    let error = send(address, &format!("post http://{address}/"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::UnknownOutcome, "{error:?}");
+    assert!(error.text.contains("headers"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_granted_name_leads_to_no_address_of_the_own_network() {
+    let (address, mut requests) = server(OK).await;
+    let config = ProviderConfig {
+        allow_hosts: Some(vec!["localhost".to_owned()]),
+        ..config(&format!("http://{NOWHERE}"))
+    };
+    let bench = Bench::with(short(), countersign_hostile::PROBE_OTP, vec![config]).await;
+    let text = format!("post https://localhost:{}/", address.port());
+    let error = bench.runtime.send("probe", &message(&text)).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Retryable, "{error:?}");
+    assert!(
+        error.text.contains("no address on the Internet"),
+        "{error:?}"
+    );
+    assert!(requests.try_recv().is_err(), "nobody was called");
+}
+
+const LENT: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 53\r\n\r\n\
+    {\"access_token\":\"lent-for-an-hour\",\"expires_in\":3600}";
+
+/// Posts twice with a token that `tokens` gives out, to `api`; what came of both.
+async fn lent(tokens: SocketAddr, api: SocketAddr) -> Vec<String> {
+    let config = ProviderConfig {
+        allow_hosts: Some(vec![tokens.to_string()]),
+        ..config(&format!("http://{api}"))
+    };
+    let bench = Bench::with(short(), countersign_hostile::PROBE_OTP, vec![config]).await;
+    let step = format!("oauth http://{tokens}/token http://{api}/");
+    let text = format!("{step}\n{step}");
+    let sent = bench.runtime.send("probe", &message(&text)).await;
+    sent.unwrap().ids
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_once_and_put_in_by_the_host() {
+    let (tokens, mut asked) = server(LENT).await;
+    let (api, mut requests) = server(OK).await;
+    assert_eq!(lent(tokens, api).await, ["201", "201"]);
+    let request = asked.recv().await.unwrap();
+    let basic = STANDARD.encode(format!("client:{TOKEN}"));
+    assert!(
+        request.contains(&format!("authorization: Basic {basic}")),
+        "{request}"
+    );
+    assert!(asked.try_recv().is_err(), "the token is kept");
+    for _ in 0..2 {
+        let request = requests.recv().await.unwrap();
+        assert!(
+            request.contains("authorization: Bearer lent-for-an-hour"),
+            "{request}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_is_asked_for_anew_and_a_refused_client_sends_nothing() {
+    let (tokens, mut asked) = server(LENT).await;
+    let (api, _requests) = server(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(lent(tokens, api).await, ["401", "401"]);
+    assert!(asked.try_recv().is_ok() && asked.try_recv().is_ok());
+    let (tokens, _asked) = server(b"HTTP/1.1 400 No\r\ncontent-length: 0\r\n\r\n").await;
+    let (api, mut requests) = server(OK).await;
+    assert_eq!(lent(tokens, api).await, ["401", "401"]);
+    assert!(requests.try_recv().is_err());
+    let (tokens, _asked) = server(OK).await;
+    let failed = lent(tokens, api).await;
+    assert!(failed[0].contains("no token was given out"), "{failed:?}");
+    assert!(requests.try_recv().is_err());
+}
+
+/// Who could read a signature could show it as the company's own.
+#[tokio::test]
+async fn no_answer_shows_a_signature_to_the_component() {
+    let address = mirror().await;
+    let sent = send(address, &format!("signed http://{address}/")).await;
+    assert_eq!(sent.unwrap().ids, ["***"]);
+}
+
+#[tokio::test]
+async fn a_providers_log_is_bounded_and_cleaned() {
+    let log = Log::default();
+    let kept = log.keep();
+    let said = format!("log number +12025550123, code 123456, token {TOKEN}\n");
+    let long = "x".repeat(2_000);
+    let sent = send(NOWHERE, &format!("{}log {long}\nsends", said.repeat(20))).await;
+    let more = send(NOWHERE, &format!("{}sends", "log again\n".repeat(40))).await;
+    drop(kept);
+    assert!(sent.is_ok() && more.is_ok(), "{sent:?} {more:?}");
+    let text = log.text();
+    for secret in ["2025550123", "code 123456", TOKEN] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    assert!(text.contains(&"x".repeat(1_024)) && !text.contains(&"x".repeat(1_025)));
+    assert_eq!(text.matches("again").count(), 32);
 }
 
 #[tokio::test]

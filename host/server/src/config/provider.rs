@@ -15,7 +15,16 @@ use super::{ConfigError, Environment, as_size};
 const BUILT_IN_CONSOLE: &str = "provider-console";
 /// The built-in component that speaks Twilio's Messages API.
 pub(super) const BUILT_IN_TWILIO: &str = "provider-twilio";
-const BUILT_IN: [&str; 2] = [BUILT_IN_CONSOLE, BUILT_IN_TWILIO];
+/// The built-in component that speaks Telnyx's Messaging API.
+const BUILT_IN_TELNYX: &str = "provider-telnyx";
+const BUILT_IN: [&str; 6] = [
+    BUILT_IN_CONSOLE,
+    "provider-infobip",
+    BUILT_IN_TELNYX,
+    BUILT_IN_TWILIO,
+    "provider-vonage",
+    "provider-webhook",
+];
 
 /// What switches Twilio on where the file has no provider.
 pub(super) const TWILIO_VARIABLES: [&str; 5] = [
@@ -170,13 +179,21 @@ fn judge(
     let settings: Vec<_> = settings.collect();
     check_base_url(&entry.name, "its base-url", &settings)?;
     let has = |name: &str| settings.iter().any(|(setting, _)| setting == name);
-    let has_sender = has("from") || has("messaging-service-sid");
     // Without an account the component itself says what it needs.
-    if entry.component == BUILT_IN_TWILIO && has("account-sid") && !has_sender {
+    let one_of = match entry.component.as_str() {
+        BUILT_IN_TWILIO if has("account-sid") => Some(("messaging-service-sid", "Twilio")),
+        BUILT_IN_TELNYX => Some(("messaging-profile-id", "Telnyx")),
+        _ => None,
+    };
+    if let Some((other, company)) = one_of
+        && !(has("from") || has(other))
+    {
         return Err(failed(
             &entry.name,
-            "it needs the setting `from` or `messaging-service-sid`",
-            Some("from = \"+15005550006\", one of your Twilio numbers"),
+            &format!("it needs the setting `from` or `{other}`"),
+            Some(&format!(
+                "from = \"+15005550006\", one of your {company} numbers"
+            )),
         ));
     }
     Ok(Provider {
@@ -234,7 +251,7 @@ fn component(provider: &str, text: &str, folder: &Path) -> Result<ComponentSourc
     let reason = format!("no component is called `{text}`");
     let help = format!(
         "built in are {}; anything else is a path that ends in .wasm",
-        BUILT_IN.join(" and ")
+        BUILT_IN.join(", ")
     );
     Err(failed(provider, &reason, Some(&help)))
 }

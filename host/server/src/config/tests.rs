@@ -399,7 +399,7 @@ fn twilio_is_switched_on_by_its_variables() {
     assert_eq!(provider.name, "twilio");
     assert_eq!(
         provider.component,
-        ComponentSource::BuiltIn(BUILT_IN_TWILIO)
+        ComponentSource::BuiltIn(provider::BUILT_IN_TWILIO)
     );
     let settings: Vec<_> = provider
         .settings
@@ -664,6 +664,24 @@ fn names_of_components_and_providers_are_checked() {
         ))
     };
     assert!(named("a-1", "provider-console").is_ok());
+    for name in ["infobip", "twilio", "vonage", "webhook"] {
+        let component = format!("provider-{name}");
+        let found = named(name, &component).expect("built in");
+        assert!(
+            crate::services::built_in(&component).is_some(),
+            "{component}"
+        );
+        let source = &found.providers[0].component;
+        assert!(matches!(source, ComponentSource::BuiltIn(_)), "{source:?}");
+    }
+    check_error(
+        named("a", "provider-telnyx"),
+        &["`from` or `messaging-profile-id`"],
+    );
+    check_error(
+        load_file(&provider("settings = { account-sid = 'AC1' }")),
+        &["`from` or `messaging-service-sid`"],
+    );
     check_error(
         named("a", "provider-twillio"),
         &["provider-twillio", "provider-twilio"],

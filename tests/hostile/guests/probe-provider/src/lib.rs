@@ -36,6 +36,13 @@ fn failed(class: sender::ErrorClass, text: String) -> sender::SendError {
     }
 }
 
+fn token() -> signatures::Key {
+    signatures::Key {
+        credential: "token".to_owned(),
+        encoding: signatures::KeyEncoding::Text,
+    }
+}
+
 fn request(url: &str) -> http::Request {
     http::Request {
         method: http::Method::Post,
@@ -123,9 +130,45 @@ impl sender::Guest for Probe {
                     let failure = http::send(&request).expect_err("refused");
                     ids.push(failure.text);
                 }
+                "oauth" => {
+                    let (token_url, url) = rest.split_once(' ').expect("two URLs");
+                    let lent = http::ClientCredentials {
+                        token_url: token_url.to_owned(),
+                        client_id: http::Text::Plain("client".to_owned()),
+                        client_secret: "token".to_owned(),
+                        scope: None,
+                    };
+                    let request = http::Request {
+                        authorization: http::Authorization::ClientCredentials(lent),
+                        ..request(url)
+                    };
+                    ids.push(match http::send(&request) {
+                        Ok(response) => response.status.to_string(),
+                        Err(failure) => failure.text.chars().take(100).collect(),
+                    });
+                }
+                // What the answer shows behind the prefix of a signature.
+                "signed" => {
+                    let signed = http::Signed {
+                        name: "authorization".to_owned(),
+                        prefix: "v1,".to_owned(),
+                        algorithm: signatures::Hash::Sha256,
+                        key: token(),
+                        before: String::new(),
+                        encoding: http::TextEncoding::Hex,
+                    };
+                    let request = http::Request {
+                        authorization: http::Authorization::Signed(signed),
+                        ..request(rest)
+                    };
+                    let response = http::send(&request).expect("an answer");
+                    let body = String::from_utf8_lossy(&response.body).into_owned();
+                    let (_, shown) = body.split_once("v1,").expect("the header");
+                    ids.push(shown.chars().take(3).collect());
+                }
                 "hmac" => {
                     let right =
-                        signatures::verify_hmac(signatures::Hash::Sha256, "token", b"x", b"y");
+                        signatures::verify_hmac(signatures::Hash::Sha256, &token(), b"x", b"y");
                     ids.push(right.to_string());
                 }
                 "setting" => ids.push(settings::get(rest).unwrap_or_else(|| "-".to_owned())),
@@ -158,7 +201,7 @@ impl sender::Guest for Probe {
         let end = request.body.iter().position(|byte| *byte == b'\n');
         let (step, given) = request.body.split_at(end.expect("two lines"));
         if step != b"ignore" {
-            signatures::verify_hmac(signatures::Hash::Sha256, "token", b"x", &given[1..]);
+            signatures::verify_hmac(signatures::Hash::Sha256, &token(), b"x", &given[1..]);
         }
         let update = |id: &str| sender::StatusUpdate {
             id: id.to_owned(),
