@@ -2,8 +2,8 @@
 
 use countersign_provider::{
     Accepted, Authorization, ErrorClass, Header, Host, Message, Response, SendError, Status,
-    StatusUpdate, body, class_of_status, error, get, is_success, misconfigured, no_answer, number,
-    post_json, refused, repeatable, unreadable, wanted,
+    StatusUpdate, body, class_of_status, error, get, id, is_success, misconfigured, no_answer,
+    number, post_json, refused, repeatable, unreadable, wanted,
 };
 use serde_json::{Map, Value, json};
 
@@ -80,7 +80,7 @@ pub fn send(host: &mut impl Host, message: &Message) -> Result<Accepted, SendErr
 fn accepted(message: &Map<String, Value>) -> Option<Accepted> {
     let details = message.get("details");
     Some(Accepted {
-        ids: vec![report::id_of(message)?],
+        ids: vec![id(message.get("messageId"))?],
         segments: number(details.and_then(|details| details.get("messageCount"))),
         price: None,
         attributes: Vec::new(),

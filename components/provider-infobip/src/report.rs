@@ -3,16 +3,13 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use countersign_provider::{
-    Callback, CallbackError, ErrorClass, Host, Price, SendError, Status, StatusUpdate, error,
-    header, number, price, rfc3339, sign_key, times,
+    Callback, CallbackError, ErrorClass, Host, Price, SendError, Status, StatusUpdate, UPDATES_MAX,
+    error, header, id, number, price, rfc3339, sign_key, times,
 };
 use serde_json::{Map, Value};
 
 /// The credential that callbacks carry: `user:password`.
 pub const LOGIN: &str = "callback-login";
-
-const UPDATES_MAX: usize = 1_000;
-const ID_BYTES_MAX: usize = 128;
 
 /// Reads a report. Infobip signs nothing: a subscription sends a login, and whether a report without one
 /// counts is the host's to say.
@@ -49,7 +46,7 @@ fn update(result: &Map<String, Value>) -> Option<StatusUpdate> {
     let segments = number(result.get("messageCount")).filter(|&count| count > 0);
     let time = |name: &str| rfc3339(result.get(name)?.as_str()?);
     Some(StatusUpdate {
-        id: id_of(result)?,
+        id: id(result.get("messageId"))?,
         status,
         error: result.get("error").and_then(delivery_error),
         at: time("doneAt").or_else(|| time("sentAt")),
@@ -57,13 +54,6 @@ fn update(result: &Map<String, Value>) -> Option<StatusUpdate> {
         segments,
         attributes: Vec::new(),
     })
-}
-
-/// The id of a message, one that the host takes.
-#[must_use]
-pub fn id_of(message: &Map<String, Value>) -> Option<String> {
-    let id = message.get("messageId")?.as_str()?;
-    (1..=ID_BYTES_MAX).contains(&id.len()).then(|| id.into())
 }
 
 /// What all segments cost: Infobip says what one does.
@@ -82,8 +72,7 @@ pub fn status_of(status: &Value) -> Option<Status> {
         .unwrap_or_default();
     let group = status.get("groupName").and_then(Value::as_str);
     Some(match (number(status.get("groupId")), group) {
-        // Waiting for the operator, or with it.
-        (Some(1), _) | (None, Some("PENDING")) if name == "PENDING_ACCEPTED" => Status::Queued,
+        // It has left for the operator.
         (Some(1), _) | (None, Some("PENDING")) if name.starts_with("PENDING_WAITING") => {
             Status::Sent
         }

@@ -2,7 +2,7 @@
 
 use countersign_provider::{
     Accepted, Authorization, ErrorClass, Host, Message, Price, Response, SendError, base_url, body,
-    class_of_status, error, is_success, misconfigured, no_answer, number, post_json, price,
+    class_of_status, error, id, is_success, misconfigured, no_answer, number, post_json, price,
     refused, unreadable,
 };
 use serde_json::{Map, Value, json};
@@ -11,7 +11,6 @@ use serde_json::{Map, Value, json};
 pub const KEY: &str = "api-key";
 
 const BASE_URL: &str = "https://api.telnyx.com";
-const ID_BYTES_MAX: usize = 128;
 
 /// Hands `message` over.
 ///
@@ -54,18 +53,11 @@ fn accepted(response: &Response) -> Option<Accepted> {
     let body = body(response);
     let message = body.get("data")?.as_object()?;
     Some(Accepted {
-        ids: vec![id_of(message)?],
+        ids: vec![id(message.get("id"))?],
         segments: number(message.get("parts")),
         price: price_of(message),
         attributes: Vec::new(),
     })
-}
-
-/// The id of a message, one that the host takes.
-#[must_use]
-pub fn id_of(message: &Map<String, Value>) -> Option<String> {
-    let id = message.get("id")?.as_str()?;
-    (1..=ID_BYTES_MAX).contains(&id.len()).then(|| id.into())
 }
 
 /// What it costs, where Telnyx knows already.

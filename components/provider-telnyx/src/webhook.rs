@@ -3,8 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use countersign_provider::{
-    Callback, CallbackError, Host, Key, KeyEncoding, Status, StatusUpdate, header, is_recent,
-    number, rfc3339,
+    Callback, CallbackError, Host, Key, KeyEncoding, SIGNED_BYTES_MAX, Status, StatusUpdate,
+    header, id, is_recent, number, rfc3339,
 };
 use serde_json::{Map, Value};
 
@@ -39,7 +39,9 @@ fn is_signed(host: &mut impl Host, request: &Callback, signature: &str) -> bool 
         encoding: KeyEncoding::Base64,
     };
     let data = [at.as_bytes(), b"|", &request.body].concat();
-    is_recent(at, host.now()) && host.verify_ed25519(&key, &data, &given)
+    data.len() <= SIGNED_BYTES_MAX
+        && is_recent(at, host.now())
+        && host.verify_ed25519(&key, &data, &given)
 }
 
 /// The news of an event: none for one that is not about a message of ours.
@@ -55,7 +57,7 @@ fn updates(body: &Map<String, Value>) -> Option<Vec<StatusUpdate>> {
     let time = |name: &str| rfc3339(message.get(name)?.as_str()?);
     let occurred = || rfc3339(event.get("occurred_at")?.as_str()?);
     Some(vec![StatusUpdate {
-        id: api::id_of(message)?,
+        id: id(message.get("id"))?,
         status,
         error: api::delivery_error(message),
         at: time("completed_at").or_else(occurred),

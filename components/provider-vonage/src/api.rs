@@ -2,8 +2,8 @@
 
 use countersign_provider::{
     Accepted, Authorization, Basic, Encoding, ErrorClass, Host, Message, Price, Response,
-    SendError, Text, base_url, body, class_of_status, encoding, error, is_success, misconfigured,
-    no_answer, number, post_form, price, refused, sum, unreadable, wanted,
+    SendError, Text, base_url, body, class_of_status, encoding, error, id, is_success,
+    misconfigured, no_answer, number, post_form, price, refused, sum, unreadable, wanted,
 };
 use serde_json::{Map, Value};
 
@@ -23,7 +23,6 @@ const CALLBACK_BYTES_MAX: usize = 100;
 /// Vonage's prices have no currency of their own: accounts are kept in euros.
 const CURRENCY: &str = "EUR";
 
-const ID_BYTES_MAX: usize = 128;
 const IDS_MAX: usize = 32;
 
 /// Hands `message` over.
@@ -101,9 +100,7 @@ fn answer(response: &Response) -> Result<Accepted, SendError> {
 }
 
 fn accepted(parts: &[&Map<String, Value>]) -> Option<Accepted> {
-    let ids = parts
-        .iter()
-        .filter_map(|part| id_of(part.get("message-id")));
+    let ids = parts.iter().filter_map(|part| id(part.get("message-id")));
     let ids: Vec<_> = ids.take(IDS_MAX).collect();
     let prices = parts.iter();
     let prices: Option<Vec<Price>> = prices
@@ -115,13 +112,6 @@ fn accepted(parts: &[&Map<String, Value>]) -> Option<Accepted> {
         price: prices.and_then(|prices| sum(&prices)),
         attributes: Vec::new(),
     })
-}
-
-/// An id that the host takes.
-#[must_use]
-pub fn id_of(value: Option<&Value>) -> Option<String> {
-    let id = value?.as_str()?;
-    (1..=ID_BYTES_MAX).contains(&id.len()).then(|| id.into())
 }
 
 fn refusal(part: &Map<String, Value>) -> SendError {

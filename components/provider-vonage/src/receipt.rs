@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use countersign_provider::{
     Callback, CallbackError, ErrorClass, Hash, Host, SIGNED_BYTES_MAX, SendError, Status,
-    StatusUpdate, error, form, header, is_recent, misconfigured, query_of, sign_key, unhex,
+    StatusUpdate, error, form, header, id, is_recent, misconfigured, query_of, sign_key, unhex,
 };
 use serde_json::{Map, Value};
 
@@ -13,8 +13,6 @@ pub const SECRET: &str = "signature-secret";
 
 /// Vonage sends some fifteen. More are not taken apart: it would be work for whoever has no signature.
 const PARAMETERS_MAX: usize = 100;
-
-const ID_BYTES_MAX: usize = 128;
 
 /// Reads a receipt. One without a signature is read too: whether it counts is the host's to say.
 ///
@@ -125,10 +123,6 @@ pub fn signed(parameters: &BTreeMap<String, String>) -> String {
 /// The news of one part. Its price is not read: that of the whole came with the answer.
 fn update(parameters: &BTreeMap<String, String>) -> Option<Vec<StatusUpdate>> {
     let field = |name: &str| parameters.get(name).filter(|value| !value.is_empty());
-    let id = field("messageId")?;
-    if id.len() > ID_BYTES_MAX {
-        return None;
-    }
     let status = match field("status")?.as_str() {
         "accepted" | "buffered" => Status::Sent,
         "delivered" => Status::Delivered,
@@ -139,7 +133,7 @@ fn update(parameters: &BTreeMap<String, String>) -> Option<Vec<StatusUpdate>> {
     let code = field("err-code").and_then(|code| code.parse::<u32>().ok());
     let code = code.filter(|&code| code != 0);
     Some(vec![StatusUpdate {
-        id: id.clone(),
+        id: id(Some(&field("messageId")?.as_str().into()))?,
         status,
         error: code.map(|code| {
             let text = format!("Vonage {code}");

@@ -3,8 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use countersign_provider::{
-    Callback, CallbackError, ErrorClass, Hash, Host, SIGNED_BYTES_MAX, Status, StatusUpdate, error,
-    header, is_recent, number, price, rfc3339,
+    Callback, CallbackError, ErrorClass, Hash, Host, SIGNED_BYTES_MAX, Status, StatusUpdate,
+    UPDATES_MAX, error, header, id, is_recent, number, price, rfc3339,
 };
 use serde_json::{Map, Value};
 
@@ -12,9 +12,6 @@ use crate::key;
 
 /// During a change of keys there are two; more are not looked at.
 const SIGNATURES_MAX: usize = 8;
-
-const UPDATES_MAX: usize = 1_000;
-const ID_BYTES_MAX: usize = 128;
 
 /// Reads a status or an array of them. One without a signature is read too: whether it counts is the
 /// host's to say.
@@ -64,10 +61,9 @@ fn updates(body: Value) -> Option<Vec<StatusUpdate>> {
 
 fn update(fields: &Map<String, Value>) -> Option<StatusUpdate> {
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
-    let id = text("id").filter(|id| (1..=ID_BYTES_MAX).contains(&id.len()))?;
     let code = text("error_code").filter(|code| !code.is_empty());
     Some(StatusUpdate {
-        id: id.into(),
+        id: id(fields.get("id"))?,
         status: status_of(text("status")?)?,
         error: code.map(|code| {
             let said = format!("error {code}");

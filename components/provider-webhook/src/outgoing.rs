@@ -2,14 +2,12 @@
 
 use countersign_provider::{
     Accepted, Authorization, Encoding, ErrorClass, Hash, Host, Message, Response, SendError,
-    Signed, TextEncoding, class_of_status, encoding, is_success, no_answer, number, post_json,
+    Signed, TextEncoding, class_of_status, encoding, id, is_success, no_answer, number, post_json,
     price, refused, retry_after, segments, to_rfc3339, unreadable, wanted,
 };
 use serde_json::{Map, Value, json};
 
 use crate::key;
-
-const ID_BYTES_MAX: usize = 128;
 
 /// Posts `message`.
 ///
@@ -73,11 +71,10 @@ fn accepted(response: &Response, message: &Message) -> Option<Accepted> {
         [] => Map::new(),
         body => serde_json::from_slice(body).ok()?,
     };
-    let id = body.get("id").and_then(Value::as_str);
-    let id = id.filter(|id| (1..=ID_BYTES_MAX).contains(&id.len()));
+    let id = id(body.get("id"));
     let currency = body.get("currency").and_then(Value::as_str);
     Some(Accepted {
-        ids: vec![id.unwrap_or(&message.id).into()],
+        ids: vec![id.unwrap_or_else(|| message.id.clone())],
         segments: number(body.get("segments")),
         price: price(body.get("price"), currency),
         attributes: Vec::new(),
@@ -107,7 +104,6 @@ fn refusal(response: &Response, now: u64) -> SendError {
 #[must_use]
 pub fn class_of(status: u16, waits: bool) -> ErrorClass {
     match status {
-        404 => ErrorClass::Permanent,
         403 | 451 => ErrorClass::Blocked,
         408 => ErrorClass::Throttled,
         503 if waits => ErrorClass::Throttled,

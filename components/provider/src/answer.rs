@@ -48,13 +48,14 @@ pub fn is_success(response: &Response) -> bool {
 }
 
 /// The class of an answer whose HTTP status is all that is known of it. Sending is idempotent nowhere,
-/// so a 5xx may have been sent; a redirect is not followed, so it was not.
+/// so a 5xx may have been sent; a redirect is not followed, so it was not. A 4xx that says nothing of the
+/// account or of speed is about the message.
 #[must_use]
 pub fn class_of_status(status: u16) -> ErrorClass {
     match status {
         500.. => ErrorClass::UnknownOutcome,
         429 => ErrorClass::Throttled,
-        401..=404 => ErrorClass::Auth,
+        401..=403 => ErrorClass::Auth,
         400..500 => ErrorClass::Permanent,
         _ => ErrorClass::Retryable,
     }
@@ -108,6 +109,16 @@ pub fn body(response: &Response) -> Map<String, Value> {
     serde_json::from_slice(&response.body).unwrap_or_default()
 }
 
+/// The longest id that the host takes.
+const ID_BYTES_MAX: usize = 128;
+
+/// A company's id of a message, one that the host takes.
+#[must_use]
+pub fn id(value: Option<&Value>) -> Option<String> {
+    let id = value?.as_str()?;
+    (1..=ID_BYTES_MAX).contains(&id.len()).then(|| id.into())
+}
+
 /// A whole number that a company writes as a number or as text.
 #[must_use]
 pub fn number(value: Option<&Value>) -> Option<u32> {
@@ -130,10 +141,20 @@ mod tests {
             }
         };
         check(&[500, 503, 599], ErrorClass::UnknownOutcome);
-        check(&[401, 402, 403, 404], ErrorClass::Auth);
+        check(&[401, 402, 403], ErrorClass::Auth);
         check(&[429], ErrorClass::Throttled);
-        check(&[400, 405, 422, 499], ErrorClass::Permanent);
+        check(&[400, 404, 405, 422, 499], ErrorClass::Permanent);
         check(&[301, 307], ErrorClass::Retryable);
+    }
+
+    #[test]
+    fn an_id_is_taken_at_its_bound_and_not_past_it() {
+        let longest = "i".repeat(ID_BYTES_MAX);
+        assert_eq!(id(Some(&longest.clone().into())), Some(longest.clone()));
+        for other in [format!("{longest}i").into(), "".into(), Value::from(7)] {
+            assert_eq!(id(Some(&other)), None, "{other}");
+        }
+        assert_eq!(id(None), None);
     }
 
     #[test]

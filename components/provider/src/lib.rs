@@ -40,7 +40,7 @@ mod text;
 mod time;
 
 pub use answer::{
-    body, class_of_status, error, is_success, misconfigured, no_answer, number, refused,
+    body, class_of_status, error, id, is_success, misconfigured, no_answer, number, refused,
     repeatable, unreadable, with_failover,
 };
 pub use bindings::countersign::provider::http::{
@@ -64,3 +64,6 @@ pub const REQUESTS_MAX: usize = 8;
 
 /// `verify-hmac` and its like take so much.
 pub const SIGNED_BYTES_MAX: usize = 1 << 20;
+
+/// How many updates a callback may tell.
+pub const UPDATES_MAX: usize = 1_000;

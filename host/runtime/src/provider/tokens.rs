@@ -21,6 +21,9 @@ const BEFORE_ITS_END: Duration = Duration::from_secs(60);
 const UNSAID: u64 = 300;
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const TOKEN_BYTES_MAX: usize = 4_096;
+/// How many tokens are kept; beyond that all are asked for anew. A provider has one account, so two or
+/// three.
+const TOKENS_MAX: usize = 16;
 
 /// What is asked for: where, for whom, and what for.
 type Place = (String, String, Option<String>);
@@ -81,6 +84,9 @@ impl Call {
                     until: now + left.saturating_sub(BEFORE_ITS_END),
                 };
                 let text = token.text.clone();
+                if known.len() >= TOKENS_MAX {
+                    known.clear();
+                }
                 known.insert(place, token);
                 Ok(text)
             }
