@@ -267,7 +267,7 @@ impl Bench {
         let keyring = Arc::new(keyring);
         let queue_config = QueueConfig {
             capacity: QUEUE_CAPACITY,
-            lane_of: Arc::new(|_, _| Some("none".into())),
+            lanes: Arc::new(vec![Arc::<str>::from("none")]),
             ..QueueConfig::default()
         };
         let runtime = Runtime::start(RuntimeConfig {

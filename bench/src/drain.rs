@@ -6,11 +6,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use countersign_delivery::{Delivery, DeliveryConfig, ProviderTerms, Route, Routes};
+use countersign_delivery::{
+    BreakerTerms, Delivery, DeliveryConfig, Health, ProviderTerms, Route, Routes,
+};
 use countersign_queue::{ANONYMOUS, Counts, Job, Queue, QueueConfig, job_row};
 use countersign_runtime::{Limits, ProviderConfig, Runtime, RuntimeConfig};
 use countersign_store::{Body, Commit, Keyring, Sections, SledStore, Store, Write};
-use countersign_types::{Clock, MessageId, Priority, Secret, SystemClock, SystemEntropy};
+use countersign_types::{
+    Clock, MessageId, NumberKind, Priority, Secret, SystemClock, SystemEntropy,
+};
 use tokio::sync::watch;
 
 use crate::{Failure, server};
@@ -29,13 +33,15 @@ pub(crate) async fn measure(folder: &Path, jobs: usize) -> Result<f64, Failure> 
     let keyring = Keyring::load_or_create(&folder.join("drain-keys"), true, &SystemEntropy)?;
     let keyring = Arc::new(keyring);
     fill(&store, &keyring, jobs).await?;
-    let routes = Routes::new(vec![Route {
-        country: None,
+    let route = Route {
         providers: vec![NAME.to_owned()],
-    }]);
+        ..Route::default()
+    };
+    let health = Health::new(BreakerTerms::default(), Arc::new(SystemClock));
+    let routes = Routes::new(vec![route], health);
     let config = QueueConfig {
         capacity: jobs,
-        lane_of: routes.lane_of(),
+        lanes: Arc::new(routes.clone()),
         ..QueueConfig::default()
     };
     let queue = Queue::open(
@@ -127,6 +133,7 @@ async fn fill(store: &Arc<dyn Store>, keyring: &Keyring, jobs: usize) -> Result<
             channel: "sms".to_owned(),
             to: format!("+{}", server::digits(n as u64)),
             country: "US".to_owned(),
+            line: NumberKind::FixedLineOrMobile,
             template: "verification".to_owned(),
             // The cheapest thing that the probe does.
             text: "setting colour".to_owned(),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use countersign_delivery::{Delivery, DeliveryConfig, ProviderTerms, Route, Routes};
+use countersign_delivery::{
+    BreakerTerms, Delivery, DeliveryConfig, Health, ProviderTerms, Route, Routes,
+};
 use countersign_queue::{Queue, QueueConfig};
 use countersign_runtime::world::Service;
 use countersign_runtime::{Ledger, LedgerLimits, Runtime};
@@ -58,6 +60,7 @@ pub(crate) struct Process {
     pub(crate) carrier: Arc<Carrier>,
     store: Arc<SimulatedStore>,
     keyring: Arc<Keyring>,
+    routes: Routes,
     pub(crate) queue: Queue,
     pub(crate) doors: [Door; 2],
     /// Calls that have not been answered, those included whose client has hung up.
@@ -96,9 +99,10 @@ pub(crate) async fn live(seed: &Seed<'_>, last: bool) -> Result<(), StoreError> 
     } = seed;
     oracle.opened(disk);
     let store = SimulatedStore::open(world, disk, oracle, *plant)?;
+    let routes = routes(world.clone());
     let queue_config = QueueConfig {
         capacity: QUEUE_CAPACITY,
-        lane_of: routes().lane_of(),
+        lanes: Arc::new(routes.clone()),
         ..QueueConfig::default()
     };
     let clock: Arc<dyn Clock> = match plant {
@@ -127,6 +131,7 @@ pub(crate) async fn live(seed: &Seed<'_>, last: bool) -> Result<(), StoreError> 
         carrier: carrier.clone(),
         store: store.clone(),
         keyring: parts.keyring.clone(),
+        routes,
         queue: queue.clone(),
         doors: [door(), door()],
         open: AtomicUsize::new(0),
@@ -239,7 +244,7 @@ impl Process {
             status_callback: (name == RECEIPTS_FROM).then(|| "https://sms.example.test".to_owned()),
         };
         let config = DeliveryConfig {
-            routes: routes(),
+            routes: self.routes.clone(),
             providers: HashMap::from(NAMES.map(|name| (name.to_owned(), terms(name)))),
             in_hand: 8,
             backoff_base: Duration::from_secs(1),
@@ -292,9 +297,10 @@ impl Process {
 }
 
 /// Both providers for everybody.
-fn routes() -> Routes {
-    Routes::new(vec![Route {
-        country: None,
+fn routes(clock: Arc<dyn Clock>) -> Routes {
+    let route = Route {
         providers: NAMES.map(str::to_owned).to_vec(),
-    }])
+        ..Route::default()
+    };
+    Routes::new(vec![route], Health::new(BreakerTerms::default(), clock))
 }

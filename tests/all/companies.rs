@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::messages::{story_tried, story_until};
 
 /// A server whose only provider is `name`, which reports.
-async fn start(
+pub(crate) async fn start(
     company: &FakeCompany,
     name: &str,
     settings: &str,

@@ -38,8 +38,10 @@ mod races;
 mod readme;
 mod receipts;
 mod rounds;
+mod routes;
 mod secrets;
 mod serving;
+mod stops;
 mod two_factor;
 
 use countersign_tests::{FakeTwilio, Server};

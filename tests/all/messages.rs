@@ -306,7 +306,7 @@ async fn a_number_that_no_route_leads_to_is_refused_and_told_of() {
     let config = format!("{route}{TEMPLATES}");
     let server = Server::builder().twilio(&twilio).config(&config);
     let mut server = server.start().await;
-    let words = "No message can be sent to this country";
+    let words = "No message can be sent to this number";
     let german = "+4915123456789";
     expect_bad_field(server.post(MESSAGES, &order(german)).await, "to", words);
     let refused = server.send(german).await.expect_status(400).json();

@@ -220,6 +220,10 @@ async fn administration(twilio: &FakeTwilio, server: &Server, exchanges: &Exchan
         .await
         .expect_field_error("start");
     exchanges
+        .get(&admin, "/admin/providers")
+        .await
+        .expect_status(200);
+    exchanges
         .get(&admin, "/admin/queue")
         .await
         .expect_status(200);

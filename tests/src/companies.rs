@@ -174,16 +174,32 @@ pub struct Notice {
 impl Notice {
     /// Vonage's receipt for a part, with HMAC-SHA256.
     pub fn vonage(id: &str, status: &str) -> Self {
-        let at = now().to_string();
-        let fields = [
+        Self::vonage_signed([
             ("err-code", "0"),
             ("messageId", id),
             ("msisdn", "12024560001"),
             ("nonce", "n1"),
             ("status", status),
-            ("timestamp", &at),
+            ("timestamp", &now().to_string()),
             ("to", "AcmeInc"),
-        ];
+        ])
+    }
+
+    /// What `phone` writes to a number at Vonage.
+    pub fn vonage_reply(phone: &str, text: &str) -> Self {
+        Self::vonage_signed([
+            ("messageId", "0B0001"),
+            ("msisdn", phone.trim_start_matches('+')),
+            ("nonce", "n1"),
+            ("text", text),
+            ("timestamp", &now().to_string()),
+            ("to", "15005550006"),
+            ("type", "text"),
+        ])
+    }
+
+    /// `fields` are in order of name.
+    fn vonage_signed(fields: [(&str, &str); 7]) -> Self {
         let signed: String = fields
             .iter()
             .map(|(name, value)| format!("&{name}={value}"))
@@ -203,10 +219,25 @@ impl Notice {
 
     /// Telnyx's webhook about the end of a message.
     pub fn telnyx(id: &str, status: &str) -> Self {
-        let body = json!({"data": {"id": "e-1", "event_type": "message.finalized", "payload": {
-            "id": id, "to": [{"status": status}], "cost": {"amount": "0.0051", "currency": "USD"}
-        }}})
-        .to_string();
+        Self::telnyx_signed(
+            &json!({"id": "e-1", "event_type": "message.finalized", "payload": {
+                "id": id, "to": [{"status": status}], "cost": {"amount": "0.0051", "currency": "USD"}
+            }}),
+        )
+    }
+
+    /// What `phone` writes to a number at Telnyx.
+    pub fn telnyx_reply(phone: &str, text: &str) -> Self {
+        Self::telnyx_signed(
+            &json!({"id": "e-2", "event_type": "message.received", "payload": {
+                "id": "t-in", "direction": "inbound", "text": text, "from": {"phone_number": phone},
+                "to": [{"phone_number": "+15005550006"}]
+            }}),
+        )
+    }
+
+    fn telnyx_signed(event: &Value) -> Self {
+        let body = json!({ "data": event }).to_string();
         let at = now().to_string();
         let signature = telnyx_keys().sign(format!("{at}|{body}").as_bytes());
         Self {
@@ -227,7 +258,18 @@ impl Notice {
                 "status": {"groupId": 3, "groupName": "DELIVERED", "name": name}
             })
         };
-        let results: Vec<_> = ids.iter().map(result).collect();
+        Self::infobip_results(ids.iter().map(result).collect())
+    }
+
+    /// What `phone` writes to a number at Infobip.
+    pub fn infobip_reply(phone: &str, text: &str) -> Self {
+        Self::infobip_results(vec![json!({
+            "messageId": "8177", "from": phone.trim_start_matches('+'), "to": "15005550006",
+            "text": text, "receivedAt": "2026-01-02T03:04:05.000+0000", "smsCount": 1
+        })])
+    }
+
+    fn infobip_results(results: Vec<Value>) -> Self {
         Self {
             headers: vec![(
                 "authorization",
@@ -239,7 +281,17 @@ impl Notice {
 
     /// What a webhook of one's own is told.
     pub fn webhook(id: &str, status: &str) -> Self {
-        let body = json!({"id": id, "status": status, "price": "0.0075", "currency": "EUR"});
+        Self::webhook_signed(
+            &json!({"id": id, "status": status, "price": "0.0075", "currency": "EUR"}),
+        )
+    }
+
+    /// What `phone` writes to the sender of a webhook of one's own.
+    pub fn webhook_reply(phone: &str, text: &str) -> Self {
+        Self::webhook_signed(&json!({"type": "sms.received", "from": phone, "text": text}))
+    }
+
+    fn webhook_signed(body: &Value) -> Self {
         let (body, at) = (body.to_string(), now().to_string());
         let signature = standard_signature(&format!("evt_1.{at}."), body.as_bytes());
         Self {

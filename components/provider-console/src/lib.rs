@@ -40,7 +40,7 @@ mod component {
 
     use bindings::countersign::provider::terminal;
     use bindings::exports::countersign::provider::sender::{
-        Accepted, Callback, CallbackError, Guest, Manifest, Message, SendError, StatusUpdate,
+        Accepted, Callback, CallbackError, Guest, Manifest, Message, News, SendError, StatusUpdate,
     };
 
     struct Component;
@@ -67,7 +67,7 @@ mod component {
             })
         }
 
-        fn parse_callback(_: Callback) -> Result<Vec<StatusUpdate>, CallbackError> {
+        fn parse_callback(_: Callback) -> Result<News, CallbackError> {
             // Nobody calls back, so nobody who does can be believed.
             Err(CallbackError::Unsigned)
         }

@@ -13,8 +13,8 @@ pub mod report;
 mod tests;
 
 use countersign_provider::{
-    Accepted, Callback, CallbackError, Host, Manifest, Message, Provider, SendError, StatusUpdate,
-    manifest, setting,
+    Accepted, Callback, CallbackError, Host, Manifest, Message, News, Provider, SendError,
+    StatusUpdate, manifest, setting,
 };
 
 /// The component.
@@ -55,10 +55,7 @@ impl Provider for Infobip {
         api::send(host, message)
     }
 
-    fn parse_callback(
-        host: &mut impl Host,
-        request: &Callback,
-    ) -> Result<Vec<StatusUpdate>, CallbackError> {
+    fn parse_callback(host: &mut impl Host, request: &Callback) -> Result<News, CallbackError> {
         report::parse(host, request)
     }
 

@@ -1,10 +1,10 @@
-//! Delivery reports, many in one request, and what Infobip's groups and names mean.
+//! Delivery reports and what people answer, many in one request, and what Infobip's groups and names mean.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use countersign_provider::{
-    Callback, CallbackError, ErrorClass, Host, Price, SendError, Status, StatusUpdate, UPDATES_MAX,
-    error, header, id, number, price, rfc3339, sign_key, times,
+    Callback, CallbackError, ErrorClass, Host, News, Price, Reply, SendError, Status, StatusUpdate,
+    UPDATES_MAX, error, header, id, news, number, price, reply, rfc3339, sign_key, times,
 };
 use serde_json::{Map, Value};
 
@@ -16,7 +16,7 @@ pub const LOGIN: &str = "callback-login";
 ///
 /// # Errors
 /// When its login is wrong, or when it cannot be understood.
-pub fn parse(host: &mut impl Host, request: &Callback) -> Result<Vec<StatusUpdate>, CallbackError> {
+pub fn parse(host: &mut impl Host, request: &Callback) -> Result<News, CallbackError> {
     if let Some(authorization) = header(request, "authorization") {
         let login = authorization.strip_prefix("Basic ");
         let login = login.and_then(|login| STANDARD.decode(login).ok());
@@ -26,19 +26,32 @@ pub fn parse(host: &mut impl Host, request: &Callback) -> Result<Vec<StatusUpdat
         }
     }
     let body = serde_json::from_slice(&request.body).map_err(|_| CallbackError::Malformed)?;
-    updates(&body).ok_or(CallbackError::Malformed)
+    let updates = updates(&body).ok_or(CallbackError::Malformed)?;
+    Ok(news(updates, results(&body).filter_map(answer).collect()))
 }
 
 /// The news in `results`, of a report or of the logs. What has a status that was not known when this
 /// was written is left out, so that the rest counts.
 #[must_use]
 pub fn updates(body: &Map<String, Value>) -> Option<Vec<StatusUpdate>> {
-    let results = body.get("results")?.as_array()?;
-    if results.len() > UPDATES_MAX {
+    let all = body.get("results")?.as_array()?;
+    (all.len() <= UPDATES_MAX).then(|| results(body).filter_map(update).collect())
+}
+
+fn results(body: &Map<String, Value>) -> impl Iterator<Item = &Map<String, Value>> {
+    let results = body.get("results").and_then(Value::as_array);
+    let results = results.into_iter().flatten();
+    results.filter_map(Value::as_object)
+}
+
+/// What somebody wrote to our number: it has no status.
+fn answer(result: &Map<String, Value>) -> Option<Reply> {
+    if result.contains_key("status") {
         return None;
     }
-    let results = results.iter().filter_map(Value::as_object);
-    Some(results.filter_map(update).collect())
+    let field = |name: &str| result.get(name).and_then(Value::as_str);
+    let text = field("text").unwrap_or_default();
+    Some(reply(field("from")?, field("to").unwrap_or_default(), text))
 }
 
 fn update(result: &Map<String, Value>) -> Option<StatusUpdate> {

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use countersign_provider::fake::{Fake, message};
 use countersign_provider::{
     Authorization, Callback, CallbackError, ErrorClass, Header, Message, Provider, SendError,
-    Status, StatusUpdate,
+    Status, StatusUpdate, reply,
 };
 use serde_json::{Value, json};
 
@@ -165,7 +165,7 @@ fn posted(body: &Value, login: Option<&str>) -> Callback {
 }
 
 fn read(body: &Value, login: Option<&str>) -> Result<Vec<StatusUpdate>, CallbackError> {
-    Infobip::parse_callback(&mut fake(), &posted(body, login))
+    Infobip::parse_callback(&mut fake(), &posted(body, login)).map(|news| news.updates)
 }
 
 #[test]
@@ -277,4 +277,16 @@ fn messages_are_asked_for_in_the_logs() {
     let error = api::fetch_status(&mut fake, &ids).expect_err("nothing is known");
     assert_eq!(error.class, ErrorClass::Retryable);
     assert_eq!(api::fetch_status(&mut fake, &ids[2..]), Ok(Vec::new()));
+}
+
+#[test]
+fn what_somebody_sends_to_us_is_a_reply() {
+    let answer = json!({
+        "messageId": "817790313235066447", "from": "12025550123", "to": "15005550006", "text": "Stop",
+        "cleanText": "Stop", "keyword": "", "receivedAt": "2026-01-02T03:04:05.000+0000", "smsCount": 1
+    });
+    let body = json!({"results": [answer, result("m-1", 3, "DELIVERED_TO_HANDSET")]});
+    let news = Infobip::parse_callback(&mut fake(), &posted(&body, None)).expect("understood");
+    let want = reply("+12025550123", "15005550006", "Stop");
+    assert_eq!((news.updates.len(), news.replies), (1, vec![want]));
 }

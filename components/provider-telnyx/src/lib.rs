@@ -13,7 +13,7 @@ pub mod webhook;
 mod tests;
 
 use countersign_provider::{
-    Accepted, Callback, CallbackError, Host, Manifest, Message, Provider, SendError, StatusUpdate,
+    Accepted, Callback, CallbackError, Host, Manifest, Message, News, Provider, SendError,
     manifest, setting,
 };
 
@@ -61,10 +61,7 @@ impl Provider for Telnyx {
         api::send(host, message)
     }
 
-    fn parse_callback(
-        host: &mut impl Host,
-        request: &Callback,
-    ) -> Result<Vec<StatusUpdate>, CallbackError> {
+    fn parse_callback(host: &mut impl Host, request: &Callback) -> Result<News, CallbackError> {
         webhook::parse(host, request)
     }
 }

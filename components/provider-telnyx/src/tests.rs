@@ -3,7 +3,7 @@
 use countersign_provider::fake::{Fake, message};
 use countersign_provider::{
     Authorization, Callback, CallbackError, ErrorClass, Message, Price, Provider, SendError,
-    Status, StatusUpdate,
+    Status, StatusUpdate, reply,
 };
 use serde_json::{Value, json};
 
@@ -154,7 +154,7 @@ fn posted(body: &str, signature: &str, timestamp: &str) -> Callback {
 }
 
 fn read(fake: &mut Fake, request: &Callback) -> Result<Vec<StatusUpdate>, CallbackError> {
-    Telnyx::parse_callback(fake, request)
+    Telnyx::parse_callback(fake, request).map(|news| news.updates)
 }
 
 #[test]
@@ -241,11 +241,28 @@ fn every_status_is_known_and_other_events_are_no_news() {
     ] {
         assert_eq!(webhook::status_of(word), Some(want), "{word}");
     }
-    let received = json!({"data": {"event_type": "message.received", "payload": {}}});
-    assert_eq!(unsigned(&received), Ok(Vec::new()));
+    let other = json!({"data": {"event_type": "call.initiated", "payload": {}}});
+    assert_eq!(unsigned(&other), Ok(Vec::new()));
     let teleported = BODY.replace("delivered", "teleported");
     let teleported = serde_json::from_str(&teleported).expect("JSON");
     for body in [teleported, json!([]), json!({}), json!({"data": {}})] {
         assert_eq!(unsigned(&body), Err(CallbackError::Malformed), "{body}");
     }
+}
+
+#[test]
+fn what_somebody_sends_to_us_is_a_reply() {
+    let body = json!({"data": {"event_type": "message.received", "payload": {
+        "id": "t-2", "text": "Stop", "direction": "inbound",
+        "from": {"phone_number": "+12025550123"}, "to": [{"phone_number": "+15005550006"}]
+    }}});
+    let request = Callback {
+        headers: Vec::new(),
+        ..posted(&body.to_string(), "", "")
+    };
+    let news = Telnyx::parse_callback(&mut fake(), &request).expect("understood");
+    let want = reply("+12025550123", "+15005550006", "Stop");
+    assert_eq!((news.updates.len(), news.replies), (0, vec![want]));
+    let nobody = json!({"data": {"event_type": "message.received", "payload": {"text": "Stop"}}});
+    assert_eq!(unsigned(&nobody), Err(CallbackError::Malformed));
 }

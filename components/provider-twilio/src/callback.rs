@@ -1,4 +1,4 @@
-//! Status callbacks and their signatures.
+//! Status callbacks, messages that somebody sent to us, and their signatures.
 //!
 //! Source: `twilio/twilio-python` `twilio/request_validator.py` and `twilio/twilio-node`
 //! `src/webhooks/webhooks.ts`. What is signed is the URL as Twilio called it, followed for a form by
@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use countersign_provider::{
-    Callback, CallbackError, Hash, Host, SIGNED_BYTES_MAX, StatusUpdate, form, header, hex,
-    query_of, sign_key,
+    Callback, CallbackError, Hash, Host, News, Reply, SIGNED_BYTES_MAX, StatusUpdate, Wish, form,
+    header, hex, news, query_of, reply, sign_key,
 };
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -23,11 +23,11 @@ const SIGNATURE_BYTES: usize = 20;
 /// Twilio sends some twenty. More are not taken apart: it would be work for whoever has no signature.
 const PARAMETERS_MAX: usize = 100;
 
-/// Reads a status callback.
+/// Reads a callback.
 ///
 /// # Errors
 /// When it is not signed by Twilio, or cannot be understood.
-pub fn parse(host: &mut impl Host, request: &Callback) -> Result<Vec<StatusUpdate>, CallbackError> {
+pub fn parse(host: &mut impl Host, request: &Callback) -> Result<News, CallbackError> {
     let signature = signature(request).ok_or(CallbackError::Unsigned)?;
     let content = Content::of(request).ok_or(CallbackError::Unsigned)?;
     let parameters = content.signed_parameters();
@@ -40,7 +40,7 @@ pub fn parse(host: &mut impl Host, request: &Callback) -> Result<Vec<StatusUpdat
     if !is_signed {
         return Err(CallbackError::Unsigned);
     }
-    content.update().ok_or(CallbackError::Malformed)
+    content.news().ok_or(CallbackError::Malformed)
 }
 
 fn signature(request: &Callback) -> Option<Vec<u8>> {
@@ -98,15 +98,15 @@ impl Content {
         texts.map(String::as_str).collect()
     }
 
-    fn update(&self) -> Option<Vec<StatusUpdate>> {
+    fn news(&self) -> Option<News> {
         match self {
-            Self::Query(pairs) | Self::Form(pairs) => update(|name| {
+            Self::Query(pairs) | Self::Form(pairs) => read(|name| {
                 let (_, value) = pairs.iter().find(|(given, _)| given == name)?;
                 (!value.is_empty()).then(|| value.clone())
             }),
             Self::Json(body) => {
                 let body: Map<String, Value> = serde_json::from_slice(body).ok()?;
-                update(|name| match body.get(name)? {
+                read(|name| match body.get(name)? {
                     Value::String(text) if !text.is_empty() => Some(text.clone()),
                     Value::Number(number) => Some(number.to_string()),
                     _ => None,
@@ -116,23 +116,26 @@ impl Content {
     }
 }
 
-/// The update that the fields of a callback make: none for a message that somebody sent to us.
-/// `RawDlrDoneDate` is not read: it names no time zone.
-fn update(field: impl Fn(&str) -> Option<String>) -> Option<Vec<StatusUpdate>> {
+/// What the fields of a callback tell. `RawDlrDoneDate` is not read: it names no time zone.
+fn read(field: impl Fn(&str) -> Option<String>) -> Option<News> {
     let one_of = |names: &[&str]| names.iter().find_map(|name| field(name));
     let id = one_of(&["MessageSid", "SmsSid", "sid", "id"])?;
     if !api::is_sid(&id) {
         return None;
     }
-    let word = one_of(&["MessageStatus", "SmsStatus", "status"])?;
-    let Word::Outbound(status) = api::status_of(&word)? else {
-        return Some(Vec::new());
+    let word = match one_of(&["MessageStatus", "SmsStatus", "status"]) {
+        Some(word) => api::status_of(&word)?,
+        // Not all of what comes in says `received`.
+        None => field("Body").map(|_| Word::Inbound)?,
+    };
+    let Word::Outbound(status) = word else {
+        return Some(news(Vec::new(), vec![answer(&field)?]));
     };
     let code = one_of(&["ErrorCode", "error_code"])
         .and_then(|code| code.parse::<u32>().ok())
         .filter(|&code| code != 0);
     let message = one_of(&["ErrorMessage", "error_message"]);
-    Some(vec![StatusUpdate {
+    let update = StatusUpdate {
         id,
         status,
         error: code.map(|code| api::delivery_error(code, message.as_deref())),
@@ -140,7 +143,21 @@ fn update(field: impl Fn(&str) -> Option<String>) -> Option<Vec<StatusUpdate>> {
         price: None,
         segments: None,
         attributes: Vec::new(),
-    }])
+    };
+    Some(news(vec![update], Vec::new()))
+}
+
+/// What somebody sent to one of our numbers. Where a messaging service reads it for `STOP` and `START`
+/// itself, `OptOutType` has what it took it for, in the account's own words and languages.
+fn answer(field: impl Fn(&str) -> Option<String>) -> Option<Reply> {
+    let text = field("Body").unwrap_or_default();
+    let wish = match field("OptOutType").as_deref() {
+        Some("STOP") => Some(Wish::Stop),
+        Some("START") => Some(Wish::Start),
+        _ => None,
+    };
+    let reply = reply(&field("From")?, &field("To").unwrap_or_default(), &text);
+    Some(Reply { wish, ..reply })
 }
 
 /// The spellings of `url` that Twilio may have signed: with a port and without, as its validators

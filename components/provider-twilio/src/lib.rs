@@ -11,8 +11,8 @@ pub mod messages;
 mod tests;
 
 use countersign_provider::{
-    Accepted, Callback, CallbackError, Host, Manifest, Message, Provider, SendError, StatusUpdate,
-    manifest, setting,
+    Accepted, Callback, CallbackError, Host, Manifest, Message, News, Provider, SendError,
+    StatusUpdate, manifest, setting,
 };
 
 /// The component.
@@ -64,10 +64,7 @@ impl Provider for Twilio {
         messages::send(host, message)
     }
 
-    fn parse_callback(
-        host: &mut impl Host,
-        request: &Callback,
-    ) -> Result<Vec<StatusUpdate>, CallbackError> {
+    fn parse_callback(host: &mut impl Host, request: &Callback) -> Result<News, CallbackError> {
         callback::parse(host, request)
     }
 

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use countersign_provider::fake::{Fake, message, response};
 use countersign_provider::{
     Accepted, Authorization, Basic, Body, Callback, CallbackError, ErrorClass, Message, Method,
-    Price, Provider, Response, SendError, Status, StatusUpdate, Text,
+    Price, Provider, Reply, Response, SendError, Status, StatusUpdate, Text, Wish, reply,
 };
 use proptest::prelude::*;
 
@@ -375,7 +375,7 @@ fn posted_form(url: &str, parameters: &[(&str, &str)], signature: &str) -> Callb
 }
 
 fn parse(request: &Callback) -> Result<Vec<StatusUpdate>, CallbackError> {
-    Twilio::parse_callback(&mut fake(), request)
+    Twilio::parse_callback(&mut fake(), request).map(|news| news.updates)
 }
 
 #[track_caller]
@@ -595,9 +595,32 @@ fn what_is_signed_but_no_status_is_malformed() {
 }
 
 #[test]
-fn an_incoming_message_is_no_news_of_ours() {
-    let request = signed(URL_1, &[("SmsSid", "SM1"), ("SmsStatus", "received")]);
-    assert_eq!(parse(&request), Ok(Vec::new()));
+fn what_somebody_sends_to_us_is_a_reply() {
+    let message = [
+        ("MessageSid", "SM1"),
+        ("From", "+12025550123"),
+        ("To", "+15005550006"),
+        ("Body", "Stop"),
+    ];
+    let check = |more: &[(&str, &str)], text: &str, wish| {
+        let request = signed(URL_1, &[&message[..], more].concat());
+        let news = Twilio::parse_callback(&mut fake(), &request).expect("signed and understood");
+        let want = Reply {
+            wish,
+            ..reply("+12025550123", "+15005550006", text)
+        };
+        assert_eq!((news.updates.len(), news.replies), (0, vec![want]));
+    };
+    check(&[("SmsStatus", "received")], "Stop", None);
+    check(&[], "Stop", None);
+    check(&[("OptOutType", "STOP")], "Stop", Some(Wish::Stop));
+    check(&[("OptOutType", "START")], "Stop", Some(Wish::Start));
+    check(&[("OptOutType", "HELP")], "Stop", None);
+    // From nobody, it is no message.
+    check_signed(&signed(
+        URL_1,
+        &[("SmsSid", "SM1"), ("SmsStatus", "received")],
+    ));
 }
 
 #[test]

@@ -1,10 +1,11 @@
-//! Delivery receipts: one for each part of a message.
+//! Delivery receipts, one for each part of a message, and what people answer: both signed in one way.
 
 use std::collections::BTreeMap;
 
 use countersign_provider::{
-    Callback, CallbackError, ErrorClass, Hash, Host, SIGNED_BYTES_MAX, SendError, Status,
-    StatusUpdate, error, form, header, id, is_recent, misconfigured, query_of, sign_key, unhex,
+    Callback, CallbackError, ErrorClass, Hash, Host, News, Reply, SIGNED_BYTES_MAX, SendError,
+    Status, StatusUpdate, error, form, header, id, is_recent, misconfigured, news, query_of, reply,
+    sign_key, unhex,
 };
 use serde_json::{Map, Value};
 
@@ -14,18 +15,23 @@ pub const SECRET: &str = "signature-secret";
 /// Vonage sends some fifteen. More are not taken apart: it would be work for whoever has no signature.
 const PARAMETERS_MAX: usize = 100;
 
-/// Reads a receipt. One without a signature is read too: whether it counts is the host's to say.
+/// Reads a receipt or an answer. One without a signature is read too: whether it counts is the host's to say.
 ///
 /// # Errors
 /// When it is signed and the signature or its time is wrong, or when it cannot be understood.
-pub fn parse(host: &mut impl Host, request: &Callback) -> Result<Vec<StatusUpdate>, CallbackError> {
+pub fn parse(host: &mut impl Host, request: &Callback) -> Result<News, CallbackError> {
     let parameters = parameters(request).ok_or(CallbackError::Malformed)?;
     if let Some(signature) = parameters.get("sig")
         && !is_signed(host, &parameters, signature)
     {
         return Err(CallbackError::Unsigned);
     }
-    update(&parameters).ok_or(CallbackError::Malformed)
+    let told = if parameters.contains_key("status") {
+        update(&parameters).map(|update| news(vec![update], Vec::new()))
+    } else {
+        answer(&parameters).map(|reply| news(Vec::new(), vec![reply]))
+    };
+    told.ok_or(CallbackError::Malformed)
 }
 
 /// The parameters of a GET, of a form or of JSON, by name; of a name that is there twice the first.
@@ -121,7 +127,7 @@ pub fn signed(parameters: &BTreeMap<String, String>) -> String {
 }
 
 /// The news of one part. Its price is not read: that of the whole came with the answer.
-fn update(parameters: &BTreeMap<String, String>) -> Option<Vec<StatusUpdate>> {
+fn update(parameters: &BTreeMap<String, String>) -> Option<StatusUpdate> {
     let field = |name: &str| parameters.get(name).filter(|value| !value.is_empty());
     let status = match field("status")?.as_str() {
         "accepted" | "buffered" => Status::Sent,
@@ -132,7 +138,7 @@ fn update(parameters: &BTreeMap<String, String>) -> Option<Vec<StatusUpdate>> {
     };
     let code = field("err-code").and_then(|code| code.parse::<u32>().ok());
     let code = code.filter(|&code| code != 0);
-    Some(vec![StatusUpdate {
+    Some(StatusUpdate {
         id: id(Some(&field("messageId")?.as_str().into()))?,
         status,
         error: code.map(|code| {
@@ -143,7 +149,14 @@ fn update(parameters: &BTreeMap<String, String>) -> Option<Vec<StatusUpdate>> {
         price: None,
         segments: None,
         attributes: Vec::new(),
-    }])
+    })
+}
+
+/// What somebody wrote to our number; of what has no text, as a picture, that they wrote.
+fn answer(parameters: &BTreeMap<String, String>) -> Option<Reply> {
+    let field = |name: &str| parameters.get(name).map(String::as_str);
+    let text = field("text").unwrap_or_default();
+    Some(reply(field("msisdn")?, field("to")?, text))
 }
 
 /// The class of a part that was taken and then not delivered.

@@ -3,7 +3,7 @@
 use countersign_provider::fake::{Fake, message};
 use countersign_provider::{
     Authorization, Basic, Callback, CallbackError, ErrorClass, Message, Price, Provider, SendError,
-    Status, StatusUpdate, Text,
+    Status, StatusUpdate, Text, reply,
 };
 use serde_json::json;
 
@@ -207,7 +207,7 @@ fn posted_form(signature: &str) -> Callback {
 }
 
 fn read(fake: &mut Fake, request: &Callback) -> Result<Vec<StatusUpdate>, CallbackError> {
-    Vonage::parse_callback(fake, request)
+    Vonage::parse_callback(fake, request).map(|news| news.updates)
 }
 
 #[track_caller]
@@ -342,4 +342,15 @@ fn what_cannot_be_a_receipt_is_malformed() {
         let read = read(&mut fake(), &posted(media_type, body));
         assert_eq!(read, Err(CallbackError::Malformed));
     }
+}
+
+#[test]
+fn what_somebody_sends_to_us_is_a_reply() {
+    let body = "msisdn=12025550123&to=15005550006&messageId=0B01&text=Stop&type=text";
+    let request = posted("application/x-www-form-urlencoded", body.into());
+    let news = Vonage::parse_callback(&mut fake(), &request).expect("understood");
+    let want = reply("+12025550123", "15005550006", "Stop");
+    assert_eq!((news.updates.len(), news.replies), (0, vec![want]));
+    let nobody = posted("", "to=15005550006&text=Stop".into());
+    assert_eq!(read(&mut fake(), &nobody), Err(CallbackError::Malformed));
 }

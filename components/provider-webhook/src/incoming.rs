@@ -1,10 +1,10 @@
-//! Reading what became of messages.
+//! Reading what became of messages, and what people answered.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use countersign_provider::{
-    Callback, CallbackError, ErrorClass, Hash, Host, SIGNED_BYTES_MAX, Status, StatusUpdate,
-    UPDATES_MAX, error, header, id, is_recent, number, price, rfc3339,
+    Callback, CallbackError, ErrorClass, Hash, Host, News, Reply, SIGNED_BYTES_MAX, Status,
+    StatusUpdate, UPDATES_MAX, error, header, id, is_recent, news, number, price, reply, rfc3339,
 };
 use serde_json::{Map, Value};
 
@@ -13,19 +13,19 @@ use crate::key;
 /// During a change of keys there are two; more are not looked at.
 const SIGNATURES_MAX: usize = 8;
 
-/// Reads a status or an array of them. One without a signature is read too: whether it counts is the
+/// Reads a status or an answer, or an array of these. One without a signature is read too: whether it counts is the
 /// host's to say.
 ///
 /// # Errors
 /// When no signature holds or its time is wrong, or when it cannot be understood.
-pub fn parse(host: &mut impl Host, request: &Callback) -> Result<Vec<StatusUpdate>, CallbackError> {
+pub fn parse(host: &mut impl Host, request: &Callback) -> Result<News, CallbackError> {
     if let Some(signatures) = header(request, "webhook-signature")
         && !is_signed(host, request, signatures)
     {
         return Err(CallbackError::Unsigned);
     }
     let body = serde_json::from_slice(&request.body).map_err(|_| CallbackError::Malformed)?;
-    updates(body).ok_or(CallbackError::Malformed)
+    read(body).ok_or(CallbackError::Malformed)
 }
 
 fn is_signed(host: &mut impl Host, request: &Callback, signatures: &str) -> bool {
@@ -49,14 +49,28 @@ fn is_signed(host: &mut impl Host, request: &Callback, signatures: &str) -> bool
         .any(|given| host.verify_hmac(Hash::Sha256, &key(), &data, &given))
 }
 
-fn updates(body: Value) -> Option<Vec<StatusUpdate>> {
-    match body {
-        Value::Array(all) if all.len() <= UPDATES_MAX => {
-            all.iter().map(|one| update(one.as_object()?)).collect()
+fn read(body: Value) -> Option<News> {
+    let all = match body {
+        Value::Array(all) if all.len() <= UPDATES_MAX => all,
+        one @ Value::Object(_) => vec![one],
+        _ => return None,
+    };
+    let (mut updates, mut replies) = (Vec::new(), Vec::new());
+    for one in &all {
+        let one = one.as_object()?;
+        match one.get("type").and_then(Value::as_str) {
+            Some("sms.received") => replies.push(answer(one)?),
+            _ => updates.push(update(one)?),
         }
-        Value::Object(one) => Some(vec![update(&one)?]),
-        _ => None,
     }
+    Some(news(updates, replies))
+}
+
+/// What somebody wrote to the sender.
+fn answer(fields: &Map<String, Value>) -> Option<Reply> {
+    let text = |name: &str| fields.get(name).and_then(Value::as_str);
+    let to = text("to").unwrap_or_default();
+    Some(reply(text("from")?, to, text("text").unwrap_or_default()))
 }
 
 fn update(fields: &Map<String, Value>) -> Option<StatusUpdate> {

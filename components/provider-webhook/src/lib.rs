@@ -11,8 +11,8 @@ pub mod outgoing;
 mod tests;
 
 use countersign_provider::{
-    Accepted, Callback, CallbackError, Host, Key, KeyEncoding, Manifest, Message, Provider,
-    SendError, StatusUpdate, manifest, setting,
+    Accepted, Callback, CallbackError, Host, Key, KeyEncoding, Manifest, Message, News, Provider,
+    SendError, manifest, setting,
 };
 
 /// The component.
@@ -56,10 +56,7 @@ impl Provider for Webhook {
         outgoing::send(host, message)
     }
 
-    fn parse_callback(
-        host: &mut impl Host,
-        request: &Callback,
-    ) -> Result<Vec<StatusUpdate>, CallbackError> {
+    fn parse_callback(host: &mut impl Host, request: &Callback) -> Result<News, CallbackError> {
         incoming::parse(host, request)
     }
 }

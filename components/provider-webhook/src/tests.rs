@@ -3,7 +3,7 @@
 use countersign_provider::fake::{Fake, message, response};
 use countersign_provider::{
     Authorization, Callback, CallbackError, ErrorClass, Hash, Message, Provider, Response,
-    SendError, Signed, Status, StatusUpdate, TextEncoding,
+    SendError, Signed, Status, StatusUpdate, TextEncoding, reply,
 };
 use serde_json::{Value, json};
 
@@ -141,7 +141,7 @@ fn posted(body: &str, signature: &str) -> Callback {
 }
 
 fn read(fake: &mut Fake, request: &Callback) -> Result<Vec<StatusUpdate>, CallbackError> {
-    Webhook::parse_callback(fake, request)
+    Webhook::parse_callback(fake, request).map(|news| news.updates)
 }
 
 #[test]
@@ -253,4 +253,25 @@ fn the_wish_of_a_route_goes_first() {
     };
     outgoing::send(&mut fake, &wish).expect("accepted");
     assert_eq!(fake.json()["from"], "Quay");
+}
+
+#[test]
+fn what_somebody_sends_to_us_is_a_reply() {
+    let answer = json!({
+        "type": "sms.received", "from": "+12025550123", "to": "HarbourBank", "text": "Stop"
+    });
+    let body = json!([answer, {"id": "msg_1", "status": "delivered"}]).to_string();
+    let request = Callback {
+        headers: Vec::new(),
+        ..posted(&body, "")
+    };
+    let news = Webhook::parse_callback(&mut fake(), &request).expect("understood");
+    let want = reply("+12025550123", "HarbourBank", "Stop");
+    assert_eq!((news.updates.len(), news.replies), (1, vec![want]));
+    let nobody = json!({"type": "sms.received", "text": "Stop"}).to_string();
+    let request = Callback {
+        body: nobody.into(),
+        ..request
+    };
+    assert_eq!(read(&mut fake(), &request), Err(CallbackError::Malformed));
 }

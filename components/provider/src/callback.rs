@@ -1,9 +1,32 @@
 //! What callbacks carry.
 
-use crate::Callback;
+use crate::{Callback, News, Reply, StatusUpdate};
 
 /// How far the time of a signed callback may be from ours, in milliseconds.
 const AGE_MAX: u64 = 300_000;
+
+/// What a callback tells.
+#[must_use]
+pub fn news(updates: Vec<StatusUpdate>, replies: Vec<Reply>) -> News {
+    News {
+        updates,
+        replies,
+        attributes: Vec::new(),
+    }
+}
+
+/// What `phone` wrote to our sender `to`; the number has a plus before its digits or not, as companies
+/// have it.
+#[must_use]
+pub fn reply(phone: &str, to: &str, text: &str) -> Reply {
+    Reply {
+        phone: format!("+{}", phone.trim_start_matches('+')),
+        to: to.into(),
+        text: text.into(),
+        wish: None,
+        attributes: Vec::new(),
+    }
+}
 
 /// The first header called `name` (in lower case), without the blanks around it.
 #[must_use]

@@ -6,8 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::bindings::countersign::provider::{http, settings, signatures};
 use crate::bindings::exports::countersign::provider::sender;
 use crate::{
-    Accepted, Callback, CallbackError, Failure, Hash, Key, Manifest, Message, Request, Response,
-    SendError, StatusUpdate,
+    Accepted, Callback, CallbackError, Failure, Hash, Key, Manifest, Message, News, Request,
+    Response, SendError, StatusUpdate,
 };
 
 /// The imports of a provider component, so that its rules also run natively, in tests.
@@ -42,14 +42,11 @@ pub trait Provider {
     /// When the company did not take it, or may not have.
     fn send(host: &mut impl Host, message: &Message) -> Result<Accepted, SendError>;
 
-    /// Reads a status callback.
+    /// Reads a callback: news of messages, and what people have answered.
     ///
     /// # Errors
     /// When it is not signed by the company, or cannot be understood.
-    fn parse_callback(
-        host: &mut impl Host,
-        request: &Callback,
-    ) -> Result<Vec<StatusUpdate>, CallbackError>;
+    fn parse_callback(host: &mut impl Host, request: &Callback) -> Result<News, CallbackError>;
 
     /// Asks for the present state of messages: nothing, where the company cannot be asked.
     ///
@@ -76,7 +73,7 @@ impl<P: Provider> sender::Guest for Component<P> {
         P::send(&mut Imports, &message)
     }
 
-    fn parse_callback(request: Callback) -> Result<Vec<StatusUpdate>, CallbackError> {
+    fn parse_callback(request: Callback) -> Result<News, CallbackError> {
         P::parse_callback(&mut Imports, &request)
     }
 
@@ -137,7 +134,7 @@ macro_rules! export {
             reason = "the exports that wit-bindgen generates are raw symbols"
         )]
         mod component {
-            type Exported = $crate::Component<crate::$provider>;
+            type Exported = $crate::Component<super::$provider>;
             $crate::bindings::export_bindings!(Exported with_types_in $crate::bindings);
         }
     };

@@ -49,10 +49,10 @@ pub use bindings::countersign::provider::http::{
 };
 pub use bindings::countersign::provider::signatures::{Hash, Key, KeyEncoding};
 pub use bindings::exports::countersign::provider::sender::{
-    Accepted, Callback, CallbackError, ErrorClass, Manifest, Message, Price, SendError, Setting,
-    Status, StatusUpdate,
+    Accepted, Callback, CallbackError, ErrorClass, Manifest, Message, News, Price, Reply,
+    SendError, Setting, Status, StatusUpdate, Wish,
 };
-pub use callback::{form, header, hex, is_recent, query_of, unhex, url_of};
+pub use callback::{form, header, hex, is_recent, news, query_of, reply, unhex, url_of};
 pub use component::{Component, Host, Imports, Provider};
 pub use money::{is_decimal, price, sum, times};
 pub use request::{base_url, get, manifest, post_form, post_json, setting, sign_key, wanted};

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use countersign_queue::{Attempt, Claim, Finish, Job, Lease, Outcome, Queue};
+use countersign_queue::{Attempt, Claim, Finish, Job, Lanes as _, Lease, Outcome, Queue};
 use countersign_store::{Keyring, StoreError};
-use countersign_types::{Accepted, Clock, Entropy, Message, SendError, Status, UnixMillis};
+use countersign_types::{
+    Accepted, Clock, Entropy, ErrorClass, Message, SendError, Status, UnixMillis,
+};
 use futures_util::FutureExt as _;
 use tokio::sync::{Semaphore, watch};
 
 use crate::after::{Failure, Next};
-use crate::gate::Places;
+use crate::gate::{Pass, Places};
 use crate::template::minutes_left;
 use crate::{Routes, Template, codes};
 
@@ -132,8 +134,8 @@ impl Delivery {
             let inner = inner.clone();
             tokio::spawn(async move {
                 // Its kilobytes stay where they are while the task is handed about.
-                Box::pin(inner.deliver_and_survive(taken.claim)).await;
-                drop((taken.pass, end));
+                Box::pin(inner.deliver_and_survive(taken.claim, taken.pass)).await;
+                drop(end);
             });
         }
         // All places back: nothing is in flight any more.
@@ -148,16 +150,16 @@ impl Delivery {
     ///
     /// When the store fails.
     pub async fn deliver(&self, claim: Claim) -> Result<(), StoreError> {
-        self.inner.deliver(claim).await
+        self.inner.deliver(claim, &mut None).await
     }
 }
 
 impl Inner {
     /// One try whose own trouble does not make the message wait for the end of its lease.
-    async fn deliver_and_survive(self: Arc<Inner>, claim: Claim) {
+    async fn deliver_and_survive(self: Arc<Inner>, claim: Claim, mut pass: Option<Pass>) {
         let lease: Lease = claim.lease;
         // What it shares with others is behind locks that a panic does not leave half-way.
-        let delivered = AssertUnwindSafe(self.deliver(claim)).catch_unwind();
+        let delivered = AssertUnwindSafe(self.deliver(claim, &mut pass)).catch_unwind();
         match delivered.await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => {
@@ -168,7 +170,10 @@ impl Inner {
         self.queue.put_back(lease, self.config.backoff_max);
     }
 
-    async fn deliver(&self, mut claim: Claim) -> Result<(), StoreError> {
+    /// One try, with `pass` where it holds a place with a provider.
+    async fn deliver(&self, mut claim: Claim, pass: &mut Option<Pass>) -> Result<(), StoreError> {
+        // Before the time is looked at: nothing that is waited for may come between that and the send.
+        let stops = self.queue.stops(&claim.job.to).await?;
         let at = self.clock.now();
         let carries_code = claim.job.challenge.is_some();
         // Begun before a crash and never finished: a message without a code may not go out twice.
@@ -178,11 +183,22 @@ impl Inner {
         if at >= claim.job.deadline || self.queue.is_void(&claim.job) {
             return self.end(claim, Status::Expired, None).await;
         }
-        let last = claim.job.round().last().map(|last| last.provider.as_str());
-        let Some(provider) = self.config.routes.provider(&claim.job.country, last) else {
+        let Some(provider) = self.config.routes.admit(&claim.job) else {
             let reason = format!("no route leads to {}", claim.job.country);
             return self.give_up(claim, reason).await;
         };
+        // Since it began to wait, a provider may have failed or come back.
+        if let Some(pass) = pass
+            && !pass.leads_to(&provider, self.clock.monotonic())
+        {
+            self.queue.move_to(claim.lease, provider);
+            return Ok(());
+        }
+        if stops.has(&provider) {
+            let error = stopped(carries_code);
+            let failed = self.failed(claim, None, at, &provider, error).await;
+            return failed.map(|_| ());
+        }
         let message = match self.render(&claim, &provider, at) {
             Ok(message) => message,
             Err(reason) => {
@@ -204,7 +220,9 @@ impl Inner {
             }
             before = Some(job);
         }
-        let held = match self.sender.send(&provider, &message).await {
+        let ended = self.sender.send(&provider, &message).await;
+        self.config.routes.health().learn(&provider, &ended);
+        let held = match ended {
             Ok(accepted) => {
                 tracing::debug!(message = %claim.id, provider = &*provider, "sent");
                 let sent = Finish::Sent {
@@ -245,15 +263,11 @@ impl Inner {
         );
         let now = self.clock.now();
         let job = before.unwrap_or(&claim.job);
-        let country = &job.country;
+        let routes = &self.config.routes;
         let next = Failure {
             job,
-            route: self.config.routes.providers(country),
-            next: self
-                .config
-                .routes
-                .provider(country, Some(provider))
-                .as_deref(),
+            route: routes.providers(job.destination()),
+            next: routes.after(job, provider).as_deref(),
             error: &error,
             now,
             jitter: self.jitter(),
@@ -358,6 +372,19 @@ impl Inner {
         let mut bytes = [0; 4];
         self.entropy.fill(&mut bytes);
         f64::from(u32::from_be_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
+    }
+}
+
+/// What stands in place of a provider's answer where the receiver has answered STOP to it, which nobody
+/// gets round by another sender; but a code has been asked for.
+fn stopped(carries_code: bool) -> SendError {
+    SendError {
+        class: ErrorClass::Blocked,
+        retry_after_ms: None,
+        provider_code: None,
+        text: "the receiver has answered STOP to this provider's sender; it was not asked"
+            .to_owned(),
+        failover: carries_code,
     }
 }
 

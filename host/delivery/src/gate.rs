@@ -13,10 +13,11 @@ use crate::rate::Rate;
 
 /// Lets a message through when its provider has a place and its rate allows one more. A provider that
 /// is full keeps nobody waiting but those who want it: they wait in the queue, and hold nothing.
+#[derive(Clone)]
 pub(crate) struct Places {
     queue: Queue,
     hands: Arc<Semaphore>,
-    providers: HashMap<String, Door>,
+    providers: Arc<HashMap<String, Door>>,
     in_hand: u32,
 }
 
@@ -27,8 +28,15 @@ struct Door {
 
 /// A place, for as long as a message is being handed over.
 pub(crate) struct Pass {
-    held: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>,
-    queue: Queue,
+    lane: Option<Arc<str>>,
+    held: Option<Held>,
+    places: Places,
+}
+
+struct Held {
+    _hand: OwnedSemaphorePermit,
+    /// `None`: with a provider that has no bounds.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Places {
@@ -48,7 +56,7 @@ impl Places {
         Places {
             queue,
             hands: Arc::new(Semaphore::new(in_hand as usize)),
-            providers: doors.collect(),
+            providers: Arc::new(doors.collect()),
             in_hand,
         }
     }
@@ -58,26 +66,64 @@ impl Places {
         // They are never closed.
         let _ = self.hands.acquire_many(self.in_hand).await;
     }
+
+    /// A place with `provider`, and of its rate what one message takes.
+    fn enter(
+        &self,
+        provider: &str,
+        now: MonotonicMillis,
+    ) -> Result<Option<OwnedSemaphorePermit>, Option<Duration>> {
+        let Some(door) = self.providers.get(provider) else {
+            return Ok(None);
+        };
+        let place = take(&door.places)?;
+        if let Some(rate) = &door.rate {
+            let mut rate = rate.lock().unwrap_or_else(PoisonError::into_inner);
+            rate.take(now).map_err(Some)?;
+        }
+        Ok(Some(place))
+    }
+}
+
+fn take(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Option<Duration>> {
+    places.clone().try_acquire_owned().map_err(|_| None)
 }
 
 impl Gate for Places {
     type Pass = Pass;
 
     fn pass(&self, lane: Option<&str>, now: MonotonicMillis) -> Result<Pass, Option<Duration>> {
-        let place = |places: &Arc<Semaphore>| places.clone().try_acquire_owned().map_err(|_| None);
-        let hand = place(&self.hands)?;
-        let mut held = (hand, None);
-        if let Some(door) = lane.and_then(|lane| self.providers.get(lane)) {
-            held.1 = Some(place(&door.places)?);
-            if let Some(rate) = &door.rate {
-                let mut rate = rate.lock().unwrap_or_else(PoisonError::into_inner);
-                rate.take(now).map_err(Some)?;
-            }
-        }
+        let held = Held {
+            _hand: take(&self.hands)?,
+            _place: match lane {
+                Some(provider) => self.enter(provider, now)?,
+                None => None,
+            },
+        };
         Ok(Pass {
+            lane: lane.map(Arc::from),
             held: Some(held),
-            queue: self.queue.clone(),
+            places: self.clone(),
         })
+    }
+}
+
+impl Pass {
+    /// Whether it leads to `provider`. One for another provider is exchanged, where that one has a place
+    /// too; what was held with the first is free at once.
+    pub(crate) fn leads_to(&mut self, provider: &Arc<str>, now: MonotonicMillis) -> bool {
+        if self.lane.as_ref() == Some(provider) {
+            return true;
+        }
+        let Ok(place) = self.places.enter(provider, now) else {
+            return false;
+        };
+        if let Some(held) = &mut self.held {
+            held._place = place;
+        }
+        self.lane = Some(provider.clone());
+        self.places.queue.ring();
+        true
     }
 }
 
@@ -85,6 +131,9 @@ impl Drop for Pass {
     fn drop(&mut self) {
         // First the place, then the bell: whoever wakes must find it.
         self.held = None;
-        self.queue.ring();
+        self.places.queue.ring();
     }
 }
+
+#[cfg(test)]
+mod tests;

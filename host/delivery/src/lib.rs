@@ -5,10 +5,12 @@
 //! is a [`Sender`]; nothing here knows WebAssembly or HTTP.
 
 mod after;
+mod breaker;
 pub mod codes;
 mod deliver;
 mod follow;
 mod gate;
+mod health;
 mod rate;
 mod retry;
 mod route;
@@ -17,8 +19,10 @@ mod template;
 #[cfg(test)]
 mod testing;
 
+pub use breaker::{BreakerState, BreakerTerms};
 pub use deliver::{Delivery, DeliveryConfig, ProviderTerms, Sender};
 pub use follow::{Follower, StatusSource};
+pub use health::{Health, ProviderHealth};
 pub use retry::retry_delay;
 pub use route::{Route, Routes};
 pub use scrub::scrub;

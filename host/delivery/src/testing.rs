@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use countersign_queue::{ANONYMOUS, ChallengeRef, Counts, Job, Queue};
 use countersign_store::Commit;
-use countersign_types::{Entropy, ErrorClass, MessageId, Priority, SendError, UnixMillis};
+use countersign_types::{
+    Entropy, ErrorClass, MessageId, NumberKind, Priority, SendError, UnixMillis,
+};
 
 pub(crate) const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -15,6 +17,7 @@ pub(crate) fn notice(now: UnixMillis) -> Job {
         channel: "sms".into(),
         to: "+12025550123".into(),
         country: "US".into(),
+        line: NumberKind::FixedLineOrMobile,
         template: "notice".into(),
         text: "Hello {name}".into(),
         variables: vec![("name".into(), "Ann".into())],

@@ -6,6 +6,7 @@
 //! is by the process's monotonic clock: were it by the wall clock, setting that on would have somebody
 //! else send what is being sent, and setting it back would keep a lost claim for as long.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_store::{Commit, CommitError, Need, Read, StoreError, Write};
@@ -165,6 +166,15 @@ impl Queue {
     pub fn put_back(&self, lease: Lease, pause: Duration) {
         let until = self.now().monotonic + pause;
         self.order().put_back(lease, until, |_| {});
+        self.ring();
+    }
+
+    /// Gives up a claim whose message is to wait for another provider than it did.
+    pub fn move_to(&self, lease: Lease, provider: Arc<str>) {
+        let now = self.now().monotonic;
+        self.order().put_back(lease, now, |ticket| {
+            ticket.lane = Some(provider);
+        });
         self.ring();
     }
 

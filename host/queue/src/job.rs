@@ -1,7 +1,9 @@
 //! A message that waits, and what was tried with it.
 
-use countersign_types::{ErrorClass, Price, Priority, SendError, UnixMillis};
+use countersign_types::{ErrorClass, NumberKind, Price, Priority, SendError, UnixMillis};
 use serde::{Deserialize, Serialize};
+
+use crate::Destination;
 
 /// How many tries of a message are kept: the first and the newest. The newest alone are as many as a
 /// route can have other providers, so that what each of them asked for is still known.
@@ -35,6 +37,8 @@ pub struct Job {
     pub to: String,
     /// ISO 3166-1 alpha-2 of the receiver.
     pub country: String,
+    /// What kind of line the receiver's is, as far as its digits tell.
+    pub line: NumberKind,
     /// The template's name.
     pub template: String,
     /// The text with its placeholders.
@@ -138,6 +142,15 @@ impl Attempt {
 }
 
 impl Job {
+    /// What its route is found by.
+    pub fn destination(&self) -> Destination<'_> {
+        Destination {
+            country: &self.country,
+            line: self.line,
+            priority: self.priority,
+        }
+    }
+
     /// Since when it has been waiting: its acceptance or its last replay.
     pub fn since(&self) -> UnixMillis {
         self.counts.replayed.unwrap_or(self.accepted)

@@ -23,6 +23,7 @@ mod erase;
 mod events;
 mod follow;
 mod job;
+mod lanes;
 mod message;
 mod numbers;
 mod order;
@@ -33,6 +34,7 @@ mod rows;
 mod search;
 mod shares;
 mod standing;
+mod stops;
 #[cfg(test)]
 mod testing;
 
@@ -42,11 +44,11 @@ pub use erase::Erased;
 pub use events::accepted_event;
 pub use follow::{Cursor, FOLLOW_SENT_WITHIN, FollowPage, Followed, Line};
 pub use job::{ANONYMOUS, Attempt, ChallengeRef, Counts, Job, Outcome, mask};
+pub use lanes::{Destination, Lanes};
 pub use message::{MessageRow, MessageView, Part, Receipt, Sent};
 pub use order::Lease;
-pub use queue::{
-    AcceptError, LaneOf, Overview, Queue, QueueConfig, Reservation, TurnedAway, job_row,
-};
+pub use queue::{AcceptError, Overview, Queue, QueueConfig, Reservation, TurnedAway, job_row};
 pub use receipts::{ReceiveError, Received, UPDATES_MAX};
 pub use search::{SEARCH_PAGE_MAX, Search, SearchPage};
 pub use standing::{StandingCursor, StandingPage};
+pub use stops::Stops;

@@ -15,14 +15,10 @@ use crate::reading::{Found, Unreadable};
 use crate::receipts::EarlyCount;
 use crate::rows::{self, DEAD, DEAD_END, JOBS, JOBS_END, MESSAGES, dead_key, key};
 use crate::shares::{Place, Shares};
-use crate::{Job, MessageRow, MessageView};
+use crate::{Destination, Job, Lanes, MessageRow, MessageView};
 
 /// How long finished messages and dead letters are kept where nothing is said.
 pub(crate) const KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
-
-/// Whose turn a job is, by the receiver's country and the provider that was tried last. `None`: no
-/// route leads anywhere.
-pub type LaneOf = Arc<dyn Fn(&str, Option<&str>) -> Option<Arc<str>> + Send + Sync>;
 
 /// The settings of the queue.
 #[derive(Clone)]
@@ -39,8 +35,8 @@ pub struct QueueConfig {
     pub callers: Vec<String>,
     /// How long a claim holds: longer than the longest call of a provider and the commit after it.
     pub lease: Duration,
-    /// Which provider a job waits for.
-    pub lane_of: LaneOf,
+    /// Which providers jobs wait for.
+    pub lanes: Arc<dyn Lanes>,
     /// How long messages that are over are kept, from then on, with all that finds them: longer than
     /// receipts are waited for.
     pub kept: Duration,
@@ -54,7 +50,7 @@ impl Default for QueueConfig {
             caller_percent: 50,
             callers: Vec::new(),
             lease: Duration::from_secs(80),
-            lane_of: Arc::new(|_, _| None),
+            lanes: Arc::new(Vec::<Arc<str>>::new()),
             kept: KEPT,
         }
     }
@@ -97,6 +93,9 @@ pub enum AcceptError {
     /// The queue does not take it.
     #[error(transparent)]
     TurnedAway(#[from] TurnedAway),
+    /// Its receiver has answered STOP.
+    #[error("the receiver has answered STOP")]
+    Stopped,
     /// What came with it in the commit was refused: it read what has changed since.
     #[error("what belongs to the message has changed")]
     Refused(#[source] CommitError),
@@ -286,8 +285,7 @@ impl Queue {
 
     /// The provider whose turn it is with `job`.
     pub(crate) fn lane(&self, job: &Job) -> Lane {
-        let last = job.round().last().map(|last| last.provider.as_str());
-        (self.inner.config.lane_of)(&job.country, last)
+        self.inner.config.lanes.turn(job)
     }
 
     /// When the store was last made from a backup; `UnixMillis(0)`: never. A code of before may have
@@ -301,9 +299,9 @@ impl Queue {
         job.challenge.is_some() && job.accepted < self.inner.restored
     }
 
-    /// Whether any provider takes messages to `country` (ISO 3166-1 alpha-2).
-    pub fn has_route(&self, country: &str) -> bool {
-        (self.inner.config.lane_of)(country, None).is_some()
+    /// Whether any provider may carry a message to `destination`.
+    pub fn has_route(&self, destination: Destination<'_>) -> bool {
+        !self.inner.config.lanes.providers(destination).is_empty()
     }
 
     /// Says that `caller` may ask from now on: it counts as one of several before its first message.
@@ -406,6 +404,9 @@ impl Queue {
         job: &Job,
         mut with: Commit,
     ) -> Result<(), AcceptError> {
+        if self.is_stopped(job).await? {
+            return Err(AcceptError::Stopped);
+        }
         let place = self.reserve(job, with.instant)?;
         with.events.push(accepted_event(id, job));
         let row = rows::put(&self.inner.keyring, key(JOBS, id), job, None)?;

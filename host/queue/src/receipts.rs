@@ -366,7 +366,7 @@ pub(crate) fn seen(key: Vec<u8>, version: u64, until: Option<UnixMillis>) -> Rea
     }
 }
 
-fn unseen(key: Vec<u8>) -> Read {
+pub(crate) fn unseen(key: Vec<u8>) -> Read {
     Read {
         key,
         version: None,

@@ -19,6 +19,8 @@ const RECEIPTS: &[u8] = b"r/";
 const LATE: &[u8] = b"f/";
 /// Which messages a number has had that are over, and the number itself.
 const NUMBERS: &[u8] = b"n/";
+/// Whom a number has answered STOP to.
+const STOPS: &[u8] = b"o/";
 /// How far the follower has come.
 pub(crate) const FOLLOWER: &[u8] = b"follower";
 
@@ -49,6 +51,11 @@ pub(crate) fn number_key(index: &str, id: MessageId) -> Vec<u8> {
 pub(crate) fn number_id(key: &[u8]) -> Option<MessageId> {
     let turned: [u8; 16] = *key.strip_prefix(NUMBERS)?.last_chunk()?;
     Some(MessageId(turned.map(|byte| !byte)))
+}
+
+/// The key of the row about what a number, by its index, has answered to senders.
+pub(crate) fn stops_key(index: &str) -> Vec<u8> {
+    [STOPS, index.as_bytes()].concat()
 }
 
 /// The message that `key` is about.
@@ -93,6 +100,7 @@ pub(crate) fn kind(key: &[u8]) -> &'static str {
         (RECEIPTS, "whose id a provider's is"),
         (LATE, "that a message was sent late"),
         (NUMBERS, "whose number a message went to"),
+        (STOPS, "whom a number has answered STOP to"),
         (FOLLOWER, "where the follower is"),
     ];
     let found = kinds.iter().find(|(prefix, _)| key.starts_with(prefix));

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use countersign_store::{Commit, Keyring, SledStore, Store, read_events};
 use countersign_types::{
-    Accepted, Clock, Entropy, ErrorClass, Event, ManualClock, MessageId, Price, Priority,
-    SeededEntropy, SendError, Status, StatusUpdate, UnixMillis,
+    Accepted, Clock, Entropy, ErrorClass, Event, ManualClock, MessageId, NumberKind, Price,
+    Priority, SeededEntropy, SendError, Status, StatusUpdate, UnixMillis,
 };
 
 use crate::{
@@ -24,6 +24,7 @@ pub(crate) fn job() -> Job {
         channel: "sms".into(),
         to: "+12025550123".into(),
         country: "US".into(),
+        line: NumberKind::FixedLineOrMobile,
         template: "notice".into(),
         text: "hello".into(),
         variables: Vec::new(),

@@ -66,6 +66,9 @@ pub enum CallError {
         /// When it is worth another try.
         retry_after: Duration,
     },
+    /// The receiver has answered STOP to whoever would send the message.
+    #[error("the receiver has answered STOP")]
+    Stopped,
     /// The disk is nearly full.
     #[error("the disk is nearly full")]
     StoreFull {
@@ -188,7 +191,8 @@ pub(crate) struct Run {
     pub(crate) rescue: Weak<RescueSlot>,
     /// Whose trap ended the run, where it was not the outermost component's.
     pub(crate) blame: Option<String>,
-    pub(crate) turned_away: Option<TurnedAway>,
+    /// Why the host has ended the run, where that is not the component's fault.
+    pub(crate) refused: Option<CallError>,
     pub(crate) store_error: Option<StoreError>,
     pub(crate) busy: bool,
     /// What is to be done when the run counts: instances of nested calls go back.

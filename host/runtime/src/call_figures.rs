@@ -16,7 +16,7 @@ const CALL_TIMES: &[u64] = &[
 ];
 
 /// How calls of services end, in words for people and metrics.
-const OUTCOMES: [&str; 9] = [
+const OUTCOMES: [&str; 10] = [
     "ok",
     "busy",
     "queue-full",
@@ -26,6 +26,7 @@ const OUTCOMES: [&str; 9] = [
     "happened",
     "too-many-keys",
     "store-failed",
+    "stopped",
 ];
 
 /// Which of [`OUTCOMES`] it is.
@@ -43,6 +44,7 @@ fn outcome(error: &CallError) -> usize {
         CallError::Happened => 6,
         CallError::TooManyOnce { .. } => 7,
         CallError::Store(_) => 8,
+        CallError::Stopped => 9,
     }
 }
 

@@ -54,7 +54,7 @@ pub use limits::Limits;
 pub use lookup::{MessageSearch, Revealed};
 pub use message::{MessageRequest, ReplayCallError};
 pub use once::Once;
-pub use otp::{NO_ROUTE, Refusal, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict};
+pub use otp::{NO_ROUTE, Refusal, STOPPED, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict};
 pub use phone::{PhoneError, is_region};
 pub use provider::{CallbackError, CallbackRequest, GrantError, ProviderConfig, is_private};
 pub use recount::{Recount, Recounted};

@@ -1,6 +1,6 @@
 //! Messages that no component decides about: configured texts that an application asks for.
 
-use countersign_queue::{AcceptError, Counts, Job, MessageView, ReplayError};
+use countersign_queue::{AcceptError, Counts, Destination, Job, MessageView, ReplayError};
 use countersign_store::{CommitError, Ending, Need, Rulings, StoreError, Transaction};
 use countersign_types::{MessageId, PhoneNumber, Priority, UnixMillis};
 
@@ -53,15 +53,21 @@ impl Runtime {
         phone::parse(text, self.host().default_region.as_deref())
     }
 
-    /// Whether any provider takes messages to `number`. Where none does the log says so, since only the
-    /// operator can change that.
-    pub fn has_route(&self, number: &PhoneNumber) -> bool {
-        let country = number.country.as_str();
-        let has_route = self.host().queue.has_route(country);
+    /// Whether any provider takes messages of `priority` to `number`. Where none does the log says so,
+    /// since only the operator can change that.
+    pub fn has_route(&self, number: &PhoneNumber, priority: Priority) -> bool {
+        let destination = Destination {
+            country: &number.country,
+            line: number.kind,
+            priority,
+        };
+        let has_route = self.host().queue.has_route(destination);
         if !has_route {
             tracing::warn!(
-                country,
-                "a message was refused: no route leads to its country"
+                country = destination.country,
+                line = ?destination.line,
+                priority = priority.word(),
+                "a message was refused: no route leads there"
             );
         }
         has_route
@@ -108,6 +114,7 @@ impl Runtime {
             match host.queue.accept(id, &job, commit).await {
                 Ok(()) => return Ok((id, instant)),
                 Err(AcceptError::TurnedAway(reason)) => return Err(queue_full(reason)),
+                Err(AcceptError::Stopped) => return Err(CallError::Stopped),
                 Err(AcceptError::Store(error)) => return Err(error.into()),
                 Err(AcceptError::Refused(CommitError::NoRoom { take, until })) => {
                     rulings.add(take, until);
@@ -163,6 +170,7 @@ fn job(context: &CallContext, request: &MessageRequest, now: UnixMillis) -> Job 
         channel: "sms".to_owned(),
         to: request.to.e164.clone(),
         country: request.to.country.clone(),
+        line: request.to.kind,
         template: request.template.clone(),
         text: request.text.clone(),
         variables: request.variables.clone(),

@@ -1,6 +1,6 @@
 //! The otp service as the server calls it.
 
-use countersign_types::UnixMillis;
+use countersign_types::{Priority, UnixMillis};
 
 use crate::Runtime;
 use crate::bindings::service::countersign::service::otp_types as wit;
@@ -10,7 +10,31 @@ use crate::phone::{self, Parsed};
 use crate::runtime::Subject;
 
 /// What is said of a number that no provider takes messages to.
-pub const NO_ROUTE: &str = "No message can be sent to this country";
+pub const NO_ROUTE: &str = "No message can be sent to this number";
+
+/// What is said of a number that has answered STOP.
+pub const STOPPED: &str =
+    "This number has answered STOP and gets no messages until it answers START";
+
+/// The verdict `refused` in place of the error that the receiver of a code has answered STOP.
+pub(crate) fn or_stopped<V>(
+    ended: Result<(V, UnixMillis), CallError>,
+    now: UnixMillis,
+    field: Option<&str>,
+    refused: impl FnOnce(Refusal) -> V,
+) -> Result<(V, UnixMillis), CallError> {
+    match ended {
+        Err(CallError::Stopped) => {
+            let refusal = Refusal {
+                text: STOPPED.to_owned(),
+                field: field.map(str::to_owned),
+                retry_at: None,
+            };
+            Ok((refused(refusal), now))
+        }
+        ended => ended,
+    }
+}
 
 /// Asks for a code to be sent.
 #[derive(Clone, Debug, Default)]
@@ -136,7 +160,7 @@ impl Runtime {
         let mut subject = subject(self.host(), &request.phone);
         let region = self.host().default_region.as_deref();
         if let Ok(number) = subject.phones.parse(&request.phone, region)
-            && !self.has_route(&number)
+            && !self.has_route(&number, Priority::Urgent)
         {
             let refusal = Refusal {
                 text: NO_ROUTE.to_owned(),
@@ -152,7 +176,7 @@ impl Runtime {
             user: None,
         };
         let versions = self.versions(&subject);
-        let (verdict, instant) = self
+        let ended = self
             .call_about(
                 &versions,
                 &versions.otp,
@@ -168,8 +192,9 @@ impl Runtime {
                     })
                 },
             )
-            .await?;
-        Ok((sent(&verdict), instant))
+            .await;
+        let ended = ended.map(|(verdict, instant)| (sent(&verdict), instant));
+        or_stopped(ended, self.now(), Some("phoneNumber"), SendVerdict::Refused)
     }
 
     /// Checks a code; returns the instant of the verdict, too. To be awaited to its end even where the client has gone.

@@ -8,7 +8,6 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use countersign_queue::TurnedAway;
 use countersign_store::{
     CommitError, Counted, Ending, Hold, Need, Rulings, StoreError, Transaction, settle_counts,
 };
@@ -19,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::call::{
     CallContext, CallError, Caller, Ended, Enqueued, Finished, Host, Kept, Line, Run, Used, busy,
-    clean, queue_full, store_full,
+    clean, store_full,
 };
 use crate::call_figures::ServiceFigures;
 use crate::component::reason;
@@ -27,7 +26,7 @@ use crate::generation::Versions;
 use crate::meter::{Meter, TimeOver};
 use crate::once::Once;
 use crate::phone::Parsed;
-use crate::places::{Place, Places};
+use crate::places::{Alone, Place, Places};
 use crate::secrets::Secrets;
 use crate::subject::Turn;
 
@@ -95,7 +94,10 @@ where
             None => left,
         };
         let begun = runs.begin().await?;
-        let (done, transaction) = runs.leave(run(begun, wall).await).await?;
+        let meter = begun.meter.clone();
+        let finished = run(begun, wall).await;
+        runs.request.places.ran(meter.spent());
+        let (done, transaction) = runs.leave(finished).await?;
         if hold.is_some() && matches!(done.ended, Ended::WallClock) {
             // Too slow to keep everybody else out for.
             return Err(busy());
@@ -111,17 +113,17 @@ where
     Err(busy())
 }
 
-/// Waits for the subject's turn, and for a place.
+/// Waits for the subject's turn, for a place, and for others of a component that computes for long.
 async fn admit<'a>(
     host: &'a Host,
     places: &Places,
     subject: &str,
     caller: &Caller,
-) -> Result<(Turn<'a>, Place), CallError> {
+) -> Result<(Turn<'a>, Place, Option<Alone>), CallError> {
     let admitted = async {
         let turn = host.subjects.turn(subject).await.ok()?;
         let place = places.take(caller).await.ok()?;
-        Some((turn, place))
+        Some((turn, place, places.alone().await))
     };
     match tokio::time::timeout(host.limits.service_wall, admitted).await {
         Ok(Some(admitted)) => Ok(admitted),
@@ -149,7 +151,7 @@ struct Done<R, I> {
     log: Vec<Line>,
     dropped_lines: usize,
     blame: Option<String>,
-    turned_away: Option<TurnedAway>,
+    refused: Option<CallError>,
     busy: bool,
     finished: Vec<Box<dyn FnOnce() + Send>>,
 }
@@ -210,7 +212,7 @@ impl<'a, R> Runs<'a, R> {
             meter: Meter::giving_way(host.limits.service_time, &host.turns),
             rescue: Weak::new(),
             blame: None,
-            turned_away: None,
+            refused: None,
             store_error: None,
             busy: false,
             finished: Vec::new(),
@@ -239,7 +241,7 @@ impl<'a, R> Runs<'a, R> {
             log: run.log,
             dropped_lines: run.dropped_lines,
             blame: run.blame,
-            turned_away: run.turned_away,
+            refused: run.refused,
             busy: run.busy,
             finished: run.finished,
         };
@@ -316,6 +318,9 @@ impl<'a, R> Runs<'a, R> {
         let limits = &self.host.limits;
         let component = done.blame.as_deref().unwrap_or(self.request.component);
         let clean = |text: &str| clean(text, limits.log_line_bytes);
+        if let (Ended::Trap(_), Some(refused)) = (&done.ended, done.refused) {
+            return Err(refused);
+        }
         match done.ended {
             Ended::Ok(answer) => {
                 for job in done.enqueued {
@@ -330,7 +335,6 @@ impl<'a, R> Runs<'a, R> {
                 let reason = format!("it answered: {}", clean(&text));
                 Err(failed(component, reason, false))
             }
-            Ended::Trap(_) if let Some(reason) = done.turned_away => Err(queue_full(reason)),
             Ended::Trap(_) if done.busy => Err(busy()),
             Ended::Trap(error) => {
                 let timed_out = error.downcast_ref::<TimeOver>().is_some();

@@ -10,7 +10,7 @@ use countersign_delivery::{Sender, StatusSource};
 use countersign_queue::Queue;
 use countersign_store::{Keyring, Sealing, Store};
 use countersign_types::{
-    Accepted, Clock, Entropy, ErrorClass, Message, SendError, StatusUpdate, UnixMillis,
+    Accepted, Clock, Entropy, ErrorClass, Message, News, SendError, StatusUpdate, UnixMillis,
 };
 use tokio::sync::Notify;
 
@@ -407,7 +407,7 @@ impl Runtime {
         &self,
         provider: &str,
         request: CallbackRequest,
-    ) -> Result<Vec<StatusUpdate>, CallbackError> {
+    ) -> Result<News, CallbackError> {
         let present = self.live.now();
         let found = present.providers.get(provider);
         let slot = found.ok_or_else(|| CallbackError::NoProvider(provider.to_owned()))?;

@@ -10,6 +10,7 @@
 //!   running server; `data` is the data folder; `sealed` tells which secret keys its rows need;
 //!   `doctor` looks for what is wrong with all that;
 //!   `queue`, `story` and `dashboard` are what is told of messages, `recount` counts them anew;
+//!   `providers` is what is told of providers;
 //!   `components` is what is told of versions, `watched` the folder that brings some;
 //!   `metrics` is what monitoring reads; `page` makes pages for people.
 //!
@@ -28,6 +29,7 @@ mod keys;
 mod lookup;
 mod metrics;
 mod page;
+mod providers;
 mod queue;
 mod recount;
 mod sealed;

@@ -12,7 +12,7 @@ const ROWS_AT_ONCE: usize = 1_000;
 /// Components' rows, which rest sealed section by section.
 const COMPONENTS: &[u8] = b"c/";
 /// Where rows rest sealed ("Rows" in `ARCHITECTURE.md`).
-const SEALED: [(&[u8], &[u8]); 10] = [
+const SEALED: [(&[u8], &[u8]); 11] = [
     (b"a/", b"a0"),
     (b"c/", b"c0"),
     (b"d/", b"d0"),
@@ -22,6 +22,7 @@ const SEALED: [(&[u8], &[u8]); 10] = [
     (b"j/", b"j0"),
     (b"m/", b"m0"),
     (b"n/", b"n0"),
+    (b"o/", b"o0"),
     (b"r/", b"r0"),
 ];
 

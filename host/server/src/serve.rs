@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_delivery::{
-    Delivery, DeliveryConfig, Follower, ProviderTerms, Route, Routes, Sender, StatusSource,
+    Delivery, DeliveryConfig, Follower, ProviderTerms, Routes, Sender, StatusSource,
 };
 use countersign_queue::{Queue, QueueConfig};
 use countersign_runtime::{Damage, InstallError, ProviderConfig, Runtime, StartError};
@@ -28,6 +28,7 @@ use crate::control::{self, Answer, ControlError, Door, Office, Request, Served};
 use crate::data::{self, Data, DataError};
 use crate::metrics::{MeasuredSender, Metrics};
 use crate::page::Pages;
+use crate::providers::{self, Configured};
 use crate::recount::Recounts;
 use crate::services::{self, Parts, ServicesError, Started};
 use crate::users::Users;
@@ -269,6 +270,7 @@ async fn run(
             .map(|provider| provider.name.clone())
             .collect(),
     );
+    let delivery_config = delivery_config(&config, clock.clone());
     let health = Health::of(Some(data.store.clone()), metrics.clone());
     let (api, calls) = Api::new(ApiParts {
         http: config.http,
@@ -279,6 +281,8 @@ async fn run(
         entropy: entropy.clone(),
         templates,
         pages,
+        providers: Configured::all(&config),
+        routes: delivery_config.routes.clone(),
     });
     let (stop, stopped) = watch::channel(false);
     let front = tokio::spawn(connections::serve(
@@ -291,7 +295,6 @@ async fn run(
 
     let (data_folder, stop_time) = (config.folders.data.clone(), config.http.stop_time);
     let without_keys = config.without_keys.clone();
-    let delivery_config = delivery_config(&config);
     let callers = callers(&config, &store).await;
     let queue_config = queue_config(&config, &delivery_config.routes, callers);
     let queue = Queue::open(
@@ -710,21 +713,18 @@ async fn wait(
     }
 }
 
-fn delivery_config(config: &Config) -> DeliveryConfig {
-    let routes = config.routes.iter().map(|route| Route {
-        country: route.country.clone(),
-        providers: route.providers.clone(),
-    });
+fn delivery_config(config: &Config, clock: Arc<dyn Clock>) -> DeliveryConfig {
+    let health = countersign_delivery::Health::new(config.delivery.breaker, clock);
     let providers = config.providers.iter().map(|provider| {
         let terms = ProviderTerms {
             concurrency: provider.concurrency,
             rate: provider.rate,
-            status_callback: status_callback(config, provider),
+            status_callback: providers::callbacks(config, provider),
         };
         (provider.name.clone(), terms)
     });
     DeliveryConfig {
-        routes: Routes::new(routes.collect()),
+        routes: Routes::new(config.routes.clone(), health),
         providers: providers.collect(),
         in_hand: config.delivery.in_hand,
         backoff_base: config.delivery.backoff_base,
@@ -740,18 +740,12 @@ fn places(config: &Config) -> Vec<(String, usize)> {
         .collect()
 }
 
-/// Where a provider sends its receipts: nowhere without a public address, and the terminal sends none.
-fn status_callback(config: &Config, provider: &Provider) -> Option<String> {
-    let url = config.public_url.as_ref()?;
-    (!provider.is_console()).then(|| url.webhook(&provider.name))
-}
-
 fn queue_config(config: &Config, routes: &Routes, callers: Vec<String>) -> QueueConfig {
     let call = services::limits(config.services.limits).provider_wall;
     QueueConfig {
         callers,
         lease: call + COMMIT_TIME,
-        lane_of: routes.lane_of(),
+        lanes: Arc::new(routes.clone()),
         ..config.queue.into()
     }
 }

@@ -65,6 +65,33 @@ impl Status {
     }
 }
 
+/// What a number wants of a sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// No more messages.
+    Stop,
+    /// Messages again.
+    Start,
+}
+
+/// What somebody has answered to a provider's sender, as far as it matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Who has: E.164.
+    pub phone: String,
+    /// What they want.
+    pub wish: Wish,
+}
+
+/// What a provider tells of its own accord.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Of messages that it has taken.
+    pub updates: Vec<StatusUpdate>,
+    /// Of people who have answered.
+    pub replies: Vec<Reply>,
+}
+
 /// News of a message, as a provider tells them: in a callback, or because it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusUpdate {

@@ -2,11 +2,11 @@ use std::sync::Mutex;
 
 use countersign_queue::{Job, Open, QueueConfig};
 use countersign_store::{SledStore, Store};
-use countersign_types::{ErrorClass, ManualClock, MessageId, MonotonicMillis, SeededEntropy};
+use countersign_types::{ManualClock, MessageId, MonotonicMillis, SeededEntropy, Wish};
 
 use super::*;
-use crate::Route;
 use crate::testing::{NOW, SECOND, accept, notice, refusal, refusal_for, verification};
+use crate::{BreakerTerms, Health, Route};
 
 /// Answers what the test says, and remembers what it was given.
 #[derive(Default)]
@@ -26,6 +26,9 @@ impl Sender for Script {
         self.sent.lock().expect("unlocked").push(call);
         self.count.send_modify(|count| *count += 1);
         assert!(provider != "panics", "on purpose");
+        if provider == "fails" {
+            return Err(refusal(ErrorClass::Retryable));
+        }
         if provider == "hangs" {
             let mut released = self.released.subscribe();
             released
@@ -55,8 +58,8 @@ struct Bench {
 impl Bench {
     async fn new(providers: &[&str], answers: Vec<Result<Accepted, SendError>>) -> Bench {
         let route = Route {
-            country: None,
             providers: providers.iter().map(|name| (*name).to_owned()).collect(),
+            ..Route::default()
         };
         Bench::with(vec![route], HashMap::new(), answers).await
     }
@@ -72,9 +75,10 @@ impl Bench {
         let keys = folder.path().join("keys");
         let keyring = Arc::new(Keyring::load_or_create(&keys, true, &*entropy).expect("made"));
         let clock = Arc::new(ManualClock::new(NOW));
-        let routes = Routes::new(routes);
+        let health = Health::new(BreakerTerms::default(), clock.clone());
+        let routes = Routes::new(routes, health);
         let queue_config = QueueConfig {
-            lane_of: routes.lane_of(),
+            lanes: Arc::new(routes.clone()),
             // Longer than a test lets a provider hang.
             lease: 3_600 * SECOND,
             ..QueueConfig::default()
@@ -350,6 +354,7 @@ async fn what_cannot_be_handed_over_at_all_says_why_in_its_story() {
     let route = Route {
         country: Some("US".to_owned()),
         providers: vec!["a".to_owned()],
+        ..Route::default()
     };
     let bench = Bench::with(vec![route], HashMap::new(), vec![]).await;
     let without_route = bench.add_to("GG", true).await;
@@ -414,6 +419,7 @@ async fn one_that_hangs() -> Bench {
     let route = |country: Option<&str>, provider: &str| Route {
         country: country.map(str::to_owned),
         providers: vec![provider.to_owned()],
+        ..Route::default()
     };
     let routes = vec![route(Some("DE"), "works"), route(None, "hangs")];
     let providers = HashMap::from([("hangs".to_owned(), terms(2, None))]);
@@ -484,8 +490,8 @@ async fn a_place_that_comes_free_is_used_at_once() {
 #[tokio::test]
 async fn a_delivery_that_panics_is_put_back_and_gives_its_place_to_the_next() {
     let routes = vec![Route {
-        country: None,
         providers: vec!["panics".to_owned()],
+        ..Route::default()
     }];
     let providers = HashMap::from([("panics".to_owned(), terms(1, None))]);
     let bench = Bench::with(routes, providers, Vec::new()).await;
@@ -509,8 +515,8 @@ async fn a_delivery_that_panics_is_put_back_and_gives_its_place_to_the_next() {
 #[tokio::test]
 async fn a_rate_lets_so_many_go_in_a_second() {
     let routes = vec![Route {
-        country: None,
         providers: vec!["p".to_owned()],
+        ..Route::default()
     }];
     let providers = HashMap::from([("p".to_owned(), terms(64, Some(2.0)))]);
     let bench = Bench::with(routes, providers.clone(), Vec::new()).await;
@@ -540,8 +546,8 @@ async fn a_rate_lets_so_many_go_in_a_second() {
 #[tokio::test]
 async fn a_message_says_where_receipts_go_where_there_is_such_a_place() {
     let routes = vec![Route {
-        country: None,
         providers: vec!["p".to_owned()],
+        ..Route::default()
     }];
     let callback = Some("https://sms.example.test/webhooks/p".to_owned());
     for status_callback in [callback, None] {
@@ -573,7 +579,7 @@ async fn a_message_says_where_receipts_go_where_there_is_such_a_place() {
 async fn a_replayed_message_begins_with_the_first_provider_and_all_its_tries() {
     let bench = Bench::new(
         &["a", "b"],
-        vec![error(ErrorClass::Auth), error(ErrorClass::Permanent)],
+        vec![error(ErrorClass::Retryable), error(ErrorClass::Permanent)],
     );
     let bench = bench.await;
     let id = bench.add(false).await;
@@ -589,6 +595,81 @@ async fn a_replayed_message_begins_with_the_first_provider_and_all_its_tries() {
     let message = bench.queue.message(id, bench.clock.now()).await;
     let message = message.expect("read").expect("known").row;
     assert_eq!((message.status, message.attempts.len()), (Status::Sent, 3));
+}
+
+#[tokio::test]
+async fn a_provider_that_fails_is_passed_by_until_a_probe_finds_it_well() {
+    let bench = Bench::new(&["a", "b"], Vec::new()).await;
+    let send = async |answers: Vec<Result<Accepted, SendError>>| {
+        *bench.script.answers.lock().expect("unlocked") = answers;
+        bench.script.sent.lock().expect("unlocked").clear();
+        bench.add(true).await;
+        while bench.queue.depth() > 0 {
+            let claim = bench.claim().await;
+            bench.delivery.deliver(claim).await.expect("stored");
+        }
+        bench.tried()
+    };
+    let fails = || error(ErrorClass::Retryable);
+    for _ in 0..5 {
+        assert_eq!(send(vec![fails()]).await, ["a", "b"]);
+    }
+    assert_eq!(send(vec![]).await, ["b"]);
+    bench.clock.advance(5 * SECOND);
+    assert_eq!(send(vec![fails()]).await, ["a", "b"], "the probe");
+    bench.clock.advance(9 * SECOND);
+    assert_eq!(send(vec![]).await, ["b"], "the second pause is longer");
+    bench.clock.advance(SECOND);
+    assert_eq!(send(vec![]).await, ["a"], "the probe");
+    assert_eq!(send(vec![]).await, ["a"]);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_provider_that_fails_goes_to_the_next_without_asking_it() {
+    let route = Route {
+        providers: vec!["fails".to_owned(), "works".to_owned()],
+        ..Route::default()
+    };
+    let providers = ["fails", "works"].map(|name| (name.to_owned(), terms(1, None)));
+    let bench = Bench::with(vec![route], HashMap::from(providers), Vec::new()).await;
+    for _ in 0..40 {
+        bench.add(true).await;
+    }
+    let (stop, stopped) = watch::channel(false);
+    let worker = bench.delivery.clone();
+    let worker = tokio::spawn(async move { worker.run(stopped).await });
+    until("all are sent", || bench.queue.depth() == 0).await;
+    stop.send_replace(true);
+    worker.await.expect("ended").expect("stopped");
+    let tried = bench.tried();
+    let times = |provider: &str| tried.iter().filter(|name| *name == provider).count();
+    assert_eq!((times("fails"), times("works")), (5, 40), "{tried:?}");
+}
+
+#[tokio::test]
+async fn a_sender_that_was_told_stop_is_not_asked_and_only_codes_go_by_another() {
+    for (with_code, want, tries, status) in [
+        (true, &["b"][..], 2, Status::Sent),
+        (false, &[], 1, Status::Failed),
+    ] {
+        let bench = Bench::new(&["a", "b"], Vec::new()).await;
+        let id = bench.add(with_code).await;
+        let heard = bench.queue.heard("a", "+12025550123", Wish::Stop, NOW);
+        assert!(heard.await.expect("stored"));
+        bench.work().await;
+        assert_eq!(bench.tried(), want, "code: {with_code}");
+        let message = bench.queue.message(id, bench.clock.now()).await;
+        let row = message.expect("read").expect("known").row;
+        assert_eq!((row.status, row.attempts.len()), (status, tries));
+        let Outcome::Failed(error) = &row.attempts[0].outcome else {
+            panic!("not {:?}", row.attempts[0]);
+        };
+        assert_eq!(error.class, ErrorClass::Blocked);
+        assert!(error.text.contains("STOP"), "{error:?}");
+        // It says nothing of the provider.
+        let health = bench.delivery.inner.config.routes.health().of("a");
+        assert!(health.failed.is_none());
+    }
 }
 
 /// Shows the start once, and the deadline from then on.

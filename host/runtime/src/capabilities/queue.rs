@@ -9,7 +9,7 @@ use rand::Rng;
 
 use super::{Access, bounded, codes, count};
 use crate::bindings::service::countersign::service::queue;
-use crate::call::{Enqueued, misuse};
+use crate::call::{CallError, Enqueued, misuse, queue_full};
 
 const MESSAGES_MAX: u32 = 8;
 const VARIABLES_MAX: usize = 16;
@@ -43,6 +43,7 @@ impl queue::Host for Access<'_> {
             channel: job.channel,
             to: to.e164,
             country: to.country,
+            line: to.kind,
             template: job.template,
             text: job.text,
             variables: job.variables,
@@ -75,10 +76,21 @@ impl queue::Host for Access<'_> {
         if job.deadline <= now {
             return misuse("a message whose deadline is over");
         }
+        // A notice belongs to what is committed with it and must not undo that; whoever sends it is told.
+        if job.challenge.is_some() {
+            match view.run.host.queue.is_stopped(&job).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    view.run.refused = Some(CallError::Stopped);
+                    return misuse("the receiver has answered STOP");
+                }
+                Err(error) => return Err(view.run.failed(error.into())),
+            }
+        }
         let place = match view.run.host.queue.reserve(&job, now) {
             Ok(place) => place,
             Err(reason) => {
-                view.run.turned_away = Some(reason);
+                view.run.refused = Some(queue_full(reason));
                 return misuse("the queue does not take it");
             }
         };

@@ -1,10 +1,10 @@
 //! Status callbacks: what a provider's component makes of a request to its address.
 
 use countersign_delivery::scrub;
-use countersign_types::{SendError, StatusUpdate};
+use countersign_types::{News, SendError, StatusUpdate};
 
-use super::Provider;
 use super::since_v0_1::Refused;
+use super::{Provider, replies};
 use crate::call::cut;
 
 /// As the WIT bounds it. Whoever receives callbacks from anybody had better take less.
@@ -57,13 +57,14 @@ pub enum CallbackError {
 }
 
 impl Provider {
-    /// Has the component read a callback to the address `public_url`. Updates count only when a
-    /// signature has held in this very call, or the operator believes this provider without one.
+    /// Has the component read a callback to the address `public_url`. What it tells counts only when a
+    /// signature has held in this very call, or the operator believes this provider without one; and a
+    /// reply only with a signature.
     pub(crate) async fn parse_callback(
         &self,
         public_url: &str,
         request: CallbackRequest,
-    ) -> Result<Vec<StatusUpdate>, CallbackError> {
+    ) -> Result<News, CallbackError> {
         if request.body.len() > BODY_BYTES_MAX {
             return Err(CallbackError::Malformed);
         }
@@ -86,14 +87,23 @@ impl Provider {
             Ok(Err(error)) => return Err(self.callback_failed(&self.failed(&error))),
             Err(_) => return Err(self.callback_failed(self.timed_out())),
         };
-        if !(instance.store.data().one.signature_held || self.unsigned) {
+        let is_signed = instance.store.data().one.signature_held;
+        if !(is_signed || self.unsigned) {
             return Err(CallbackError::Unsigned);
         }
         match answer {
-            Ok(updates) => Ok(updates
-                .into_iter()
-                .map(|one| self.clean_update(one))
-                .collect()),
+            Ok((updates, replies)) => Ok(News {
+                updates: updates
+                    .into_iter()
+                    .map(|one| self.clean_update(one))
+                    .collect(),
+                // Whoever could forge one could keep codes from anybody.
+                replies: replies
+                    .into_iter()
+                    .filter(|_| is_signed)
+                    .filter_map(replies::read)
+                    .collect(),
+            }),
             Err(Refused::Unsigned) => Err(CallbackError::Unsigned),
             Err(Refused::Malformed) => Err(CallbackError::Malformed),
         }

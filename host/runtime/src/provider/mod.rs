@@ -11,6 +11,7 @@ mod credentials;
 mod grant;
 mod http;
 mod log;
+mod replies;
 mod signatures;
 mod sigv4;
 mod since_v0_1;

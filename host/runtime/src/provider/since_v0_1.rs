@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use countersign_types::{
-    Accepted, ErrorClass, Message, Price, SendError, Status, StatusUpdate, UnixMillis,
+    Accepted, ErrorClass, Message, Price, SendError, Status, StatusUpdate, UnixMillis, Wish,
 };
 use wasmtime::Store;
 use wasmtime::component::{HasSelf, InstancePre, Linker};
 
 use super::grant::Need;
+use super::replies::Told;
 use super::{Call, CallbackRequest};
 
 mod bindings {
@@ -47,11 +48,13 @@ pub(super) enum Refused {
     Malformed,
 }
 
-/// How many updates a callback may carry, and how many ids may be asked for at once.
+/// How many updates and how many replies a callback may carry, and how many ids may be asked for at once.
 const UPDATES_MAX: usize = 1_000;
 const IDS_MAX: usize = 100;
 /// A text of 1,600 UTF-16 units has 24 parts, each with an id of its own at some providers.
 const ACCEPTED_IDS_MAX: usize = 32;
+/// How long a reply's number and the sender that it went to may be.
+const PHONE_BYTES_MAX: usize = 64;
 const ID_BYTES: std::ops::RangeInclusive<usize> = 1..=128;
 
 /// A linked provider.
@@ -145,7 +148,7 @@ impl Exports {
         store: &mut Store<Call>,
         url: String,
         request: CallbackRequest,
-    ) -> wasmtime::Result<Result<Vec<StatusUpdate>, Refused>> {
+    ) -> wasmtime::Result<Result<(Vec<StatusUpdate>, Vec<Told>), Refused>> {
         let request = sender::Callback {
             method: request.method,
             url,
@@ -154,7 +157,7 @@ impl Exports {
         };
         let sender = self.0.countersign_provider_sender();
         Ok(match sender.call_parse_callback(store, &request).await? {
-            Ok(updates) => Ok(check_updates(updates)?),
+            Ok(news) => Ok((check_updates(news.updates)?, check_replies(news.replies)?)),
             Err(sender::CallbackError::Unsigned) => Err(Refused::Unsigned),
             Err(sender::CallbackError::Malformed) => Err(Refused::Malformed),
         })
@@ -187,6 +190,27 @@ fn check_updates(updates: Vec<sender::StatusUpdate>) -> wasmtime::Result<Vec<Sta
         wasmtime::bail!("more than {UPDATES_MAX} updates");
     }
     updates.into_iter().map(status_update).collect()
+}
+
+fn check_replies(replies: Vec<sender::Reply>) -> wasmtime::Result<Vec<Told>> {
+    if replies.len() > UPDATES_MAX {
+        wasmtime::bail!("more than {UPDATES_MAX} replies");
+    }
+    replies.into_iter().map(reply).collect()
+}
+
+fn reply(reply: sender::Reply) -> wasmtime::Result<Told> {
+    if reply.phone.len() > PHONE_BYTES_MAX || reply.to.len() > PHONE_BYTES_MAX {
+        wasmtime::bail!("the number of a reply is out of bounds");
+    }
+    Ok(Told {
+        phone: reply.phone,
+        text: reply.text,
+        wish: reply.wish.map(|wish| match wish {
+            sender::Wish::Stop => Wish::Stop,
+            sender::Wish::Start => Wish::Start,
+        }),
+    })
 }
 
 fn status_update(update: sender::StatusUpdate) -> wasmtime::Result<StatusUpdate> {

@@ -60,7 +60,7 @@ async fn aside_of(runtime: &Runtime, ready: &Ready) -> Result<Runtime, StoreErro
     let store: Arc<dyn Store> = Arc::new(Scratch::new()?);
     let host = &runtime.host;
     let config = QueueConfig {
-        lane_of: Arc::new(|_, _| Some("self-test".into())),
+        lanes: Arc::new(vec![Arc::<str>::from("self-test")]),
         ..QueueConfig::default()
     };
     let (clock, entropy) = (host.clock.clone(), host.entropy.clone());

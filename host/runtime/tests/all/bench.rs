@@ -253,7 +253,7 @@ impl Bench {
         let clock = Arc::new(ManualClock::new(NOW));
         let config = QueueConfig {
             capacity,
-            lane_of: Arc::new(|_, _| Some("p".into())),
+            lanes: Arc::new(vec![Arc::<str>::from("p")]),
             ..QueueConfig::default()
         };
         let queue = Queue::open(store.clone(), keyring.clone(), clock.clone(), config)
@@ -305,7 +305,7 @@ impl Bench {
         });
         let clock = Arc::new(ManualClock::new(NOW));
         let config = QueueConfig {
-            lane_of: Arc::new(|_, _| Some("p".into())),
+            lanes: Arc::new(vec![Arc::<str>::from("p")]),
             ..QueueConfig::default()
         };
         let keyring = self.keyring.clone();

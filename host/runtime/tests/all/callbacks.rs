@@ -3,7 +3,7 @@
 use aws_lc_rs::hmac;
 use countersign_delivery::StatusSource;
 use countersign_runtime::{CallbackError, CallbackRequest, ProviderConfig, Runtime};
-use countersign_types::{ErrorClass, Price, Secret, Status, StatusUpdate};
+use countersign_types::{ErrorClass, News, Price, Reply, Secret, Status, StatusUpdate, Wish};
 
 use crate::bench::{Log, PUBLIC_URL};
 use crate::providers::{TOKEN, config, server, start_at};
@@ -134,7 +134,8 @@ async fn every_signature_of_twilios_own_validators_holds_through_the_component()
         (json, "SM1", Status::Delivered),
     ] {
         let updates = runtime.parse_callback("twilio-main", request.clone()).await;
-        let updates = updates.unwrap_or_else(|error| panic!("{error}: {request:?}"));
+        let news = updates.unwrap_or_else(|error| panic!("{error}: {request:?}"));
+        let updates = news.updates;
         assert_eq!((updates[0].id.as_str(), updates[0].status), (id, status));
     }
     // Signed, but no receipts.
@@ -215,6 +216,11 @@ async fn ask(
     step: &str,
     signed: &[u8],
 ) -> Result<Vec<StatusUpdate>, CallbackError> {
+    let news = ask_all(unsigned, step, signed).await;
+    news.map(|news| news.updates)
+}
+
+async fn ask_all(unsigned: bool, step: &str, signed: &[u8]) -> Result<News, CallbackError> {
     let config = ProviderConfig {
         unsigned,
         ..config(TWILIO)
@@ -242,6 +248,33 @@ async fn updates_count_only_when_a_signature_has_held_whatever_the_component_say
     assert_eq!(ask(true, "ignore", b"y").await.unwrap().len(), 1);
 }
 
+/// Whoever could forge a STOP could keep codes from anybody.
+#[tokio::test]
+async fn a_reply_counts_only_with_a_signature_whatever_the_operator_believes() {
+    let stop = Reply {
+        phone: "+12025550123".into(),
+        wish: Wish::Stop,
+    };
+    let replies = async |unsigned, step, signed: &'static [u8]| {
+        let news = ask_all(unsigned, step, signed).await;
+        news.map(|news| news.replies)
+    };
+    for unsigned in [false, true] {
+        assert_eq!(
+            replies(unsigned, "reply", b"x").await.unwrap(),
+            [stop.clone()]
+        );
+    }
+    for (step, signed) in [("reply", &b"y"[..]), ("ignore reply", &b"x"[..])] {
+        assert!(replies(true, step, signed).await.unwrap().is_empty());
+        let refused = replies(false, step, signed).await;
+        assert!(
+            matches!(refused, Err(CallbackError::Unsigned)),
+            "{refused:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_signature_that_held_in_one_call_says_nothing_about_the_next() {
     let (_folder, runtime) = start(PUBLIC_URL, config(TWILIO)).await;
@@ -265,7 +298,16 @@ async fn the_address_is_the_public_one_with_path_and_query_as_they_came() {
 #[tokio::test]
 async fn what_breaks_a_bound_of_the_interface_tells_nothing() {
     assert_eq!(ask(false, "most", b"x").await.unwrap().len(), 1_000);
-    for step in ["many", "long", "nameless", "trap"] {
+    assert_eq!(ask(false, "replies", b"x").await.unwrap().len(), 0);
+    let broken = [
+        "many",
+        "long",
+        "nameless",
+        "trap",
+        "many replies",
+        "long reply",
+    ];
+    for step in broken {
         let answer = ask(false, step, b"x").await;
         assert!(
             matches!(answer, Err(CallbackError::Failed { .. })),

@@ -171,7 +171,7 @@ async fn what_strangers_send_is_read_by_an_instance_that_has_seen_no_message() {
             .parse_callback("probe", request)
             .await
             .unwrap();
-        assert_eq!(told[0].id, "0");
+        assert_eq!(told.updates[0].id, "0");
     }
     assert_eq!(instances(&bench, &["sends"]).await, ["3"]);
 }

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use countersign_delivery::{Delivery, DeliveryConfig, ProviderTerms, Route, Routes, Sender};
+use countersign_delivery::{
+    BreakerTerms, Delivery, DeliveryConfig, Health, ProviderTerms, Route, Routes, Sender,
+};
 use countersign_queue::Open;
 use countersign_runtime::{
     CallContext, Limits, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict,
@@ -62,10 +64,13 @@ impl Bench {
             status_callback: status_callback.map(str::to_owned),
         };
         let config = DeliveryConfig {
-            routes: Routes::new(vec![Route {
-                country: None,
-                providers: vec!["p".into()],
-            }]),
+            routes: Routes::new(
+                vec![Route {
+                    providers: vec!["p".into()],
+                    ..Route::default()
+                }],
+                Health::new(BreakerTerms::default(), self.clock.clone()),
+            ),
             providers: HashMap::from([("p".to_owned(), terms)]),
             in_hand: 8,
             backoff_base: Duration::from_secs(1),

@@ -7,7 +7,7 @@ use countersign_runtime::{ClaimError, Found, InstallError, ReplayCallError};
 use countersign_store::StoreError;
 
 use super::problem::{Kind, Problem, Refused, SOON};
-use super::{CallError, CallbackError, NoVerdict};
+use super::{CallError, CallbackError, NoVerdict, STOPPED};
 use crate::page::{SessionError, Unsealable};
 
 /// For a queue that must empty first.
@@ -186,6 +186,8 @@ impl From<CallError> for Problem {
                 reason,
                 retry_after,
             } => turned_away(reason).after(retry_after),
+            // Where a code was asked for it is a verdict.
+            CallError::Stopped => Problem::of_field(Refused::field("to", STOPPED)),
             CallError::StoreFull { retry_after } => Problem::new(
                 Kind::StoreFull,
                 "Nothing was sent and no code was made; try again.",
@@ -233,6 +235,11 @@ mod tests {
             header.map(|value| value.to_str().expect("text")),
             retry_after
         );
+    }
+
+    #[test]
+    fn a_receiver_that_answered_stop_is_the_callers_to_know() {
+        check_call(CallError::Stopped, 400, None);
     }
 
     #[test]

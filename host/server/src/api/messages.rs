@@ -84,9 +84,6 @@ fn read(
         let error = "This kind of number cannot receive messages";
         return Err(Refused::field("to", error));
     }
-    if !runtime.has_route(&to) {
-        return Err(Refused::field("to", NO_ROUTE));
-    }
     let name = fields.plain_text("template", TEMPLATE_BYTES_MAX)?;
     let template = templates.iter().find(|template| template.name == name);
     let template =
@@ -94,6 +91,9 @@ fn read(
     let variables = fields.texts("variables", VARIABLES_MAX, VALUE_BYTES_MAX)?;
     check_text(template, &variables)?;
     let kind = kind(&mut fields, template.kind)?;
+    if !runtime.has_route(&to, kind.priority()) {
+        return Err(Refused::field("to", NO_ROUTE));
+    }
     let (due, deadline) = times(&mut fields, runtime.now())?;
     Ok(MessageRequest {
         to,

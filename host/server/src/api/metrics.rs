@@ -41,6 +41,12 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
         metrics::add_store(&mut page, store);
         metrics::add_reports(&mut page, store, overview.as_ref());
     }
+    let providers = api.providers.iter();
+    metrics::add_health(
+        &mut page,
+        providers.map(|one| &*one.name),
+        api.routes.health(),
+    );
     metrics::add_runtime(&mut page, overview);
     match page.text() {
         Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),

@@ -32,6 +32,7 @@ mod otp;
 mod pages;
 mod path;
 mod problem;
+mod providers;
 mod queue;
 mod requests;
 mod two_factor;
@@ -58,9 +59,9 @@ pub(crate) use countersign_runtime::{
     CallbackRequest, Caller, ChangeRequest, Claim, Denial, DisableRequest, DisableVerdict,
     EnableRequest, EnableVerdict, Factor, FactorProof, Ledger, LoginRequest, LoginSendRequest,
     LoginSendVerdict, LoginVerdict, MessageRequest, MessageSearch, Method, NO_ROUTE, Once,
-    PhoneError, Refusal, Registry, Revealed, Runtime, SendRequest, SendVerdict, TotpVerdict,
-    UserId, UserIdError, UserToken, VerifyFactorRequest, VerifyFactorVerdict, VerifyRequest,
-    VerifyVerdict, figures,
+    PhoneError, Refusal, Registry, Revealed, Runtime, STOPPED, SendRequest, SendVerdict,
+    TotpVerdict, UserId, UserIdError, UserToken, VerifyFactorRequest, VerifyFactorVerdict,
+    VerifyRequest, VerifyVerdict, figures,
 };
 use countersign_types::{Entropy, UnixMillis};
 
@@ -72,6 +73,7 @@ pub(crate) use health::Health;
 use crate::config::{Http, Template};
 use crate::metrics::{Labels, Page};
 use crate::page::Pages;
+use crate::providers::Configured;
 use crate::services::Started;
 use crate::users::Users;
 use answer::{Answer, Judged};
@@ -91,6 +93,8 @@ pub(crate) struct ApiParts {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) templates: Vec<Template>,
     pub(crate) pages: Pages,
+    pub(crate) providers: Vec<Configured>,
+    pub(crate) routes: countersign_delivery::Routes,
 }
 
 /// What the routes share.
@@ -103,6 +107,9 @@ pub(crate) struct Api {
     entropy: Arc<dyn Entropy>,
     templates: Vec<Template>,
     pages: Pages,
+    providers: Vec<Configured>,
+    /// Where messages go, and how those do whom they go to.
+    routes: countersign_delivery::Routes,
     /// Empty while the components are compiled, as is the runtime.
     callbacks: OnceLock<Arc<Callbacks>>,
     started: OnceLock<Started>,
@@ -137,6 +144,8 @@ impl Api {
             entropy: parts.entropy,
             templates: parts.templates,
             pages: parts.pages,
+            providers: parts.providers,
+            routes: parts.routes,
             callbacks: OnceLock::new(),
             started: OnceLock::new(),
             requests: OnceLock::new(),
@@ -316,6 +325,7 @@ fn routes() -> Routes {
         .route("/admin/messages/search", post(lookup::search))
         .route("/admin/messages/{id}", get(messages::story))
         .route("/admin/messages/{id}/reveal", post(lookup::reveal))
+        .route("/admin/providers", get(providers::list))
         .route("/admin/queue", get(queue::status))
         .route("/admin/queue/dead", get(queue::dead))
         .route("/admin/queue/dead/{id}", get(queue::letter))

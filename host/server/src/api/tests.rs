@@ -48,6 +48,7 @@ fn api(
         false,
         Vec::new(),
     );
+    let doing = countersign_delivery::Health::new(config.delivery.breaker, clock.clone());
     let ledger = Ledger::new(store, keyring, clock, config.idempotency);
     let templates = config.templates;
     let health = Health::of(None, metrics);
@@ -61,6 +62,8 @@ fn api(
         entropy,
         templates,
         pages,
+        providers: Vec::new(),
+        routes: countersign_delivery::Routes::new(Vec::new(), doing),
     })
 }
 
@@ -453,7 +456,7 @@ async fn who_has_no_token_for_administration_is_told_which() {
 }
 
 /// Every route, and what lies beside them.
-const PATHS: [&str; 26] = [
+const PATHS: [&str; 27] = [
     "/",
     "/healthz",
     "/readyz",
@@ -469,6 +472,7 @@ const PATHS: [&str; 26] = [
     "/admin/messages/search",
     "/admin/messages/x",
     "/admin/messages/x/reveal",
+    "/admin/providers",
     "/admin/queue",
     "/admin/queue/dead",
     "/admin/queue/dead/x",

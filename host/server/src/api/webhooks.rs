@@ -73,9 +73,16 @@ async fn work(
     _place: OwnedSemaphorePermit,
 ) -> Result<(), Problem> {
     let parsed = runtime.parse_callback(&provider, request).await;
-    let updates = parsed.map_err(|error| refuse(&callbacks, &provider, error))?;
-    let received = runtime.queue().receive(&provider, &updates, runtime.now());
-    let received = received.await.map_err(Problem::from)?;
+    let news = parsed.map_err(|error| refuse(&callbacks, &provider, error))?;
+    let (queue, now) = (runtime.queue(), runtime.now());
+    let received = queue.receive(&provider, &news.updates, now).await;
+    let received = received.map_err(Problem::from)?;
+    for reply in &news.replies {
+        let heard = queue.heard(&provider, &reply.phone, reply.wish, now).await;
+        if heard.map_err(Problem::from)? {
+            tracing::info!(provider, wish = ?reply.wish, "somebody has answered a sender");
+        }
+    }
     tracing::debug!(
         provider,
         changed = received.changed,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use countersign_delivery::BreakerTerms;
 use countersign_runtime::RegistrySettings;
 use countersign_types::is_control;
 
@@ -276,10 +277,17 @@ pub(super) fn delivery(merged: &Merged) -> Result<Delivery, ConfigError> {
         let value = merged.whole(key, value, 1..=600_000)?;
         Ok::<_, ConfigError>(Duration::from_millis(value))
     };
+    let failures = delivery.breaker_failures;
+    let failures = merged.whole("delivery.breaker-failures", failures, 1..=1_000)?;
     Ok(Delivery {
         in_hand: as_size(merged.whole("delivery.in-hand", delivery.in_hand, 1..=100_000)?),
         backoff_base: span("delivery.backoff-base-ms", delivery.backoff_base_ms)?,
         backoff_max: span("delivery.backoff-max-ms", delivery.backoff_max_ms)?,
+        breaker: BreakerTerms {
+            failures: u32::try_from(failures).unwrap_or(u32::MAX),
+            pause: span("delivery.breaker-base-ms", delivery.breaker_base_ms)?,
+            pause_max: span("delivery.breaker-max-ms", delivery.breaker_max_ms)?,
+        },
     })
 }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::provider::{Provider, Route, TWILIO_VARIABLES};
+use countersign_delivery::Route;
+use countersign_types::NumberKind;
+
+use super::provider::{Provider, TWILIO_VARIABLES};
 use super::settings::Credential;
 use super::{API_KEY, ConfigError, Environment, Merged, PublicUrl};
 
@@ -102,9 +105,15 @@ fn of_routes(providers: &[Provider], routes: &[Route]) -> Vec<String> {
         })
         .collect();
     for (index, route) in routes.iter().enumerate() {
+        if route.line.is_some_and(|line| !line.can_receive()) {
+            found.push(format!(
+                "the route {} has no effect: no message goes to such numbers",
+                index + 1
+            ));
+        }
         let before = routes[..index]
             .iter()
-            .position(|before| before.country.is_none() || before.country == route.country);
+            .position(|before| takes_all_of(before, route));
         if let Some(before) = before {
             found.push(format!(
                 "the route {} has no effect: the route {} takes all its messages",
@@ -114,6 +123,16 @@ fn of_routes(providers: &[Provider], routes: &[Route]) -> Vec<String> {
         }
     }
     found
+}
+
+/// Whether `route` takes whatever `other` would.
+fn takes_all_of(route: &Route, other: &Route) -> bool {
+    let line = match (route.line, other.line) {
+        (Some(NumberKind::Mobile), Some(NumberKind::FixedLineOrMobile)) => true,
+        (line, other) => line.is_none() || line == other,
+    };
+    line && (route.country.is_none() || route.country == other.country)
+        && (route.priority.is_none() || route.priority == other.priority)
 }
 
 /// Limits of a longer time that are reached first.

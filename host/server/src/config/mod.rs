@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use countersign_delivery::{BreakerTerms, Route};
 use countersign_queue::QueueConfig;
 use countersign_runtime::{LedgerLimits, RegistrySettings, is_region};
 use countersign_types::Secret;
@@ -27,7 +28,7 @@ use miette::{Diagnostic, NamedSource, SourceSpan};
 use tracing_subscriber::EnvFilter;
 
 pub(crate) use environment::Environment;
-pub(crate) use provider::{ComponentSource, Provider, Route};
+pub(crate) use provider::{ComponentSource, Provider};
 pub(crate) use public_url::PublicUrl;
 pub(crate) use settings::Limits;
 pub(crate) use template::{MessageKind, Template};
@@ -372,6 +373,7 @@ pub(crate) struct Delivery {
     pub(crate) in_hand: usize,
     pub(crate) backoff_base: Duration,
     pub(crate) backoff_max: Duration,
+    pub(crate) breaker: BreakerTerms,
 }
 
 /// How the server is to run.

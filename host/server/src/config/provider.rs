@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use countersign_delivery::Route;
 use countersign_runtime::{is_private, is_region};
 use countersign_types::Secret;
 use url::{Host, Url};
 
 use super::settings::{self, Credential};
-use super::{ConfigError, Environment, as_size};
+use super::{ConfigError, Environment, MessageKind, as_size};
 
 /// The built-in component that prints messages to the terminal.
 const BUILT_IN_CONSOLE: &str = "provider-console";
@@ -37,6 +38,8 @@ pub(super) const TWILIO_VARIABLES: [&str; 5] = [
 
 const PROVIDERS_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 64;
+/// Percent, thousandths, or whatever else the operator counts shares in.
+const SHARE_MAX: u32 = 1_000_000;
 
 /// Where the bytes of a component are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,13 +84,6 @@ impl Provider {
     pub(crate) fn is_console(&self) -> bool {
         self.component == ComponentSource::BuiltIn(BUILT_IN_CONSOLE)
     }
-}
-
-/// A route that was judged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Route {
-    pub(crate) country: Option<String>,
-    pub(crate) providers: Vec<String>,
 }
 
 /// The configured providers; else Twilio where its variables are set; else the console.
@@ -387,10 +383,11 @@ pub(super) fn read_routes(
 ) -> Result<Vec<Route>, ConfigError> {
     if entries.is_empty() {
         return Ok(vec![Route {
-            country: None,
             providers: providers.iter().map(|one| one.name.clone()).collect(),
+            ..Route::default()
         }]);
     }
+    let mut routes = Vec::new();
     for (number, entry) in (1..).zip(entries) {
         let wrong = |reason: String| ConfigError::Route { number, reason };
         if let Some(country) = entry.country.as_ref().filter(|text| !is_region(text)) {
@@ -411,16 +408,51 @@ pub(super) fn read_routes(
                 return Err(wrong(format!("names the provider `{name}` twice")));
             }
         }
+        check_shares(entry).map_err(wrong)?;
+        let kind = match &entry.kind {
+            None => None,
+            Some(word) => Some(MessageKind::of(word).ok_or_else(|| {
+                wrong(format!(
+                    "has the kind `{word}`, which must be login, transactional or marketing"
+                ))
+            })?),
+        };
+        routes.push(Route {
+            country: entry.country.clone(),
+            line: entry.number_type,
+            priority: kind.map(MessageKind::priority),
+            providers: entry.providers.clone(),
+            shares: entry.shares.clone(),
+        });
     }
-    if entries.iter().all(|entry| entry.country.is_some()) {
+    let any =
+        |route: &Route| route.country.is_some() || route.line.is_some() || route.priority.is_some();
+    if routes.iter().all(any) {
         warnings.push(
-            "every [[route]] has a country: messages to all other countries cannot be sent"
+            "every [[route]] has a country, a number-type or a kind: messages that none of them takes \
+             cannot be sent"
                 .to_owned(),
         );
     }
-    let routes = entries.iter().map(|entry| Route {
-        country: entry.country.clone(),
-        providers: entry.providers.clone(),
-    });
-    Ok(routes.collect())
+    Ok(routes)
+}
+
+fn check_shares(entry: &settings::Route) -> Result<(), String> {
+    let shares = &entry.shares;
+    if shares.is_empty() {
+        return Ok(());
+    }
+    if shares.len() != entry.providers.len() {
+        return Err(format!(
+            "has {} providers and {} shares: each provider needs one",
+            entry.providers.len(),
+            shares.len()
+        ));
+    }
+    if shares.iter().any(|share| *share > SHARE_MAX) || shares.iter().all(|share| *share == 0) {
+        return Err(format!(
+            "must have shares from 0 to {SHARE_MAX}, and one of them above 0"
+        ));
+    }
+    Ok(())
 }

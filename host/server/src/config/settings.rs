@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use countersign_types::Secret;
+use countersign_types::{NumberKind, Secret};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
@@ -296,6 +296,12 @@ pub(crate) struct Delivery {
     pub(crate) backoff_base_ms: u64,
     /// The longest delay.
     pub(crate) backoff_max_ms: u64,
+    /// How many failures in a row open a provider's circuit breaker.
+    pub(crate) breaker_failures: u64,
+    /// How long it stays open at first; doubles with each probe that fails.
+    pub(crate) breaker_base_ms: u64,
+    /// The longest of these pauses.
+    pub(crate) breaker_max_ms: u64,
 }
 
 impl Default for Delivery {
@@ -305,6 +311,9 @@ impl Default for Delivery {
             in_hand: 1_024,
             backoff_base_ms: 1_000,
             backoff_max_ms: 30_000,
+            breaker_failures: 5,
+            breaker_base_ms: 5_000,
+            breaker_max_ms: 60_000,
         }
     }
 }
@@ -501,14 +510,22 @@ impl From<Number> for PerSecond {
     }
 }
 
-/// A `[[route]]` entry: the first that matches a number decides.
+/// A `[[route]]` entry: the first that matches a message decides.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Route {
     /// ISO 3166-1 alpha-2; all countries where it is left out.
     pub(crate) country: Option<String>,
+    /// What kind of line the number is; all where it is left out.
+    pub(crate) number_type: Option<NumberKind>,
+    /// What the message is for; all where it is left out.
+    pub(crate) kind: Option<String>,
     /// Names of providers, in the order in which they are tried.
     pub(crate) providers: Vec<String>,
+    /// How many messages begin with each of them, as parts of the sum; all with the first where it is left
+    /// out.
+    #[serde(default)]
+    pub(crate) shares: Vec<u32>,
 }
 
 /// A `[[template]]` entry: a text that `POST /api/messages` may send.
@@ -653,6 +670,9 @@ pub(crate) const VALUES: &[(&str, Kind)] = &[
     ("delivery.in-hand", Kind::Whole),
     ("delivery.backoff-base-ms", Kind::Whole),
     ("delivery.backoff-max-ms", Kind::Whole),
+    ("delivery.breaker-failures", Kind::Whole),
+    ("delivery.breaker-base-ms", Kind::Whole),
+    ("delivery.breaker-max-ms", Kind::Whole),
     ("http.connections-max", Kind::Whole),
     ("http.header-seconds", Kind::Whole),
     ("http.header-bytes-max", Kind::Whole),

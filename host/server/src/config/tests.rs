@@ -1,4 +1,3 @@
-use super::provider::BUILT_IN_TWILIO;
 use super::settings::Settings;
 use super::*;
 use std::io::Write as _;
@@ -712,6 +711,32 @@ fn routes_name_providers_that_exist() {
     check_error(
         routed("country = 'India'\nproviders = ['main']"),
         &["`India`"],
+    );
+    check_error(routed("kind = 'spam'\nproviders = ['main']"), &["`spam`"]);
+    check_error(
+        routed("number-type = 'landline'\nproviders = ['main']"),
+        &["landline"],
+    );
+    for (shares, words) in [
+        ("[1, 2]", "2 shares"),
+        ("[0]", "above 0"),
+        ("[1000001]", "1000000"),
+    ] {
+        let lines = format!("providers = ['main']\nshares = {shares}");
+        check_error(routed(&lines), &["route 1", words]);
+    }
+    let narrow = "kind = 'marketing'\nnumber-type = 'mobile'\nproviders = ['main']\nshares = [1]";
+    let config = routed(narrow).expect("good");
+    let route = &config.routes[0];
+    assert_eq!(route.priority, Some(countersign_types::Priority::Bulk));
+    assert_eq!(
+        (route.line, &*route.shares),
+        (Some(countersign_types::NumberKind::Mobile), &[1][..])
+    );
+    assert!(
+        config.warnings[0].contains("cannot be sent"),
+        "{:?}",
+        config.warnings
     );
     let narrow = routed("country = 'IN'\nproviders = ['main']").expect("good");
     assert_eq!(narrow.warnings.len(), 1);

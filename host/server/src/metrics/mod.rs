@@ -14,6 +14,7 @@ mod store;
 
 use std::sync::Arc;
 
+use countersign_delivery::{BreakerState, Health};
 use countersign_queue::Overview;
 use countersign_runtime::{PlacesOverview, RuntimeOverview};
 use countersign_store::{SledStore, Store};
@@ -111,6 +112,23 @@ pub(crate) fn add_reports(page: &mut Page, store: &SledStore, runtime: Option<&R
         "countersign_reports_lag_events",
         "Events that the reports have not counted yet.",
         behind.map(|behind| (Labels::new(), behind as f64)),
+    );
+}
+
+/// Adds which of `providers` are asked.
+pub(crate) fn add_health<'a>(
+    page: &mut Page,
+    providers: impl Iterator<Item = &'a str>,
+    health: &Health,
+) {
+    let open = |name: &str| health.of(name).state != BreakerState::Closed;
+    page.gauge(
+        "countersign_provider_open",
+        "Whether the circuit breaker of a provider is open, so that others of its routes go first.",
+        providers.map(|name| {
+            let open = f64::from(u8::from(open(name)));
+            (vec![label("provider", name)], open)
+        }),
     );
 }
 

@@ -195,12 +195,43 @@ impl sender::Guest for Probe {
     }
 
     /// The first line of the body says what to do, the rest is the signature of `x`.
-    fn parse_callback(
+    fn parse_callback(request: sender::Callback) -> Result<sender::News, sender::CallbackError> {
+        let reply = |phone: &str, text: &str| sender::Reply {
+            phone: phone.to_owned(),
+            to: "+15005550006".to_owned(),
+            text: text.to_owned(),
+            wish: None,
+            attributes: Vec::new(),
+        };
+        let step = request.body.split(|byte| *byte == b'\n').next();
+        let replies = match step.unwrap_or_default() {
+            b"reply" | b"ignore reply" => vec![reply("+12025550123", "Stop!")],
+            b"replies" => vec![reply("+12025550123", "hello"); 1_000],
+            b"many replies" => vec![reply("+12025550123", "hello"); 1_001],
+            b"long reply" => vec![reply(&"1".repeat(65), "hello")],
+            _ => Vec::new(),
+        };
+        let updates = Probe::updates(request)?;
+        Ok(sender::News {
+            updates,
+            replies,
+            attributes: Vec::new(),
+        })
+    }
+
+    fn fetch_status(_: Vec<String>) -> Result<Vec<sender::StatusUpdate>, sender::SendError> {
+        Ok(Vec::new())
+    }
+}
+
+impl Probe {
+    /// The updates that a callback tells.
+    fn updates(
         request: sender::Callback,
     ) -> Result<Vec<sender::StatusUpdate>, sender::CallbackError> {
         let end = request.body.iter().position(|byte| *byte == b'\n');
         let (step, given) = request.body.split_at(end.expect("two lines"));
-        if step != b"ignore" {
+        if !step.starts_with(b"ignore") {
             signatures::verify_hmac(signatures::Hash::Sha256, &token(), b"x", &given[1..]);
         }
         let update = |id: &str| sender::StatusUpdate {
@@ -214,6 +245,7 @@ impl sender::Guest for Probe {
         };
         match step {
             b"ignore" | b"check" => Ok(vec![update("SM1")]),
+            step if step.ends_with(b"reply") || step.ends_with(b"replies") => Ok(Vec::new()),
             b"url" => Ok(vec![update(&request.url)]),
             b"sends" => Ok(vec![update(&SENDS.load(Ordering::Relaxed).to_string())]),
             b"most" => Ok(vec![update(&"i".repeat(128)); 1_000]),
@@ -247,9 +279,5 @@ impl sender::Guest for Probe {
             b"malformed" => Err(sender::CallbackError::Malformed),
             _ => panic!("on purpose"),
         }
-    }
-
-    fn fetch_status(_: Vec<String>) -> Result<Vec<sender::StatusUpdate>, sender::SendError> {
-        Ok(Vec::new())
     }
 }
