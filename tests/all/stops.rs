@@ -164,12 +164,15 @@ async fn stop_is_for_one_sender() {
 /// A reply as a company tells it, of a number and a text.
 type Said = fn(&str, &str) -> Notice;
 
+/// A company, its name, and the settings and credentials of its entry.
+type Entry<'a> = (FakeCompany, &'a str, &'a str, Vec<(&'a str, &'a str)>, Said);
+
 #[tokio::test]
 async fn every_company_tells_of_stop_in_its_own_way() {
     let public_key = telnyx_public_key();
     let vonage_settings = format!(", api-key = '{}', from = '15005550006'", VONAGE.0);
     let from = ", from = '15005550006'";
-    let all: [(_, _, &str, Vec<(&str, &str)>, Said); 4] = [
+    let all: [Entry<'_>; 4] = [
         (
             FakeCompany::start(vonage).await,
             "vonage",

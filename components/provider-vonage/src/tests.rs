@@ -328,7 +328,7 @@ fn every_status_and_error_of_a_receipt_is_known() {
 
 #[test]
 fn what_cannot_be_a_receipt_is_malformed() {
-    let many = vec!["a=b"; 101].join("&");
+    let many = ["a=b"; 101].join("&");
     for (media_type, body) in [
         ("", String::new()),
         ("", "messageId=&status=delivered".into()),

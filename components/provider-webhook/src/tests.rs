@@ -28,7 +28,7 @@ fn a_message_is_posted_and_signed() {
     fake.settings.push(("from", "HarbourBank".into()));
     let accepted = outgoing::send(&mut fake, &message()).expect("accepted");
     let id = message().id;
-    assert_eq!(accepted.ids, [id.clone()]);
+    assert_eq!(accepted.ids, [id.as_str()]);
     assert_eq!(fake.last().url, URL);
     let signed = Signed {
         name: "webhook-signature".into(),
@@ -160,7 +160,7 @@ fn a_status_is_signed_by_one_of_several_keys() {
 #[test]
 fn what_was_changed_or_is_old_is_not_believed() {
     let changed = BODY.replace("msg_1", "msg_2");
-    let many = vec!["v1,AAAA"; 8].join(" ");
+    let many = ["v1,AAAA"; 8].join(" ");
     let with = |name: usize, value: &str| {
         let mut request = posted(BODY, SIGNATURE);
         request.headers[name].1 = value.into();
