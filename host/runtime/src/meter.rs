@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{Store, UpdateDeadline};
 
 /// Who has run for longer computes for long. A call of a built-in component needs a hundredth of it.
-const LONG: Duration = Duration::from_millis(10);
+const LONG: Duration = Duration::from_millis(5);
 
 /// How exactly a poll is charged: a shorter one by the clock on the wall, a longer one with what its thread
 /// has run for at most so long before it. Asking the kernel for a thread's time is a system call, and twice
