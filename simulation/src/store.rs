@@ -13,7 +13,7 @@ use countersign_types::UnixMillis;
 use tokio::sync::{Mutex, RwLock, mpsc, oneshot, watch};
 
 use crate::disk::Disk;
-use crate::oracle::{CALL, Oracle, Record};
+use crate::oracle::{Admitted, CALL, Oracle, Record};
 use crate::plant::Plant;
 use crate::world::World;
 
@@ -177,8 +177,10 @@ impl Shared {
             let first = inbox.recv().await?;
             let newest = self.newest_instant.load(Ordering::Acquire);
             committer.set_newest_instant(UnixMillis(newest));
-            let (group, records, mut applied) = self.gather(committer, inbox, first);
-            world.pass(format!("apply {} commits", records.len())).await;
+            let (group, admitted, mut applied) = self.gather(committer, inbox, first);
+            world
+                .pass(format!("apply {} commits", admitted.len()))
+                .await;
             {
                 let _closed = self.gate.write().await;
                 let mut batch = Vec::new();
@@ -188,7 +190,7 @@ impl Shared {
                 }
                 self.newest_instant
                     .store(committer.newest_instant().0, Ordering::Release);
-                self.oracle.applied(&records, &batch, applied.number);
+                self.oracle.applied(&admitted, &batch, applied.number);
             }
             applied.newest_event = committer.newest_event();
             let number = applied.number;
@@ -214,9 +216,9 @@ impl Shared {
         committer: &mut Committer<Disk>,
         inbox: &mut mpsc::Receiver<Request>,
         first: Request,
-    ) -> (Group, Vec<(Record, Committed)>, Applied) {
+    ) -> (Group, Vec<Admitted>, Applied) {
         let mut group = Group::default();
-        let mut records = Vec::new();
+        let mut admitted = Vec::new();
         let mut applied = Applied::default();
         let mut next = Some(first);
         while let Some(request) = next.take() {
@@ -228,7 +230,11 @@ impl Shared {
                     } = *entry;
                     let verdict = committer.admit(&mut group, commit);
                     if let Ok(committed) = &verdict {
-                        records.push((record, *committed));
+                        admitted.push(Admitted {
+                            record,
+                            committed: *committed,
+                            at: committer.newest_instant(),
+                        });
                     }
                     applied.judged.push((answer, verdict));
                 }
@@ -243,7 +249,7 @@ impl Shared {
                 next = inbox.try_recv().ok();
             }
         }
-        (group, records, applied)
+        (group, admitted, applied)
     }
 }
 

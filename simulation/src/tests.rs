@@ -139,7 +139,7 @@ fn seeds_differ() {
 #[test]
 fn the_seeds_come_to_every_corner() {
     let mut reached: BTreeMap<&str, u64> = BTreeMap::new();
-    for number in 1..=200 {
+    for number in 1..=400 {
         let report = seed(number, None);
         assert_eq!(report.violation, None, "seed {number}");
         for (corner, times) in report.reached {

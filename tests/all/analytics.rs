@@ -1,11 +1,15 @@
 //! `/api/analytics/dashboard` and `countersign analytics rebuild`: every message counted once.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use countersign_hostile::variant;
 use countersign_tests::{
     Answer, Builder, Client, FakeTwilio, Receipt, Server, WallClock, eventually, join_all, phone,
     wrong,
 };
 use serde_json::{Value, json};
 
+use crate::components::{export, put};
 use crate::messages::story_until;
 
 const TOKEN: &str = "the administrator";
@@ -334,4 +338,50 @@ async fn each_message_counts_once_whenever_the_server_is_killed() {
     nothing_was_wrong(&rebuild(&server).await);
     server.restart().await;
     assert_eq!(ask(&server, ALL).await.json()["stats"], told["stats"]);
+}
+
+#[tokio::test]
+async fn each_message_counts_once_while_the_component_that_counts_is_swapped() {
+    const SWAPS: usize = 12;
+    const USERS: usize = 6;
+    let (twilio, server) = start("").await;
+    let admin = server.with_key(TOKEN);
+    let first = export(&server, "analytics").await;
+    let over = AtomicBool::new(false);
+    let swaps = async {
+        for number in 0..SWAPS {
+            let version = variant(&first, &number.to_string());
+            put(&admin, "analytics", version).await.expect_status(200);
+        }
+        over.store(true, Ordering::SeqCst);
+    };
+    let users = (0..USERS).map(|user| {
+        let (twilio, server, over) = (&twilio, &server, &over);
+        async move {
+            let mut sent: u64 = 0;
+            while !over.load(Ordering::SeqCst) {
+                let phone = phone(user * 10_000 + sent as usize);
+                server.send(&phone).await.expect_success();
+                let message = twilio.message_to(&phone).await;
+                let told = Receipt::of(&message, "delivered").post(server).await;
+                assert_eq!(told.status, 204);
+                server
+                    .verify(&phone, &message.code())
+                    .await
+                    .expect_success();
+                sent += 1;
+            }
+            sent
+        }
+    });
+    let ((), sent) = tokio::join!(swaps, join_all(users));
+    let sent: u64 = sent.iter().sum();
+    assert!(sent >= USERS as u64, "{sent} were counted");
+    // The receipts of the last ones come before the message has left, and are kept for it.
+    let all =
+        |of: &Value| of_status(of, "delivered") == sent && of["conversion"]["verified"] == sent;
+    let told = figures_when(&server, "each once", all).await;
+    assert_eq!(told["stats"]["total"], sent, "{told}");
+    assert_eq!(told["conversion"]["sent"], sent, "{told}");
+    nothing_was_wrong(&rebuild(&server).await);
 }

@@ -134,6 +134,9 @@ impl From<wit::Event> for Event {
             kind: event.kind,
             at: event.at,
             source: event.source,
+            message: event
+                .message
+                .map(|(high, low)| u128::from(high) << 64 | u128::from(low)),
             accepted: event.accepted,
             country: event.country,
             attributes: event.attributes,

@@ -17,7 +17,9 @@ pub struct Event {
     pub at: Instant,
     /// Who says so.
     pub source: String,
-    /// When the message that it is about was accepted.
+    /// The message that it is about.
+    pub message: Option<u128>,
+    /// When that was accepted.
     pub accepted: Option<Instant>,
     /// ISO 3166-1 alpha-2.
     pub country: Option<String>,
@@ -46,9 +48,17 @@ pub struct Change<'a> {
     pub queue: Option<Duration>,
     /// How long it was on its way, where it has just arrived.
     pub delivery: Option<Duration>,
-    /// The provider of messages whose codes were accepted, and how many those are.
+    /// The provider of messages whose codes were accepted, and how many those are. The empty name: nobody
+    /// is known to have carried them yet.
     pub verified: Option<(&'a str, u64)>,
+    /// Whether a provider has just taken it.
+    pub is_taken: bool,
+    /// Codes of it that were accepted, and counted, before a provider was known to have taken it.
+    pub carried: u64,
 }
+
+/// How messages are carried of which nothing else is said.
+pub const CHANNEL: &str = "sms";
 
 /// As what a message is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +87,7 @@ impl Event {
         Change {
             accepted,
             country: country.unwrap_or(Country::NONE),
-            channel: self.text("channel").unwrap_or("sms"),
+            channel: self.text("channel").unwrap_or(CHANNEL),
             from: None,
             to: None,
             paid: None,
@@ -85,6 +95,8 @@ impl Event {
             queue: self.number("queue-ms"),
             delivery: self.number("delivery-ms"),
             verified: None,
+            is_taken: false,
+            carried: 0,
         }
     }
 
@@ -132,6 +144,7 @@ impl Event {
             from,
             to: Some(standing(is, unpriced)),
             paid: price.filter(|_| may_cost),
+            is_taken: verb == "sent",
             ..change
         })
     }

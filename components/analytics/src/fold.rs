@@ -6,7 +6,8 @@ use std::collections::btree_map::Entry;
 use crate::Undecided;
 use crate::calendar::{Level, hour};
 use crate::cells::{self, Cells, Country};
-use crate::event::{Change, Event, Standing};
+use crate::early::Early;
+use crate::event::{CHANNEL, Change, Event, Standing};
 use crate::host::Host;
 use crate::timeline::{self, Steps};
 
@@ -39,18 +40,20 @@ pub fn fold<H: Host>(host: &mut H, batch: &Batch) -> Result<u64, Undecided> {
     if batch.from != cursor || batch.next <= cursor {
         return Ok(cursor);
     }
-    let mut rows = Rows::default();
+    let (mut rows, mut early) = (Rows::default(), Early::read(host)?);
     let mut next = batch.next;
     for event in &batch.events {
         if rows.len() + ROWS_OF_EVENT > ROWS_MAX {
             next = event.position;
             break;
         }
-        if let Some(change) = event.change() {
+        if let Some(mut change) = event.change() {
+            early.follow(event, &mut change);
             rows.apply(host, &change)?;
         }
     }
     rows.store(host);
+    early.store(host);
     host.put(CURSOR, &next.to_le_bytes());
     Ok(next)
 }
@@ -199,6 +202,13 @@ pub(crate) fn count(cells: &mut Cells, change: &Change<'_>) {
             .delivery
             .into_iter()
             .for_each(|span| cell.delivery.record(span));
+        if change.carried > 0 {
+            // As what they were counted: who accepts a code says nothing of a channel.
+            let nobodys = &mut cells.cell(country, CHANNEL, "").verified;
+            *nobodys = nobodys.saturating_sub(change.carried);
+            let carriers = &mut cells.cell(country, CHANNEL, to.provider).verified;
+            *carriers = carriers.saturating_add(change.carried);
+        }
     }
     if let Some((provider, times)) = change.verified {
         let cell = cells.cell(country, channel, provider);

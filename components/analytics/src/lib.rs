@@ -3,7 +3,7 @@
 //!
 //! - [`event`] reads what a step of a message's life changes, [`fold`] counts it in [`cells`] and in a
 //!   [`timeline`], [`dashboard`] adds up, to [`figures`]; [`recount`] replaces an hour by what its
-//!   messages come to.
+//!   messages come to. `early` remembers codes that were accepted before their message had left.
 //! - [`calendar`] knows hours, days and months, [`histogram`] spans of time, [`money`] amounts,
 //!   [`settings`] what the operator has set.
 //! - All over the trait [`host::Host`]; `component` lends it the component's imports.
@@ -13,6 +13,7 @@ pub mod cells;
 #[cfg(target_family = "wasm")]
 mod component;
 pub mod dashboard;
+mod early;
 pub mod event;
 pub mod figures;
 pub mod fold;

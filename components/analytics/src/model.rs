@@ -125,8 +125,8 @@ fn model(messages: &[(Life, Now)], query: &Query) -> Figures {
     let number =
         |test: &dyn Fn(&Now) -> bool| own.iter().filter(|(_, now)| test(now)).count() as u64;
     let verified = |provider: &str| {
-        let all = about.iter().flat_map(|(_, now)| &now.verified);
-        all.filter(|by| **by == provider).count() as u64
+        let own = about.iter().filter(|(_, now)| now.carrier() == provider);
+        own.map(|(_, now)| now.verified).sum::<u64>()
     };
     let (mut known, mut estimated, mut unpriced) = (0, 0, 0);
     let mut unconverted: BTreeMap<&str, u128> = BTreeMap::new();
@@ -178,7 +178,8 @@ fn model(messages: &[(Life, Now)], query: &Query) -> Figures {
         .chain(
             about
                 .iter()
-                .flat_map(|(_, now)| now.verified.iter().map(|by| &**by)),
+                .filter(|(_, now)| now.verified > 0)
+                .map(|(_, now)| now.carrier()),
         )
         .filter(|provider| of(provider))
         .collect();
@@ -276,6 +277,7 @@ fn life() -> impl Strategy<Value = Life> {
     let country = prop::sample::select(vec![Some("US"), Some("DE"), Some("IN"), Some("FR"), None]);
     let steps = prop::collection::vec(happening(), 0..7);
     (0u64..80 * 24, country, any::<bool>(), steps).prop_map(|(after, country, code, steps)| Life {
+        id: 0,
         accepted: START + after * HOUR + after % 7 * 1_000,
         country: country.map(Into::into),
         code,
@@ -312,10 +314,12 @@ proptest! {
         turns in prop::collection::vec(any::<prop::sample::Index>(), 300),
         batches in prop::collection::vec((1u64..20, any::<bool>(), any::<bool>()), 1..40),
         queries in prop::collection::vec(query(), 6),
+        foresight in prop::collection::vec(any::<bool>(), 1..50),
     ) {
         // Messages live side by side: whose turn it is decides chance.
         let mut log = Log::default();
-        let mut messages: Vec<(Life, Now)> = lives.into_iter().map(|life| (life, Now::new())).collect();
+        let lives = (0..).zip(lives).map(|(id, life)| Life { id, ..life });
+        let mut messages: Vec<(Life, Now)> = lives.map(|life| (life, Now::new())).collect();
         let mut done: Vec<usize> = vec![0; messages.len()];
         for turn in turns {
             let open: Vec<usize> = (0..messages.len())
@@ -334,6 +338,16 @@ proptest! {
         }
         let accepted = messages.into_iter().zip(&done).filter(|(_, done)| **done > 0);
         let messages: Vec<_> = accepted.map(|(message, _)| message).collect();
+        // The host looks for the carrier when it hands an event over, so it may know more than the log
+        // has told by then.
+        let accepted = log.0.iter_mut().filter(|event| event.kind == "verification.approved");
+        for (event, sees) in accepted.zip(foresight.iter().cycle()) {
+            let id = event.message.expect("of a message") as u64;
+            let (_, now) = messages.iter().find(|(life, _)| life.id == id).expect("accepted");
+            if *sees && event.attributes.is_empty() && now.taken {
+                event.attributes.push(("provider".into(), now.provider.clone()));
+            }
+        }
 
         let mut host = Simulation::new(SETTINGS);
         let end = log.0.len() as u64 + 1;

@@ -172,6 +172,7 @@ impl Log {
             kind: kind.into(),
             at: accepted.unwrap_or(START),
             source: source.into(),
+            message: None,
             accepted,
             country: country.map(Into::into),
             attributes: facts
@@ -185,6 +186,8 @@ impl Log {
 /// The life of one message, as the host would tell of it: what has become of it, step by step.
 #[derive(Clone, Debug)]
 pub(crate) struct Life {
+    /// Its name's low half; the high one is when it was accepted.
+    pub(crate) id: u64,
     pub(crate) accepted: Instant,
     pub(crate) country: Option<String>,
     pub(crate) code: bool,
@@ -220,7 +223,7 @@ pub(crate) struct Now {
     pub(crate) segments: Option<u64>,
     pub(crate) queue: Option<u64>,
     pub(crate) delivery: Option<u64>,
-    pub(crate) verified: Vec<String>,
+    pub(crate) verified: u64,
 }
 
 impl Now {
@@ -233,8 +236,13 @@ impl Now {
             segments: None,
             queue: None,
             delivery: None,
-            verified: Vec::new(),
+            verified: 0,
         }
+    }
+
+    /// Who took it; empty where nobody has.
+    pub(crate) fn carrier(&self) -> &str {
+        if self.taken { &self.provider } else { "" }
     }
 
     /// Goes on by a step, where it can happen; tells of it as the host does.
@@ -274,15 +282,8 @@ impl Now {
                 "priced"
             }
             Happening::Verified if life.code => {
-                self.verified.push(was.provider.clone());
-                let facts = [("provider", &*was.provider)];
-                let facts = if was.provider.is_empty() {
-                    &facts[..0]
-                } else {
-                    &facts
-                };
-                let country = life.country.as_deref();
-                return log.push("verification.approved", Some(life.accepted), country, facts);
+                self.verified += 1;
+                return push(log, "verification.approved", life, &self.carried(&[]));
             }
             _ => return,
         };
@@ -316,12 +317,17 @@ impl Now {
         let numbers = numbers.into_iter();
         facts.extend(numbers.filter_map(|(name, n)| Some((name, n?.to_string()))));
         push(log, "message.stands", life, &facts);
-        let providers: std::collections::BTreeSet<_> = self.verified.iter().collect();
-        for provider in providers {
-            let times = self.verified.iter().filter(|by| *by == provider).count();
-            let facts = [("provider", provider.clone()), ("times", times.to_string())];
-            push(log, "verification.approved", life, &facts);
+        if self.verified > 0 {
+            let times = ("times", self.verified.to_string());
+            push(log, "verification.approved", life, &self.carried(&[times]));
         }
+    }
+
+    /// Who carried it, where somebody has, and `more`.
+    fn carried(&self, more: &[(&'static str, String)]) -> Vec<(&'static str, String)> {
+        let carrier = Some(self.carrier()).filter(|carrier| !carrier.is_empty());
+        let carrier = carrier.map(|carrier| ("provider", carrier.to_owned()));
+        carrier.into_iter().chain(more.iter().cloned()).collect()
     }
 
     fn tell(&self, life: &Life, verb: &str, was: &Self, log: &mut Log) {
@@ -367,6 +373,8 @@ fn push(log: &mut Log, kind: &str, life: &Life, facts: &[(&str, String)]) {
     let facts = facts.iter();
     let facts: Vec<_> = facts.map(|(name, value)| (*name, &**value)).collect();
     log.push(kind, Some(life.accepted), life.country.as_deref(), &facts);
+    let newest = log.0.last_mut().expect("just pushed");
+    newest.message = Some(u128::from(life.accepted) << 80 | u128::from(life.id));
 }
 
 /// How much a receipt knows, as the host ranks it.
@@ -384,12 +392,7 @@ fn rank(status: Status) -> u8 {
 
 /// Tells of the acceptance of a message.
 pub(crate) fn accept(life: &Life, log: &mut Log) {
-    let facts = [("channel", "sms"), ("code", "yes")];
+    let facts = [("channel", "sms".to_owned()), ("code", "yes".to_owned())];
     let facts = if life.code { &facts[..] } else { &facts[..1] };
-    log.push(
-        "message.accepted",
-        Some(life.accepted),
-        life.country.as_deref(),
-        facts,
-    );
+    push(log, "message.accepted", life, facts);
 }

@@ -19,6 +19,7 @@ fn log_of(lives: &[Life]) -> Log {
 
 fn life(country: &str, steps: &[Happening]) -> Life {
     Life {
+        id: 0,
         accepted: START,
         country: Some(country.into()),
         code: true,

@@ -9,6 +9,7 @@
 //! its kind, and never on more than half of one in four processors, so that calls which are done in a
 //! moment are served about as if there were none of them.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,11 @@ use wasmtime::{Store, UpdateDeadline};
 
 /// Who has run for longer computes for long. A call of a built-in component needs a hundredth of it.
 const LONG: Duration = Duration::from_millis(10);
+
+/// How exactly a poll is charged: a shorter one by the clock on the wall, a longer one with what its thread
+/// has run for at most so long before it. Asking the kernel for a thread's time is a system call, and twice
+/// a poll that was a fifth of a quick call.
+const GRAIN_NS: u64 = 200_000;
 
 /// Turns of the guests that compute for long.
 #[derive(Clone, Debug)]
@@ -54,8 +60,10 @@ pub(crate) struct Meter {
     budget: Duration,
     /// Of all polls that are over, in nanoseconds.
     spent_ns: AtomicU64,
-    /// What the thread of the present poll had run for when that began, in nanoseconds.
+    /// When the present poll began, by the monotonic clock, in nanoseconds.
     poll_began_ns: AtomicU64,
+    /// What its thread had run for then, in nanoseconds, or a little earlier.
+    thread_began_ns: AtomicU64,
     /// For those who compute for long, where they are to give way.
     turns: Option<Turns>,
     /// What this one has of them, until the end of the present poll.
@@ -82,6 +90,7 @@ impl Meter {
             budget,
             spent_ns: AtomicU64::new(0),
             poll_began_ns: AtomicU64::new(0),
+            thread_began_ns: AtomicU64::new(0),
             turns,
             turn: Mutex::default(),
         })
@@ -93,8 +102,39 @@ impl Meter {
 
     /// Time that the call's own code has run for. To be asked while it is running, on its thread.
     fn used(&self) -> Duration {
-        let present = thread_ns().saturating_sub(self.poll_began_ns.load(Ordering::Relaxed));
-        Duration::from_nanos(self.spent_ns.load(Ordering::Relaxed) + present)
+        self.spent() + self.present()
+    }
+
+    fn poll_begins(&self) {
+        let now = monotonic_ns();
+        self.poll_began_ns.store(now, Ordering::Relaxed);
+        let ran = thread_ns_lately(now);
+        self.thread_began_ns.store(ran, Ordering::Relaxed);
+    }
+
+    /// How long the present poll has had a processor.
+    fn present(&self) -> Duration {
+        let wall = monotonic_ns().saturating_sub(self.poll_began_ns.load(Ordering::Relaxed));
+        let ran = match wall < GRAIN_NS {
+            true => wall,
+            false => thread_ns()
+                .saturating_sub(self.thread_began_ns.load(Ordering::Relaxed))
+                .min(wall),
+        };
+        Duration::from_nanos(ran)
+    }
+
+    fn poll_ends(&self) {
+        let ran = u64::try_from(self.present().as_nanos()).unwrap_or(u64::MAX);
+        self.spent_ns.fetch_add(ran, Ordering::Relaxed);
+        if self.turns.is_some() {
+            *self.turn() = None;
+        }
+    }
+
+    /// How long what is over of the call has had a processor.
+    pub(crate) fn spent(&self) -> Duration {
+        Duration::from_nanos(self.spent_ns.load(Ordering::Relaxed))
     }
 
     /// Runs `call` on the meter.
@@ -108,9 +148,33 @@ impl Meter {
 
 /// How long the present thread has had a processor, in nanoseconds.
 fn thread_ns() -> u64 {
-    let ran = clock_gettime(ClockId::ThreadCPUTime);
-    let whole = u64::try_from(ran.tv_sec).unwrap_or(0);
-    whole * 1_000_000_000 + u64::try_from(ran.tv_nsec).unwrap_or(0)
+    nanos_of(ClockId::ThreadCPUTime)
+}
+
+/// The same, as it was at `now` or at most [`GRAIN_NS`] earlier.
+fn thread_ns_lately(now: u64) -> u64 {
+    thread_local! {
+        /// When it was asked for, and what it was.
+        static ASKED: Cell<Option<(u64, u64)>> = const { Cell::new(None) };
+    }
+    let asked = ASKED.get();
+    if let Some((_, ran)) = asked.filter(|(at, _)| now.saturating_sub(*at) < GRAIN_NS) {
+        return ran;
+    }
+    let ran = thread_ns();
+    ASKED.set(Some((now, ran)));
+    ran
+}
+
+/// Without a system call, where the kernel lends its clock.
+fn monotonic_ns() -> u64 {
+    nanos_of(ClockId::Monotonic)
+}
+
+fn nanos_of(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    let whole = u64::try_from(time.tv_sec).unwrap_or(0);
+    whole * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 /// Ends the guest in `store` when the time on its meter is over, and lets others run meanwhile.
@@ -146,14 +210,9 @@ impl<F: Future> Future for Metered<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         // A poll begins and ends on one thread.
-        let began = thread_ns();
-        self.meter.poll_began_ns.store(began, Ordering::Relaxed);
+        self.meter.poll_begins();
         let result = self.call.as_mut().poll(cx);
-        let ran = thread_ns().saturating_sub(began);
-        self.meter.spent_ns.fetch_add(ran, Ordering::Relaxed);
-        if self.meter.turns.is_some() {
-            *self.meter.turn() = None;
-        }
+        self.meter.poll_ends();
         result
     }
 }
@@ -200,10 +259,6 @@ mod tests {
 
     const SPAN: Duration = Duration::from_millis(20);
 
-    fn spent(meter: &Meter) -> Duration {
-        Duration::from_nanos(meter.spent_ns.load(Ordering::Relaxed))
-    }
-
     /// Keeps a processor busy for a [`SPAN`] of its time.
     fn run_for_a_span() {
         let end = thread_ns() + u64::try_from(SPAN.as_nanos()).expect("small");
@@ -217,7 +272,7 @@ mod tests {
         let meter = Meter::new(Duration::from_secs(1));
         for polls in 1..=2 {
             meter.run(async { run_for_a_span() }).await;
-            assert!(spent(&meter) >= polls * SPAN, "{:?}", spent(&meter));
+            assert!(meter.spent() >= polls * SPAN, "{:?}", meter.spent());
         }
         let asked = meter.run(async {
             run_for_a_span();
@@ -230,9 +285,9 @@ mod tests {
     async fn waiting_is_not_running_nor_is_a_machine_that_runs_something_else() {
         let meter = Meter::new(Duration::from_secs(1));
         meter.run(tokio::time::sleep(SPAN)).await;
-        assert!(spent(&meter) < SPAN / 2, "{:?}", spent(&meter));
+        assert!(meter.spent() < SPAN / 2, "{:?}", meter.spent());
         // Its poll takes so long, and has a processor for next to none of it.
         meter.run(async { std::thread::sleep(SPAN) }).await;
-        assert!(spent(&meter) < SPAN, "{:?}", spent(&meter));
+        assert!(meter.spent() < SPAN, "{:?}", meter.spent());
     }
 }

@@ -10,12 +10,17 @@
 //! line got empty says little, since the places of a whole group of commits become free at once.
 //! (Controlled delay with a time-out for each caller, as in B. Maurer, "Fail at Scale", ACM Queue 13(8),
 //! 2015; with a line for each, as in RFC 8290.)
+//!
+//! A component whose calls usually compute for long has all its places, and one processor: its calls run
+//! one after the other. Many at once would not be done sooner, and whoever shares the processors with them
+//! would wait for each.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
 use crate::call_figures::PlacesOverview;
@@ -54,6 +59,7 @@ impl AllPlaces {
                 limits.service_calls,
                 limits.service_waiting,
                 limits.service_wait,
+                limits.epoch,
             )
         });
         of_it.clone()
@@ -89,7 +95,21 @@ struct Inner {
     lines: Mutex<Lines>,
     waiting_max: usize,
     wait: Duration,
+    usual: Usual,
 }
+
+/// What one call has of a processor, on a moving average.
+struct Usual {
+    nanos: AtomicU64,
+    /// For those of a component that computes for long.
+    alone: Arc<Semaphore>,
+    /// How often a guest is asked whether its time is over, which is the measure of what is long here: a
+    /// fifth of it, fifty times what a call of a built-in component needs.
+    epoch: Duration,
+}
+
+/// Whose component computes for long, and that no other call of it runs, until it is dropped.
+pub(crate) type Alone = OwnedSemaphorePermit;
 
 /// Those who wait. A place is free only while nobody does.
 struct Lines {
@@ -122,7 +142,13 @@ pub(crate) struct Full;
 
 impl Places {
     /// `places` calls at once; of each caller `waiting_max` may wait, for `wait` at most.
-    pub(crate) fn new(places: usize, waiting_max: usize, wait: Duration) -> Places {
+    /// `epoch` is that of [`Limits`].
+    pub(crate) fn new(
+        places: usize,
+        waiting_max: usize,
+        wait: Duration,
+        epoch: Duration,
+    ) -> Places {
         Places(Arc::new(Inner {
             lines: Mutex::new(Lines {
                 free: places,
@@ -133,7 +159,41 @@ impl Places {
             }),
             waiting_max,
             wait,
+            usual: Usual {
+                nanos: AtomicU64::new(0),
+                alone: Arc::new(Semaphore::new(1)),
+                epoch,
+            },
         }))
+    }
+
+    /// A run of one of the calls has had a processor for so long.
+    pub(crate) fn ran(&self, used: Duration) {
+        // Of two at once one may not count.
+        let nanos = &self.0.usual.nanos;
+        let before = nanos.load(Ordering::Relaxed);
+        let used = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
+        nanos.store(before - before / 8 + used / 8, Ordering::Relaxed);
+    }
+
+    /// Waits until no other call runs, where they usually compute for long; and, where one did, for as long
+    /// again, so that the processor is others' for half of the time.
+    pub(crate) async fn alone(&self) -> Option<Alone> {
+        let Usual {
+            nanos,
+            alone,
+            epoch,
+        } = &self.0.usual;
+        let usual = Duration::from_nanos(nanos.load(Ordering::Relaxed));
+        if usual < *epoch / 5 {
+            return None;
+        }
+        if let Ok(alone) = alone.clone().try_acquire_owned() {
+            return Some(alone);
+        }
+        let alone = alone.clone().acquire_owned().await.ok();
+        tokio::time::sleep(usual.min(*epoch)).await;
+        alone
     }
 
     /// Whether a call of `caller` would find no room to wait now, so that nothing needs to be done for
@@ -315,14 +375,40 @@ mod tests {
     use futures_util::FutureExt;
 
     const LONG: Duration = Duration::from_secs(3600);
+    const EPOCH: Duration = Duration::from_millis(5);
 
     fn key(id: &str) -> Caller {
         Caller::Key(id.to_owned())
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_usually_compute_for_long_run_one_after_the_other_with_pauses() {
+        let places = Places::new(8, 8, LONG, EPOCH);
+        assert!(places.alone().await.is_none(), "nothing is known yet");
+        (0..100).for_each(|_| places.ran(EPOCH / 10));
+        assert!(places.alone().await.is_none(), "they are short");
+        (0..100).for_each(|_| places.ran(4 * EPOCH / 5));
+        let began = Instant::now();
+        let first = places.alone().await;
+        assert!(first.is_some());
+        assert!(began.elapsed().is_zero());
+        let mut second = Box::pin(places.alone());
+        assert!(second.as_mut().now_or_never().is_none());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(second.as_mut().now_or_never().is_none(), "one runs");
+        drop(first);
+        let second = second.await;
+        let paused = began.elapsed() - Duration::from_secs(1);
+        assert!(paused >= EPOCH / 2 && paused <= EPOCH, "{paused:?}");
+        // A few quick ones, and they are as others again.
+        (0..100).for_each(|_| places.ran(EPOCH / 500));
+        assert!(places.alone().await.is_none());
+        drop(second);
+    }
+
     #[tokio::test]
     async fn as_many_as_there_are_places_run_and_the_next_waits() {
-        let places = Places::new(2, 1, LONG);
+        let places = Places::new(2, 1, LONG, EPOCH);
         let caller = key("a");
         let first = places.take(&caller).await.expect("free");
         let _second = places.take(&caller).await.expect("free");
@@ -355,7 +441,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_gives_up_makes_room_for_another_to_wait() {
-        let places = Places::new(1, 1, LONG);
+        let places = Places::new(1, 1, LONG, EPOCH);
         let caller = key("a");
         let _first = places.take(&caller).await.expect("free");
         let mut second = Box::pin(places.take(&caller));
@@ -370,7 +456,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_place_that_was_handed_to_one_who_gives_up_goes_to_the_next() {
-        let places = Places::new(1, 9, LONG);
+        let places = Places::new(1, 9, LONG, EPOCH);
         let caller = key("a");
         let first = places.take(&caller).await.expect("free");
         let mut second = Box::pin(places.take(&caller));
@@ -390,7 +476,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_ends() {
-        let places = Places::new(1, 10, LONG);
+        let places = Places::new(1, 10, LONG, EPOCH);
         let caller = key("a");
         let _first = places.take(&caller).await.expect("free");
         let began = Instant::now();
@@ -400,7 +486,7 @@ mod tests {
 
     #[tokio::test]
     async fn callers_take_turns_and_each_one_is_served_in_the_order_in_which_it_came() {
-        let places = Places::new(1, 9, LONG);
+        let places = Places::new(1, 9, LONG, EPOCH);
         let mut running = places.take(&key("a")).await.expect("free");
         let calls = ["a", "a", "a", "a", "b", "b", "c", "a"];
         let mut waiting: Vec<_> = calls
@@ -438,7 +524,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_caller_whose_line_is_full_stops_nobody_else() {
-        let places = Places::new(1, 2, LONG);
+        let places = Places::new(1, 2, LONG, EPOCH);
         let (flood, quiet) = (key("flood"), key("quiet"));
         let running = places.take(&flood).await.expect("free");
         let mut line: Vec<_> = (0..2).map(|_| Box::pin(places.take(&flood))).collect();
@@ -458,7 +544,7 @@ mod tests {
     #[test]
     fn a_burst_waits_and_a_standing_crowd_does_not() {
         let wait = Duration::from_millis(100);
-        let places = Places::new(1, 100, wait);
+        let places = Places::new(1, 100, wait, EPOCH);
         let start = Instant::now();
         let join = |caller: &str, ms| {
             let mut lines = places.0.lines();
@@ -488,7 +574,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn of_a_crowd_few_wait_and_the_rest_is_turned_away_at_the_door() {
         let wait = Duration::from_millis(100);
-        let places = Places::new(1, 100, wait);
+        let places = Places::new(1, 100, wait, EPOCH);
         let (crowd, quiet) = (key("crowd"), key("quiet"));
         let _running = places.take(&crowd).await.expect("free");
         let join = || {

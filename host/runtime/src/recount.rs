@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use countersign_queue::StandingCursor;
 use countersign_store::{StoreError, read_events};
-use countersign_types::{Event, UnixMillis};
+use countersign_types::{Event, MessageId, UnixMillis};
 
 use crate::Runtime;
 use crate::analytics::{context, fitting, wit};
@@ -422,6 +422,7 @@ pub(crate) fn wit_event(position: u64, event: Event) -> wit::Event {
         at: event.at.0,
         service: event.service,
         source: event.source,
+        message: event.message.map(MessageId::halves),
         accepted: event.message.map(|id| id.time().0),
         country: event.country,
         attributes: event.attributes,
@@ -442,6 +443,7 @@ fn verified_event(
         at: instant(hour).0,
         service: "default".to_owned(),
         source: "otp".to_owned(),
+        message: None,
         accepted: Some(instant(hour).0),
         country: country.clone(),
         attributes,

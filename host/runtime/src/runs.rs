@@ -27,7 +27,7 @@ use crate::generation::Versions;
 use crate::meter::{Meter, TimeOver};
 use crate::once::Once;
 use crate::phone::Parsed;
-use crate::places::{Place, Places};
+use crate::places::{Alone, Place, Places};
 use crate::secrets::Secrets;
 use crate::subject::Turn;
 
@@ -95,7 +95,10 @@ where
             None => left,
         };
         let begun = runs.begin().await?;
-        let (done, transaction) = runs.leave(run(begun, wall).await).await?;
+        let meter = begun.meter.clone();
+        let finished = run(begun, wall).await;
+        runs.request.places.ran(meter.spent());
+        let (done, transaction) = runs.leave(finished).await?;
         if hold.is_some() && matches!(done.ended, Ended::WallClock) {
             // Too slow to keep everybody else out for.
             return Err(busy());
@@ -111,17 +114,17 @@ where
     Err(busy())
 }
 
-/// Waits for the subject's turn, and for a place.
+/// Waits for the subject's turn, for a place, and for others of a component that computes for long.
 async fn admit<'a>(
     host: &'a Host,
     places: &Places,
     subject: &str,
     caller: &Caller,
-) -> Result<(Turn<'a>, Place), CallError> {
+) -> Result<(Turn<'a>, Place, Option<Alone>), CallError> {
     let admitted = async {
         let turn = host.subjects.turn(subject).await.ok()?;
         let place = places.take(caller).await.ok()?;
-        Some((turn, place))
+        Some((turn, place, places.alone().await))
     };
     match tokio::time::timeout(host.limits.service_wall, admitted).await {
         Ok(Some(admitted)) => Ok(admitted),

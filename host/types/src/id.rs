@@ -27,6 +27,12 @@ impl MessageId {
         UnixMillis(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
     }
 
+    /// The name as two numbers, the higher half first.
+    pub fn halves(self) -> (u64, u64) {
+        let name = u128::from_be_bytes(self.0);
+        ((name >> 64) as u64, name as u64)
+    }
+
     /// The lowest name that a message made at `time` can have.
     pub fn first_at(time: UnixMillis) -> MessageId {
         let mut bytes = [0; 16];

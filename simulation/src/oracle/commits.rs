@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use countersign_store::committer::Batch;
-use countersign_store::{Commit, Committed, Row};
+use countersign_store::{Commit, Row};
 use countersign_types::{Clock, Event, MessageId, UnixMillis};
 
 use super::verdicts::Committing;
-use super::{Broken, Call, Done, Record, State, broken, job_id};
+use super::{Admitted, Broken, Call, Done, State, broken, job_id};
 use crate::Kind;
 use crate::model::PURPOSES;
 use crate::store::text;
@@ -22,10 +22,12 @@ impl State {
     pub(super) fn commit(
         &mut self,
         world: &World,
-        record: &Record,
-        committed: Committed,
+        admitted: &Admitted,
         batch: &Batch,
     ) -> Result<(), Broken> {
+        let Admitted {
+            record, committed, ..
+        } = admitted;
         let commit = &record.commit;
         self.reads(commit)?;
         let events: Vec<Event> = commit
@@ -39,6 +41,7 @@ impl State {
                 world,
                 call,
                 commit,
+                at: admitted.at,
                 events: &events,
                 batch,
             };

@@ -38,6 +38,15 @@ pub(crate) struct Record {
     pub(crate) commit: Commit,
 }
 
+/// What became of a [`Record`].
+pub(crate) struct Admitted {
+    pub(crate) record: Record,
+    pub(crate) committed: Committed,
+    /// When it counts, in commit order: where the clock was set forward during its call, not when that
+    /// began.
+    pub(crate) at: UnixMillis,
+}
+
 /// A request with a key that was done.
 #[derive(Clone, Debug)]
 struct Done {
@@ -190,12 +199,7 @@ impl Oracle {
 
     /// A group of commits was applied: visible, not durable. `number`: the disk's, where it wrote
     /// anything.
-    pub(crate) fn applied(
-        &self,
-        records: &[(Record, Committed)],
-        batch: &Batch,
-        number: Option<u64>,
-    ) {
+    pub(crate) fn applied(&self, admitted: &[Admitted], batch: &Batch, number: Option<u64>) {
         let mut state = self.state();
         let state = &mut *state;
         if let Some(number) = number {
@@ -205,8 +209,8 @@ impl Oracle {
                 self.world.mark("two groups in flight");
             }
         }
-        for (record, committed) in records {
-            if let Err((kind, text)) = state.commit(&self.world, record, *committed, batch) {
+        for admitted in admitted {
+            if let Err((kind, text)) = state.commit(&self.world, admitted, batch) {
                 return self.world.violation(kind, text);
             }
         }

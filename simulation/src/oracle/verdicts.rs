@@ -16,6 +16,8 @@ pub(super) struct Committing<'a> {
     pub(super) world: &'a World,
     pub(super) call: &'a Call,
     pub(super) commit: &'a Commit,
+    /// When its takes count.
+    pub(super) at: UnixMillis,
     pub(super) events: &'a [Event],
     pub(super) batch: &'a Batch,
 }
@@ -154,7 +156,7 @@ impl State {
         let takes = commit.takes.iter();
         for take in takes.filter(|take| take.key.starts_with(b"c/")) {
             let window = usize::from(take.window_ms != 60_000);
-            if let Some(length) = address.and_then(|at| model.take(at, window, now)) {
+            if let Some(length) = address.and_then(|at| model.take(at, window, committing.at)) {
                 let text = format!("call {id}: too many sends of an address in {length:?}");
                 return broken(Kind::LimitExceeded, text);
             }

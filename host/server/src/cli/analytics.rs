@@ -52,19 +52,37 @@ impl Analytics {
 
 /// Goes on until all is done, and shows how far it is where standard error is a terminal.
 fn rebuild(settings: &Offline) -> Result<RecountShown, AskError> {
-    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{msg} {bar:40} {pos} of {len}, {eta} left");
-    // The template is right, or the bar is the library's own.
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let progress = Progress::on(ProgressDrawTarget::stderr());
     let mut session = Session::new(settings);
     let mut request = AnalyticsRequest::Rebuild;
     loop {
         let Answer::Recounted(shown) = session.ask(Request::Analytics(request))? else {
             return Err(ControlError::Answer.into());
         };
+        progress.show(&shown);
         if shown.is_over {
-            bar.finish_and_clear();
             return Ok(shown);
+        }
+        request = AnalyticsRequest::GoOn { run: shown.run };
+    }
+}
+
+/// How far it is: first of the events that are read, then of the hours that are counted.
+struct Progress(ProgressBar);
+
+impl Progress {
+    fn on(target: ProgressDrawTarget) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        let style = ProgressStyle::with_template("{msg} {bar:40} {pos} of {len}, {eta} left");
+        // The template is right, or the bar is the library's own.
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self(bar)
+    }
+
+    fn show(&self, shown: &RecountShown) {
+        let Self(bar) = self;
+        if shown.is_over {
+            return bar.finish_and_clear();
         }
         let is_reading = shown.events.0 < shown.events.1;
         let (message, (at, all)) = match is_reading {
@@ -77,7 +95,6 @@ fn rebuild(settings: &Offline) -> Result<RecountShown, AskError> {
         }
         bar.set_length(all);
         bar.set_position(at);
-        request = AnalyticsRequest::GoOn { run: shown.run };
     }
 }
 
@@ -111,6 +128,34 @@ fn for_people(done: &RecountShown) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_shows_how_many_of_the_events_and_then_of_the_hours_are_done() {
+        let progress = Progress::on(ProgressDrawTarget::hidden());
+        let Progress(bar) = &progress;
+        for (events, hours, want) in [
+            ((0, 70), (0, 0), ("events", 0, 70)),
+            ((64, 70), (0, 0), ("events", 64, 70)),
+            ((70, 70), (0, 9), ("hours ", 0, 9)),
+            // Events that came meanwhile were read too.
+            ((75, 75), (3, 9), ("hours ", 3, 9)),
+        ] {
+            progress.show(&RecountShown {
+                events,
+                hours,
+                ..RecountShown::default()
+            });
+            let (message, at, all) = want;
+            assert_eq!(bar.message(), message);
+            assert_eq!((bar.position(), bar.length()), (at, Some(all)));
+            assert!(!bar.is_finished());
+        }
+        progress.show(&RecountShown {
+            is_over: true,
+            ..RecountShown::default()
+        });
+        assert!(bar.is_finished());
+    }
 
     #[test]
     fn it_says_which_hours_were_replaced_and_which_were_not() {
