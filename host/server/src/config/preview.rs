@@ -80,7 +80,7 @@ pub(crate) enum PreviewError {
 }
 
 impl Merged {
-    /// All messages, with ten letters in each of their placeholders.
+    /// All messages, those with a code first, with ten letters in each of their placeholders.
     ///
     /// # Errors
     ///
@@ -89,7 +89,11 @@ impl Merged {
         let templates = self.judged()?;
         let general = self.general_code();
         let mut previews = vec![self.preview(OTP_TEMPLATE, &general, None, None)];
-        for (name, text) in templates.texts.all() {
+        let (codes, others): (Vec<_>, Vec<_>) = templates
+            .texts
+            .all()
+            .partition(|(name, _)| *name == OTP_TEMPLATE);
+        for (name, text) in codes.into_iter().chain(others) {
             previews.push(self.preview(name, text, None, None));
         }
         Ok(previews)
