@@ -39,6 +39,7 @@ mod receipts;
 mod rounds;
 mod secrets;
 mod serving;
+mod texts;
 mod two_factor;
 
 use countersign_tests::{FakeTwilio, Server};

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::after::{Failure, Next};
 use crate::gate::Places;
 use crate::template::minutes_left;
-use crate::{Routes, Template, codes};
+use crate::{Routes, Segments, Template, codes};
 
 /// Hands messages to providers by their configured names.
 #[async_trait]
@@ -212,6 +212,7 @@ impl Inner {
                     provider: provider.to_string(),
                     accepted,
                     receipt_asked: message.status_callback.is_some(),
+                    counted: counted(&message),
                 };
                 self.queue.finish(claim, sent, self.clock.now()).await?
             }
@@ -359,6 +360,11 @@ impl Inner {
         self.entropy.fill(&mut bytes);
         f64::from(u32::from_be_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
     }
+}
+
+/// How many SMS it is, where it is one.
+fn counted(message: &Message) -> Option<u32> {
+    (message.channel == "sms").then(|| Segments::of(&message.text).count)
 }
 
 #[cfg(test)]

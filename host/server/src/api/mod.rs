@@ -69,7 +69,7 @@ pub(crate) use fields::Fields;
 pub(crate) use gate::{Asker, ENVIRONMENT_KEY, Gate, Mode, Situation};
 pub(crate) use health::Health;
 
-use crate::config::{Http, Template};
+use crate::config::{Http, Templates};
 use crate::metrics::{Labels, Page};
 use crate::page::Pages;
 use crate::services::Started;
@@ -89,7 +89,7 @@ pub(crate) struct ApiParts {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) users: Arc<Users>,
     pub(crate) entropy: Arc<dyn Entropy>,
-    pub(crate) templates: Vec<Template>,
+    pub(crate) templates: Templates,
     pub(crate) pages: Pages,
 }
 
@@ -101,7 +101,7 @@ pub(crate) struct Api {
     ledger: Arc<Ledger>,
     users: Arc<Users>,
     entropy: Arc<dyn Entropy>,
-    templates: Vec<Template>,
+    templates: Templates,
     pages: Pages,
     /// Empty while the components are compiled, as is the runtime.
     callbacks: OnceLock<Arc<Callbacks>>,
