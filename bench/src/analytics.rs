@@ -203,6 +203,7 @@ impl Bench {
             two_factor: countersign_embedded::TWO_FACTOR.to_vec(),
             analytics: countersign_embedded::ANALYTICS.to_vec(),
             settings: Vec::new(),
+            texts: Arc::default(),
             analytics_settings: tables.chain(rates).collect(),
             audit_kept: 400 * DAY,
             providers: Vec::new(),

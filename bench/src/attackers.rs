@@ -75,12 +75,10 @@ pub(crate) async fn measure(
         report.fact(format!("attackers: p99 beside: {name}"), "times", ratio);
     }
     let left = resident_kib(std::process::id());
-    let of_before = as_float(left) / as_float(quiet_kib.max(1));
-    report.fact(
-        "attackers: memory afterwards, of before",
-        "times",
-        of_before,
-    );
+    for (when, kib) in [("before", quiet_kib), ("afterwards", left)] {
+        let memory = format!("attackers: memory {when}");
+        report.fact(memory, "MiB", as_float(kib) / 1_024.0);
+    }
     Ok(())
 }
 

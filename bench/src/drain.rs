@@ -64,6 +64,7 @@ pub(crate) async fn measure(folder: &Path, jobs: usize) -> Result<f64, Failure> 
         two_factor: countersign_embedded::TWO_FACTOR.to_vec(),
         analytics: countersign_embedded::ANALYTICS.to_vec(),
         settings: Vec::new(),
+        texts: Arc::default(),
         analytics_settings: Vec::new(),
         audit_kept: Duration::from_secs(400 * 24 * 3600),
         providers: vec![ProviderConfig {

@@ -42,6 +42,7 @@ mod routes;
 mod secrets;
 mod serving;
 mod stops;
+mod texts;
 mod two_factor;
 
 use countersign_tests::{FakeTwilio, Server};

@@ -51,7 +51,7 @@ fn accepted(answer: &Answer) -> String {
     let answer = answer.clone().expect_status(202);
     let body = answer.json();
     let id = body["id"].as_str().unwrap().to_owned();
-    assert_eq!(body, json!({ "id": id, "status": "queued" }));
+    assert_eq!(body, json!({ "id": id, "status": "queued", "segments": 1 }));
     id
 }
 

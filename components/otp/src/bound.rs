@@ -8,18 +8,18 @@ const HOST_NAME_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 const APP_HASH_BYTES: usize = 11;
 
-/// `text` with an empty line and the lines for machines behind it; `text` itself where there are none.
+/// What stands behind a text: an empty line and the lines for machines; nothing where there are none.
 ///
 /// The domain's line is the very last one, since browsers look at no other. SMS Retriever looks for
 /// its hash in the whole message.
 #[must_use]
-pub fn with_last_lines(text: &str, domain: Option<&str>, app_hash: Option<&str>) -> String {
+pub fn last_lines(domain: Option<&str>, app_hash: Option<&str>) -> String {
     let domain = domain.map(|domain| format!("@{domain} #{{code}}"));
     let lines: Vec<&str> = app_hash.into_iter().chain(domain.as_deref()).collect();
     if lines.is_empty() {
-        return text.into();
+        return String::new();
     }
-    format!("{text}\n\n{}", lines.join("\n"))
+    format!("\n\n{}", lines.join("\n"))
 }
 
 /// Whether `text` is a bare host name as browsers write it: lower-case ASCII labels with dots between
@@ -81,7 +81,7 @@ mod tests {
     }
 
     fn filled(text: &str, domain: Option<&str>, app_hash: Option<&str>, code: &str) -> String {
-        let text = with_last_lines(text, domain, app_hash);
+        let text = format!("{text}{}", last_lines(domain, app_hash));
         text.replace("{code}", code).replace("{minutes}", "10")
     }
 
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn without_domain_and_app_the_text_is_the_contracts() {
-        assert_eq!(with_last_lines(TEXT, None, None), TEXT);
+        assert_eq!(last_lines(None, None), "");
         assert_eq!(parse(&filled(TEXT, None, None, "747723")), None);
     }
 

@@ -13,6 +13,9 @@ pub trait Host {
     fn now(&self) -> Instant;
     /// `settings.all`: what the operator has set, by name.
     fn settings(&self) -> Vec<(String, String)>;
+    /// `settings.text` of the template `verification`: the operator's text for `purpose` and a reader of
+    /// `locale`, where there is one.
+    fn text(&self, purpose: &str, locale: Option<&str>) -> Option<String>;
     /// `phone.parse`, with the configured default region.
     fn parse(&mut self, text: &str) -> Result<Number, PhoneError>;
     /// `storage.get`.

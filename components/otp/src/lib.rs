@@ -63,6 +63,9 @@ mod component {
     use crate::host::{self, Host, Instant};
     use crate::{rules, windows};
 
+    /// The name of the text with a code.
+    const TEMPLATE: &str = "verification";
+
     struct Component;
 
     impl bindings::Guest for Component {
@@ -141,6 +144,10 @@ mod component {
             settings::all()
         }
 
+        fn text(&self, purpose: &str, locale: Option<&str>) -> Option<String> {
+            settings::text(TEMPLATE, purpose, locale)
+        }
+
         fn parse(&mut self, text: &str) -> Result<host::Number, host::PhoneError> {
             match phone::parse(text, None) {
                 Ok(number) => Ok(number.into()),
@@ -195,7 +202,7 @@ mod component {
             queue::enqueue(&queue::Job {
                 channel: "sms".into(),
                 to: job.to,
-                template: "verification".into(),
+                template: TEMPLATE.into(),
                 text: job.text,
                 variables: Vec::new(),
                 locale: job.locale,

@@ -174,9 +174,13 @@ pub fn send<H: Host>(
     windows.sends.push(now);
     windows.prune(&settings, now);
     let (expires, reused) = choose_code(host, &place, &settings, now);
+    let text = match host.text(&place.purpose, request.locale.as_deref()) {
+        Some(text) => settings.with_last_lines(&text),
+        None => settings.text,
+    };
     let message = host.enqueue(Job {
         to: number.e164.clone(),
-        text: settings.text,
+        text,
         locale: request.locale.clone(),
         purpose: place.purpose.clone(),
         challenge: place.challenge.clone(),

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::Undecided;
-use crate::bound::{is_app_hash, is_host_name, with_last_lines};
+use crate::bound::{is_app_hash, is_host_name, last_lines};
 use crate::host::Duration;
 use crate::windows::{Limit, Window};
 
@@ -46,9 +46,11 @@ pub struct Settings {
     /// request may name. The first is what it means when it names none.
     pub purposes: Vec<String>,
     /// `text`: 1 to 1,600 bytes with the placeholder `{code}` and, if wanted, `{minutes}`; and behind
-    /// it the last lines that `domain` (a bare host name) and `app-hash` (11 characters of base64) ask
-    /// for, by default none. 1,600 bytes are the bound of all together.
+    /// it the last lines. 1,600 bytes are the bound of all together.
     pub text: String,
+    /// What `domain` (a bare host name) and `app-hash` (11 characters of base64) ask for at the end of
+    /// every text, by default nothing.
+    pub last_lines: String,
 }
 
 impl Settings {
@@ -66,6 +68,7 @@ impl Settings {
                 max: given.number(name, range, default)?,
             })
         };
+        let last_lines = given.last_lines()?;
         Ok(Self {
             digits: given.number("digits", 6..=10, 6)?,
             valid: 1_000 * given.number("valid-seconds", 1..=600, 600)?,
@@ -95,8 +98,15 @@ impl Settings {
                 )?,
             ],
             purposes: given.purposes()?,
-            text: given.text()?,
+            text: given.text(&last_lines)?,
+            last_lines,
         })
+    }
+
+    /// Another text than the configured one, with the last lines behind it.
+    #[must_use]
+    pub fn with_last_lines(&self, text: &str) -> String {
+        format!("{text}{}", self.last_lines)
     }
 
     /// The purpose of a request that names none.
@@ -181,12 +191,16 @@ impl Given<'_> {
         Ok(purposes)
     }
 
-    fn text(&self) -> Result<String, Undecided> {
-        let text = self.get("text").unwrap_or(TEXT);
+    fn last_lines(&self) -> Result<String, Undecided> {
         let domain = self.checked("domain", is_host_name, "must be a bare host name")?;
         let must = "must be 11 letters, digits, `+` or `/`";
         let app_hash = self.checked("app-hash", is_app_hash, must)?;
-        let whole = with_last_lines(text, domain, app_hash);
+        Ok(last_lines(domain, app_hash))
+    }
+
+    fn text(&self, last_lines: &str) -> Result<String, Undecided> {
+        let text = self.get("text").unwrap_or(TEXT);
+        let whole = format!("{text}{last_lines}");
         let must = if whole.len() > TEXT_BYTES_MAX {
             format!("must have at most {TEXT_BYTES_MAX} bytes, with its last lines")
         } else if !text.contains("{code}") {
@@ -263,6 +277,7 @@ mod tests {
             address_sends: vec![limit(Window::Minute, 10), limit(Window::Hour, 60)],
             purposes: vec!["verification".into()],
             text: "Your verification code is: {code}\n\nValid for {minutes} minutes.".into(),
+            last_lines: String::new(),
         };
         assert_eq!(Settings::read(&[]), Ok(defaults));
     }

@@ -45,6 +45,8 @@ impl ChallengeRow {
 pub(crate) struct Simulation {
     pub(crate) now: Instant,
     pub(crate) settings: Vec<(String, String)>,
+    /// Texts of the operator, by purpose and locale.
+    pub(crate) texts: BTreeMap<(&'static str, &'static str), &'static str>,
     pub(crate) rows: BTreeMap<String, (Vec<u8>, Instant)>,
     pub(crate) challenges: BTreeMap<String, ChallengeRow>,
     pub(crate) taken: BTreeMap<String, Vec<Instant>>,
@@ -65,6 +67,7 @@ impl Simulation {
                 .iter()
                 .map(|&(name, value)| (name.into(), value.into()))
                 .collect(),
+            texts: BTreeMap::new(),
             rows: BTreeMap::new(),
             challenges: BTreeMap::new(),
             taken: BTreeMap::new(),
@@ -105,6 +108,7 @@ pub(crate) struct Call<'a> {
     pub(crate) purpose: Option<&'a str>,
     pub(crate) user: Option<&'a str>,
     pub(crate) address: Option<&'a str>,
+    pub(crate) locale: Option<&'a str>,
     /// Asked by a component, or from outside.
     pub(crate) nested: bool,
 }
@@ -149,7 +153,7 @@ impl<'a> Call<'a> {
         let request = SendRequest {
             phone: phone.into(),
             purpose: self.purpose.map(Into::into),
-            locale: None,
+            locale: self.locale.map(Into::into),
             user: self.user.map(Into::into),
         };
         rules::send(host, &self.context(), &request)
@@ -223,6 +227,12 @@ impl Host for Simulation {
 
     fn settings(&self) -> Vec<(String, String)> {
         self.settings.clone()
+    }
+
+    /// Which one fits is the host's to know: here a locale has its own text and no other.
+    fn text(&self, purpose: &str, locale: Option<&str>) -> Option<String> {
+        let wanted = (purpose, locale.unwrap_or_default());
+        self.texts.get(&wanted).map(|text| (*text).to_owned())
     }
 
     /// `{kind}+{digits}` is a number of that kind; a few words stand for what is no number.

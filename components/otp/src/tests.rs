@@ -115,6 +115,34 @@ fn settings_decide_digits_validity_tries_and_text() {
 }
 
 #[test]
+fn a_text_for_a_purpose_and_a_language_takes_the_place_of_the_general_one() {
+    let mut host = Simulation::new(&[("text", "{code}"), ("domain", "example.com")]);
+    host.texts
+        .insert(("verification", "de"), "Ihr Code: {code}");
+    host.texts.insert(("login", ""), "Log in with {code}");
+    host.texts.insert(("login", "de"), "Anmelden mit {code}");
+    let in_german = |call: Call<'static>| Call {
+        locale: Some("de"),
+        ..call
+    };
+    let login = || Call::for_user("u", "login");
+    for (call, text) in [
+        (public(), "{code}"),
+        (in_german(public()), "Ihr Code: {code}"),
+        (login(), "Log in with {code}"),
+        (in_german(login()), "Anmelden mit {code}"),
+        (Call::for_user("u", "enrolment"), "{code}"),
+    ] {
+        call.expires_of_send(&mut host, PHONE);
+        let job = host.jobs.last().expect("sent");
+        assert_eq!(job.text, format!("{text}\n\n@example.com #{{code}}"));
+        assert_eq!(job.locale.as_deref(), call.locale);
+        // Another minute, so that no limit is reached.
+        host.now += MINUTE;
+    }
+}
+
+#[test]
 fn a_malformed_setting_decides_nothing_and_is_named() {
     let mut host = Simulation::new(&[("digits", "5")]);
     let error = public().send(&mut host, PHONE).expect_err("malformed");

@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::after::{Failure, Next};
 use crate::gate::{Pass, Places};
 use crate::template::minutes_left;
-use crate::{Routes, Template, codes};
+use crate::{Routes, Segments, Template, codes};
 
 /// Hands messages to providers by their configured names.
 #[async_trait]
@@ -230,6 +230,7 @@ impl Inner {
                     provider: provider.to_string(),
                     accepted,
                     receipt_asked: message.status_callback.is_some(),
+                    counted: counted(&message),
                 };
                 self.queue.finish(claim, sent, self.clock.now()).await?
             }
@@ -386,6 +387,11 @@ fn stopped(carries_code: bool) -> SendError {
             .to_owned(),
         failover: carries_code,
     }
+}
+
+/// How many SMS it is, where it is one.
+fn counted(message: &Message) -> Option<u32> {
+    (message.channel == "sms").then(|| Segments::of(&message.text).count)
 }
 
 #[cfg(test)]

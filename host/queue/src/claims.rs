@@ -93,6 +93,8 @@ pub enum Finish {
         accepted: Accepted,
         /// Whether it was told where receipts go.
         receipt_asked: bool,
+        /// How many SMS its text takes, as we count; `None` for what is no SMS.
+        counted: Option<u32>,
     },
     /// It is to be tried again.
     Retry {
@@ -232,6 +234,7 @@ impl Queue {
                 provider,
                 accepted,
                 receipt_asked,
+                counted,
             } => {
                 claim.job.record(Attempt {
                     at,
@@ -243,7 +246,10 @@ impl Queue {
                         price: accepted.price.clone(),
                     },
                 });
-                let sent = Sent::new(provider, accepted, receipt_asked, now);
+                let sent = Sent {
+                    counted,
+                    ..Sent::new(provider, accepted, receipt_asked, now)
+                };
                 self.sent(claim, sent, now).await
             }
             Finish::Retry {

@@ -27,7 +27,7 @@ pub(crate) struct Standing {
     /// As how many segments it counts for a price that is not known; `None` where the price is, or
     /// where no provider has taken it.
     unpriced: Option<u32>,
-    segments: Option<u32>,
+    told_segments: Option<u32>,
     arrived: bool,
 }
 
@@ -113,8 +113,8 @@ impl MessageRow {
         let unpriced = sent.filter(|sent| sent.price.is_none());
         Standing {
             status: self.status,
-            unpriced: unpriced.map(|sent| sent.segments.unwrap_or(1).max(1)),
-            segments: sent.and_then(|sent| sent.segments),
+            unpriced: unpriced.map(|sent| sent.segments().unwrap_or(1).max(1)),
+            told_segments: sent.and_then(|sent| sent.told_segments),
             arrived: self.arrived.is_some(),
         }
     }
@@ -208,7 +208,7 @@ impl MessageRow {
             add(facts, "price", &price.amount);
             add(facts, "currency", &price.currency);
         }
-        if let Some(segments) = sent.segments {
+        if let Some(segments) = sent.segments() {
             add(facts, "segments", segments);
         }
     }

@@ -64,8 +64,10 @@ pub struct Sent {
     pub provider: String,
     /// Each of the provider's ids; a provider with an id for each part of a long text has several.
     pub parts: Vec<Part>,
-    /// Number of SMS segments, where known.
-    pub segments: Option<u32>,
+    /// Number of SMS segments, where the provider has said it: what counts then.
+    pub told_segments: Option<u32>,
+    /// Number of SMS that its text takes as we count; `None` for what is no SMS.
+    pub counted: Option<u32>,
     /// What it costs, where known.
     pub price: Option<Price>,
     /// Whether the provider was asked for receipts.
@@ -146,11 +148,18 @@ impl Sent {
         Sent {
             provider,
             parts,
-            segments: accepted.segments,
+            told_segments: accepted.segments,
+            counted: None,
             price: accepted.price,
             receipt_asked,
             receipts: Vec::new(),
         }
+    }
+
+    /// Number of SMS segments, where known: a provider may replace letters that make a text longer, so
+    /// what it says counts before what we do.
+    pub fn segments(&self) -> Option<u32> {
+        self.told_segments.or(self.counted)
     }
 
     /// The status of the whole: that of the part that has come least far, so that a message is
@@ -196,8 +205,8 @@ impl MessageRow {
             sent.price.clone_from(&update.price);
             price = true;
         }
-        if update.segments > sent.segments {
-            sent.segments = update.segments;
+        if update.segments > sent.told_segments {
+            sent.told_segments = update.segments;
             price = true;
         }
         if news {

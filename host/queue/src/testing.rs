@@ -234,5 +234,6 @@ pub(crate) fn sent(ids: &[&str]) -> Finish {
             ..Accepted::default()
         },
         receipt_asked: true,
+        counted: None,
     }
 }

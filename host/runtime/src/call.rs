@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use countersign_delivery::scrub;
+use countersign_delivery::{Texts, scrub};
 use countersign_queue::{ANONYMOUS, Queue, Reservation, TurnedAway};
 use countersign_store::{Keyring, Savepoint, Store, StoreError, Transaction, TransactionError};
 use countersign_types::{Clock, Entropy, MessageId};
@@ -109,6 +109,7 @@ pub(crate) struct Host {
     pub(crate) limits: Limits,
     pub(crate) default_region: Option<String>,
     pub(crate) settings: Vec<(String, String)>,
+    pub(crate) texts: Arc<Texts>,
     pub(crate) analytics_settings: Vec<(String, String)>,
     pub(crate) instants: Instants,
     pub(crate) subjects: Subjects,

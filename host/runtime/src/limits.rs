@@ -91,7 +91,7 @@ impl Default for Limits {
             callback_time: Duration::from_millis(50),
             service_wall: Duration::from_secs(10),
             provider_wall: Duration::from_secs(20),
-            epoch: Duration::from_millis(5),
+            epoch: Duration::from_millis(1),
             memory_bytes: 64 * 1024 * 1024,
             hostcall_bytes: 4 * 1024 * 1024,
             stack_bytes: 512 * 1024,

@@ -12,16 +12,15 @@
 use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{Store, UpdateDeadline};
 
 /// Who has run for longer computes for long. A call of a built-in component needs a hundredth of it.
-const LONG: Duration = Duration::from_millis(10);
+const LONG: Duration = Duration::from_millis(5);
 
 /// How exactly a poll is charged: a shorter one by the clock on the wall, a longer one with what its thread
 /// has run for at most so long before it. Asking the kernel for a thread's time is a system call, and twice
@@ -147,8 +146,21 @@ impl Meter {
 }
 
 /// How long the present thread has had a processor, in nanoseconds.
+#[expect(
+    unsafe_code,
+    reason = "the C library's clock: rustix looks for the kernel's by itself, which ends the process under \
+              valgrind, and with it the counting of instructions"
+)]
 fn thread_ns() -> u64 {
-    nanos_of(ClockId::ThreadCPUTime)
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is valid for writing for the length of the call, which keeps no pointer to it. On
+    // failure, which only an unknown clock has, it stays zero.
+    let _ = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    let whole = u64::try_from(time.tv_sec).unwrap_or(0);
+    whole * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 /// The same, as it was at `now` or at most [`GRAIN_NS`] earlier.
@@ -168,13 +180,8 @@ fn thread_ns_lately(now: u64) -> u64 {
 
 /// Without a system call, where the kernel lends its clock.
 fn monotonic_ns() -> u64 {
-    nanos_of(ClockId::Monotonic)
-}
-
-fn nanos_of(clock: ClockId) -> u64 {
-    let time = clock_gettime(clock);
-    let whole = u64::try_from(time.tv_sec).unwrap_or(0);
-    whole * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(BEGAN.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Ends the guest in `store` when the time on its meter is over, and lets others run meanwhile.

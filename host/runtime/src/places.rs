@@ -104,7 +104,7 @@ struct Usual {
     /// For those of a component that computes for long.
     alone: Arc<Semaphore>,
     /// How often a guest is asked whether its time is over, which is the measure of what is long here: a
-    /// fifth of it, fifty times what a call of a built-in component needs.
+    /// quarter of it, ten times what a call of a built-in component has on a busy machine.
     epoch: Duration,
 }
 
@@ -185,7 +185,7 @@ impl Places {
             epoch,
         } = &self.0.usual;
         let usual = Duration::from_nanos(nanos.load(Ordering::Relaxed));
-        if usual < *epoch / 5 {
+        if usual < *epoch / 4 {
             return None;
         }
         if let Ok(alone) = alone.clone().try_acquire_owned() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use countersign_delivery::{Sender, StatusSource};
+use countersign_delivery::{Sender, StatusSource, Texts};
 use countersign_queue::Queue;
 use countersign_store::{Keyring, Sealing, Store};
 use countersign_types::{
@@ -60,6 +60,8 @@ pub struct RuntimeConfig {
     pub analytics: Vec<u8>,
     /// The settings of otp and two-factor, as far as they differ from the components' own defaults.
     pub settings: Vec<(String, String)>,
+    /// The operator's texts of messages, in several languages.
+    pub texts: Arc<Texts>,
     /// Those of analytics.
     pub analytics_settings: Vec<(String, String)>,
     /// How long records of the audit trail are kept.
@@ -147,6 +149,7 @@ impl Runtime {
             queue: config.queue,
             default_region: config.default_region,
             settings: config.settings,
+            texts: config.texts,
             analytics_settings: config.analytics_settings,
             subjects: Subjects::new(limits.subject_waiting),
             places: AllPlaces::new(&limits),
@@ -252,6 +255,7 @@ impl Runtime {
             queue,
             default_region: self.host.default_region.clone(),
             settings: self.host.settings.clone(),
+            texts: self.host.texts.clone(),
             analytics_settings: self.host.analytics_settings.clone(),
             subjects: Subjects::new(self.host.limits.subject_waiting),
             places: AllPlaces::new(&self.host.limits),

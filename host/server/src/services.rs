@@ -99,6 +99,7 @@ pub(crate) async fn start(
         two_factor: bytes("two-factor"),
         analytics: bytes("analytics"),
         settings: services.settings,
+        texts: services.texts,
         analytics_settings: services.analytics,
         audit_kept: services.audit_kept,
         providers,

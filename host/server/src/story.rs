@@ -34,6 +34,7 @@ pub(crate) struct Story {
     pub(crate) reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) provider: Option<String>,
+    /// As the provider says, or as the server counts until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) segments: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,12 +87,10 @@ impl From<MessageView> for Story {
         let row = view.row;
         let sent_at = row.sent.is_some().then_some(row.left);
         let (provider, segments, price, receipts) = match row.sent {
-            Some(sent) => (
-                Some(sent.provider),
-                sent.segments,
-                sent.price,
-                sent.receipts,
-            ),
+            Some(sent) => {
+                let segments = sent.segments();
+                (Some(sent.provider), segments, sent.price, sent.receipts)
+            }
             None => (None, None, None, Vec::new()),
         };
         Story {

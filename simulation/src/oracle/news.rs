@@ -182,7 +182,7 @@ impl Known {
                 .map(|part| (part.id.clone(), rank(part.status.word())))
                 .collect(),
             price: sent.price.clone(),
-            segments: sent.segments,
+            segments: sent.told_segments,
         }
     }
 }

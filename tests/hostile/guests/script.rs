@@ -125,6 +125,11 @@ pub(crate) fn run(
                 Err(error) => format!("{error:?}"),
             }),
             "settings" => answers.push(settings::all().len().to_string()),
+            "text" => {
+                let locale = (!word(2).is_empty()).then(|| word(2));
+                let text = settings::text(word(0), word(1), locale);
+                answers.push(text.unwrap_or_else(|| "-".to_owned()));
+            }
             "log" => log::log(log::Level::Info, rest),
             "print" => eprintln!("{rest}"),
             "context" => answers.push(match &context.caller {

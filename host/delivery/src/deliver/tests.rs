@@ -211,6 +211,28 @@ async fn the_text_is_the_contracts() {
 }
 
 #[tokio::test]
+async fn what_a_provider_does_not_say_of_segments_is_counted() {
+    let said = Accepted {
+        segments: Some(1),
+        ..Accepted::default()
+    };
+    let bench = Bench::new(&["a"], vec![Ok(Accepted::default()), Ok(said)]).await;
+    for want in [2, 1] {
+        let long = Job {
+            text: "{name}".repeat(33),
+            variables: vec![("name".into(), "Ada, ".into())],
+            ..notice(NOW)
+        };
+        let id = accept(&bench.queue, &*bench.entropy, &long).await;
+        let claim = bench.claim().await;
+        bench.delivery.deliver(claim).await.expect("stored");
+        let message = bench.queue.message(id, NOW).await.expect("read");
+        let sent = message.expect("known").row.sent.expect("sent");
+        assert_eq!((sent.segments(), sent.counted), (Some(want), Some(2)));
+    }
+}
+
+#[tokio::test]
 async fn a_retryable_failure_is_tried_again_with_the_same_code() {
     let bench = Bench::new(
         &["a"],

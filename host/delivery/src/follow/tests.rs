@@ -104,6 +104,7 @@ impl Bench {
                 ..Accepted::default()
             },
             receipt_asked: true,
+            counted: None,
         };
         let finished = self.queue.finish(claim, sent, now).await;
         assert!(finished.expect("finished"));

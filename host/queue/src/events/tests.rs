@@ -188,6 +188,7 @@ async fn the_time_in_the_queue_counts_from_when_the_message_could_go_first() {
             ..Accepted::default()
         },
         receipt_asked: false,
+        counted: None,
     };
     assert!(bench.finish(claim, taken).await);
     let events = bench.events().await;

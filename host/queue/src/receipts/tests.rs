@@ -210,10 +210,54 @@ async fn without_a_callback_there_is_no_row_for_the_providers_id() {
         provider,
         accepted,
         receipt_asked: false,
+        counted: None,
     };
     assert!(bench.finish(claim, unasked).await);
     let row = bench.store.get(&receipt_key("p", "SM1")).await;
     assert_eq!(row.expect("read"), None);
+}
+
+#[tokio::test]
+async fn segments_that_a_provider_tells_count_before_ours_more_or_fewer() {
+    let bench = Bench::new().await;
+    for (told, want) in [(None, "3"), (Some(1), "1"), (Some(4), "4")] {
+        let id = bench.add(job()).await;
+        let claim = bench.claim().await;
+        let provider_id = format!("SM{want}");
+        let Finish::Sent {
+            at,
+            provider,
+            accepted,
+            ..
+        } = sent(&[&provider_id])
+        else {
+            panic!("it was sent");
+        };
+        let counted = Finish::Sent {
+            at,
+            provider,
+            accepted,
+            receipt_asked: true,
+            counted: Some(3),
+        };
+        assert!(bench.finish(claim, counted).await);
+        let (_, was) = bench.events().await.pop().expect("told");
+        assert!(
+            was.contains(&("segments".to_owned(), "3".to_owned())),
+            "{was:?}"
+        );
+        let news = StatusUpdate {
+            segments: told,
+            ..update(&provider_id, Status::Delivered)
+        };
+        bench.receive(std::slice::from_ref(&news)).await;
+        assert_eq!(bench.taken(id).await.segments(), want.parse().ok());
+        let (_, is) = bench.events().await.pop().expect("told");
+        for (name, value) in [("segments", want), ("unpriced-was", "3")] {
+            let fact = (name.to_owned(), value.to_owned());
+            assert!(is.contains(&fact), "{fact:?} in {is:?}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -231,7 +275,7 @@ async fn a_price_that_comes_late_is_told_without_a_change_of_status() {
     }
     let message = bench.taken(id).await;
     assert_eq!(
-        (message.price, message.segments),
+        (message.price, message.told_segments),
         (Some(price("0.0079")), Some(2))
     );
     let events = bench.events().await;
@@ -406,6 +450,7 @@ async fn the_longest_message_that_there_can_be_fits_into_its_row() {
             ..countersign_types::Accepted::default()
         },
         receipt_asked: true,
+        counted: None,
     };
     assert!(bench.finish(claim, taken).await);
     for id in ids.iter().take(20) {

@@ -272,6 +272,7 @@ impl Bench {
             two_factor: countersign_embedded::TWO_FACTOR.to_vec(),
             analytics: countersign_embedded::ANALYTICS.to_vec(),
             settings,
+            texts: Arc::default(),
             analytics_settings: Vec::new(),
             audit_kept: Duration::from_secs(400 * 24 * 3600),
             providers,

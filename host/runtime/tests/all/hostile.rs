@@ -92,6 +92,10 @@ async fn every_bound_of_every_host_function_holds() {
         "put k x\ntake k 1 2 1000".to_owned(),
         "take k 1 2 1000\nopen k".to_owned(),
         format!("emit {}", "e".repeat(65)),
+        format!("text {} p", "t".repeat(65)),
+        format!("text t {}", "p".repeat(65)),
+        format!("text t p {}", "l".repeat(36)),
+        "text t".to_owned(),
     ] {
         let (component, reason) = failure(bench.run(&script).await);
         assert_eq!(component, "probe", "{script:.40}: {reason}");
@@ -103,6 +107,8 @@ async fn every_bound_of_every_host_function_holds() {
     bench.run("open k x 6\nopen k x 10").await.unwrap();
     let most = "take limit 9007199254740992 9007199254740992 1000";
     bench.run(most).await.unwrap();
+    let longest = format!("text {0} {0} {1}", "t".repeat(64), "l".repeat(35));
+    assert_eq!(bench.run(&longest).await.unwrap(), "-");
 }
 
 #[tokio::test]

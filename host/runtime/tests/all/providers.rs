@@ -636,6 +636,7 @@ pub(crate) async fn start_at(
         two_factor: countersign_embedded::TWO_FACTOR.to_vec(),
         analytics: countersign_embedded::ANALYTICS.to_vec(),
         settings: Vec::new(),
+        texts: Arc::default(),
         analytics_settings: Vec::new(),
         audit_kept: Duration::from_secs(3_600),
         providers: vec![config],

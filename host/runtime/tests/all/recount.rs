@@ -180,6 +180,7 @@ impl Lives {
                         .then(|| Price::new("0.0100".into(), "USD".into()).unwrap()),
                 },
                 receipt_asked: true,
+                counted: [None, Some(1), Some(3)][self.below(3) as usize],
             },
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use countersign_delivery::Template as Text;
+use countersign_delivery::{Segments, Template as Text, offered_origins};
 use countersign_types::{MessageId, UnixMillis};
 use serde_json::json;
 
@@ -16,7 +16,7 @@ use super::fields::{Fields, PHONE_BYTES_MAX, locale};
 use super::path::Named;
 use super::problem::{Problem, Refused};
 use super::{Api, MessageRequest, NO_ROUTE, PhoneError, Runtime};
-use crate::config::{MessageKind, Template};
+use crate::config::{MessageKind, Template, Templates};
 use crate::story::Story;
 
 const TEMPLATE_BYTES_MAX: usize = 64;
@@ -44,17 +44,17 @@ pub(super) async fn send(State(api): State<Arc<Api>>, request: Request) -> Respo
     let Some(runtime) = api.runtime() else {
         return Problem::starting().into_response();
     };
-    let request = match read(fields, &api.templates, &runtime) {
-        Ok(request) => request,
+    let (request, segments) = match read(fields, &api.templates, &runtime) {
+        Ok(read) => read,
         Err(refused) => return Problem::from(refused).into_response(),
+    };
+    let accepted = move |id: &MessageId, _: UnixMillis| -> Judged {
+        let id = id.to_string();
+        let body = json!({"id": id, "status": "queued", "segments": segments});
+        Ok(Answer::accepted(&body))
     };
     let call = async move |once| runtime.send_message(&context, &request, once).await;
     api.answer(claim, accepted, call).await
-}
-
-fn accepted(id: &MessageId, _: UnixMillis) -> Judged {
-    let body = json!({"id": id.to_string(), "status": "queued"});
-    Ok(Answer::accepted(&body))
 }
 
 /// Any key may ask for any message: keys are those of one operator's applications.
@@ -72,11 +72,12 @@ pub(super) async fn story(State(api): State<Arc<Api>>, Named(id): Named) -> Resp
     }
 }
 
+/// The message, and how many SMS it is.
 fn read(
     mut fields: Fields,
-    templates: &[Template],
+    templates: &Templates,
     runtime: &Runtime,
-) -> Result<MessageRequest, Refused> {
+) -> Result<(MessageRequest, u32), Refused> {
     let to = fields.text("to", PHONE_BYTES_MAX)?;
     let to = runtime.parse_phone(&to);
     let to = to.map_err(|error| no_such_phone("to", error))?;
@@ -85,27 +86,29 @@ fn read(
         return Err(Refused::field("to", error));
     }
     let name = fields.plain_text("template", TEMPLATE_BYTES_MAX)?;
-    let template = templates.iter().find(|template| template.name == name);
-    let template =
-        template.ok_or_else(|| Refused::field("template", "No such template is configured"))?;
+    let locale = locale(&mut fields)?;
+    let (template, text) = templates
+        .find(&name, locale.as_deref())
+        .ok_or_else(|| Refused::field("template", "No such template is configured"))?;
     let variables = fields.texts("variables", VARIABLES_MAX, VALUE_BYTES_MAX)?;
-    check_text(template, &variables)?;
+    let segments = check_text(template, text, &variables)?;
     let kind = kind(&mut fields, template.kind)?;
     if !runtime.has_route(&to, kind.priority()) {
         return Err(Refused::field("to", NO_ROUTE));
     }
     let (due, deadline) = times(&mut fields, runtime.now())?;
-    Ok(MessageRequest {
+    let request = MessageRequest {
         to,
         template: template.name.clone(),
-        text: template.text.clone(),
+        text: text.to_owned(),
         variables,
-        locale: locale(&mut fields)?,
+        locale,
         purpose: kind.word().to_owned(),
         priority: kind.priority(),
         due,
         deadline,
-    })
+    };
+    Ok((request, segments))
 }
 
 /// A number that is none, in the field of that name.
@@ -121,11 +124,16 @@ pub(super) fn no_such_phone(field: &str, error: PhoneError) -> Refused {
     Refused::field(field, text)
 }
 
-/// Whether the variables fill the template, all of it and nothing else, with a text that can be sent.
-fn check_text(template: &Template, variables: &[(String, String)]) -> Result<(), Refused> {
+/// Whether the variables fill the text, all of it and nothing else, with one that can be sent: how many SMS
+/// it is then.
+fn check_text(
+    template: &Template,
+    unfilled: &str,
+    variables: &[(String, String)],
+) -> Result<u32, Refused> {
     let refused = |text: String| Err(Refused::field("variables", text));
     // It was read at the start.
-    let Ok(text) = Text::parse(&template.text) else {
+    let Ok(text) = Text::parse(unfilled) else {
         return refused("The template cannot be read".to_owned());
     };
     let places: BTreeSet<&str> = text.places().collect();
@@ -141,15 +149,31 @@ fn check_text(template: &Template, variables: &[(String, String)]) -> Result<(),
         Err(error) => return refused(format!("{error}; it must be in `variables`")),
     };
     let units = filled.encode_utf16().count();
+    let segments = Segments::of(&filled).count;
+    let most = template.segments_max.unwrap_or(u32::MAX);
     if filled.trim().is_empty() {
         refused("With these values the text is empty".to_owned())
     } else if units > TEXT_UNITS_MAX {
         refused(format!(
             "With these values the text has {units} UTF-16 units; at most {TEXT_UNITS_MAX} can be sent"
         ))
+    } else if segments > most {
+        refused(format!(
+            "With these values the text is {segments} SMS; its template allows {most}"
+        ))
+    } else if offers_anew(unfilled, &filled) {
+        refused("With these values the text offers a code to a web page (`@host #code`)".to_owned())
     } else {
-        Ok(())
+        Ok(segments)
     }
+}
+
+/// Whether values have made the text offer a code to pages that the template does not. Which those are is
+/// for the operator to say: a name that somebody has typed into the application would offer a code of theirs
+/// to the pages of somebody else.
+fn offers_anew(unfilled: &str, filled: &str) -> bool {
+    let offered = offered_origins(filled);
+    !offered.is_empty() && offered != offered_origins(unfilled)
 }
 
 /// What the message is for: what its template is for, or less. Who goes first is the operator's to say,
@@ -206,22 +230,32 @@ mod tests {
 
     const NOW: UnixMillis = UnixMillis(1_769_860_800_000);
 
-    fn template(text: &str) -> Template {
+    fn template(segments_max: Option<u32>) -> Template {
         Template {
             name: "t".to_owned(),
-            text: text.to_owned(),
             kind: MessageKind::Transactional,
+            segments_max,
         }
     }
 
     #[track_caller]
     fn check_filled(text: &str, variables: &[(&str, &str)], want: Result<(), &str>) {
+        check_within(None, text, variables, want);
+    }
+
+    #[track_caller]
+    fn check_within(
+        most: Option<u32>,
+        text: &str,
+        variables: &[(&str, &str)],
+        want: Result<(), &str>,
+    ) {
         let variables: Vec<_> = variables
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        match (check_text(&template(text), &variables), want) {
-            (Ok(()), Ok(())) => {}
+        match (check_text(&template(most), text, &variables), want) {
+            (Ok(_), Ok(())) => {}
             (Err(refused), Err(words)) => {
                 assert_eq!(refused.field.as_deref(), Some("variables"));
                 assert!(refused.error.contains(words), "{}", refused.error);
@@ -246,6 +280,36 @@ mod tests {
         check_filled(&many(8), &[("a", &smileys)], Ok(()));
         let past = format!("{}!", many(8));
         check_filled(&past, &[("a", &smileys)], Err("1601 UTF-16 units"));
+    }
+
+    #[test]
+    fn a_template_bounds_how_many_sms_its_values_make() {
+        let (fits, past) = ("x".repeat(153), "x".repeat(154));
+        let text = "Hello, {a}";
+        check_within(Some(1), text, &[("a", &fits)], Ok(()));
+        check_within(Some(1), text, &[("a", &past)], Err("2 SMS"));
+        check_within(Some(2), text, &[("a", &past)], Ok(()));
+        // One letter of another alphabet, and a message holds less than half.
+        let emoji = format!("{}🔑", "x".repeat(62));
+        check_within(Some(1), text, &[("a", &emoji)], Err("2 SMS"));
+    }
+
+    #[test]
+    fn no_value_offers_a_code_to_a_page_that_the_template_does_not() {
+        let bait = "@bank.example #123456";
+        let words = Err("offers a code");
+        check_filled("{a}", &[("a", bait)], words);
+        check_filled("Hi\n{a}", &[("a", bait)], words);
+        check_filled("{a}, your order is here", &[("a", bait)], words);
+        check_filled("Hi {a}", &[("a", bait)], words);
+        check_filled("{a}\nBye", &[("a", bait)], words);
+        check_filled("Mail to ada{a}", &[("a", bait)], Ok(()));
+        check_filled("Hi {a}", &[("a", "@ada")], Ok(()));
+        // An application whose codes are its own binds them to pages that stand in the configuration.
+        let own = "{a}\n@shop.example #{a}";
+        check_filled(own, &[("a", "123456")], Ok(()));
+        check_filled(own, &[("a", "1 %bank.example")], words);
+        check_filled(own, &[("a", bait)], words);
     }
 
     #[track_caller]

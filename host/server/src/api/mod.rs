@@ -70,7 +70,7 @@ pub(crate) use fields::Fields;
 pub(crate) use gate::{Asker, ENVIRONMENT_KEY, Gate, Mode, Situation};
 pub(crate) use health::Health;
 
-use crate::config::{Http, Template};
+use crate::config::{Http, Templates};
 use crate::metrics::{Labels, Page};
 use crate::page::Pages;
 use crate::providers::Configured;
@@ -91,7 +91,7 @@ pub(crate) struct ApiParts {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) users: Arc<Users>,
     pub(crate) entropy: Arc<dyn Entropy>,
-    pub(crate) templates: Vec<Template>,
+    pub(crate) templates: Templates,
     pub(crate) pages: Pages,
     pub(crate) providers: Vec<Configured>,
     pub(crate) routes: countersign_delivery::Routes,
@@ -105,7 +105,7 @@ pub(crate) struct Api {
     ledger: Arc<Ledger>,
     users: Arc<Users>,
     entropy: Arc<dyn Entropy>,
-    templates: Vec<Template>,
+    templates: Templates,
     pages: Pages,
     providers: Vec<Configured>,
     /// Where messages go, and how those do whom they go to.

@@ -13,6 +13,7 @@ mod keyring;
 mod keys;
 mod messages;
 mod queue;
+mod template;
 mod users;
 
 use std::path::PathBuf;
@@ -63,6 +64,8 @@ enum Command {
     Keys(keys::Keys),
     /// Find messages, look at one, and at the whole number that one went to.
     Messages(messages::Messages),
+    /// Look at the texts of messages: their languages, how many SMS they are, and what they cost.
+    Template(template::Template),
     /// Look at the queue, and replay messages that no provider could take.
     Queue(queue::Queue),
     /// List, inspect, install, take back and export the components that decide and speak.
@@ -203,6 +206,7 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(flags)) => run_serve(flags.into(), environment),
         Some(Command::Keys(command)) => command.run(&environment),
         Some(Command::Messages(command)) => command.run(&environment),
+        Some(Command::Template(command)) => command.run(&environment),
         Some(Command::Queue(command)) => command.run(&environment),
         Some(Command::Component(command)) => command.run(&environment),
         Some(Command::Users(command)) => command.run(&environment),
@@ -229,6 +233,7 @@ impl Command {
             Command::Serve(_) => false,
             Command::Keys(command) => command.json,
             Command::Messages(command) => command.json,
+            Command::Template(command) => command.json,
             Command::Queue(command) => command.json,
             Command::Component(command) => command.json,
             Command::Keyring(command) => command.wants_json(),

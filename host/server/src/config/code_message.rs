@@ -1,20 +1,24 @@
-//! The message with a code as the settings make it: its last lines, which are for machines, and its
-//! length. The component `otp` puts it together; here it is judged at the start.
+//! The messages with a code as the settings make them: their last lines, which are for machines, and their
+//! length. The component `otp` puts them together; here they are judged at the start.
+
+use countersign_delivery::Segments;
 
 use super::settings::Otp;
-use super::{ConfigError, Merged};
+use super::{ConfigError, Merged, letters};
 
 /// The component's own text, where `otp.text` sets none.
 const DEFAULT_TEXT: &str = "Your verification code is: {code}\n\nValid for {minutes} minutes.";
 /// As the WIT of components bounds a message's text.
 const TEXT_BYTES_MAX: usize = 1_600;
+/// A text of 1,600 bytes is no more SMS than these, whatever its letters.
+const SEGMENTS_MAX: u64 = 24;
 /// Google, "Perform SMS Verification on a Server": "Be no longer than 140 bytes".
 const RETRIEVER_BYTES_MAX: usize = 140;
 /// A code has at most so many digits, and is valid for at most so many minutes.
-const CODE: &str = "0000000000";
+const CODE: &str = "1234567890";
 const MINUTES: &str = "10";
 
-/// Judges the settings of the last lines, and what they make of the message.
+/// Judges the settings of the last lines, and what they make of `otp.text`.
 pub(super) fn last_lines(merged: &Merged) -> Result<Vec<(String, String)>, ConfigError> {
     let otp = &merged.settings.otp;
     let mut pairs = Vec::new();
@@ -35,19 +39,19 @@ pub(super) fn last_lines(merged: &Merged) -> Result<Vec<(String, String)>, Confi
             pairs.push((name.to_owned(), value.clone()));
         }
     }
-    if whole(otp).len() > TEXT_BYTES_MAX {
-        let must = format!("must have at most {TEXT_BYTES_MAX} bytes with its last lines");
-        return Err(merged.wrong("otp.text", must, None));
+    if let Some(most) = otp.segments_max {
+        merged.whole("otp.segments-max", most, 1..=SEGMENTS_MAX)?;
     }
-    let bytes = longest(otp).len();
-    if otp.app_hash.is_some() && bytes > RETRIEVER_BYTES_MAX {
-        let must = format!(
-            "needs a message of at most {RETRIEVER_BYTES_MAX} bytes, or Android passes it by: \
-             shorten `otp.text`, which makes {bytes} with its last lines"
-        );
-        return Err(merged.wrong("otp.app-hash", must, None));
+    match misfit(otp, default_text(otp)) {
+        None => Ok(pairs),
+        Some((key, must)) => {
+            let must = match key {
+                "otp.text" => must,
+                _ => format!("{must} by `otp.text`: shorten that"),
+            };
+            Err(merged.wrong(key, must, None))
+        }
     }
-    Ok(pairs)
 }
 
 const HOST_NAME: &str = "must be a bare host name in lower-case letters such as example.com, without \
@@ -55,20 +59,54 @@ const HOST_NAME: &str = "must be a bare host name in lower-case letters such as 
 const APP_HASH: &str = "must be the 11 letters, digits, `+` or `/` that Android's SMS Retriever knows the \
                         app by";
 
-/// Says so where a message with a code is more than one SMS, each of which is paid for.
-pub(super) fn warning(otp: &Otp) -> Option<String> {
-    let parts = segments(&longest(otp));
-    (parts > 1).then(|| {
-        format!(
-            "a message with a code is sent as {parts} SMS and paid for as such: shorten `otp.text` (one SMS \
+/// What is too long about a message with this text: the setting that says so, and what it says.
+pub(super) fn misfit(otp: &Otp, text: &str) -> Option<(&'static str, String)> {
+    if whole(otp, text).len() > TEXT_BYTES_MAX {
+        let must = format!("must have at most {TEXT_BYTES_MAX} bytes with its last lines");
+        return Some(("otp.text", must));
+    }
+    let longest = longest(otp, text);
+    let bytes = longest.len();
+    if otp.app_hash.is_some() && bytes > RETRIEVER_BYTES_MAX {
+        let must = format!(
+            "needs a message of at most {RETRIEVER_BYTES_MAX} bytes, or Android passes it by, and gets one of \
+             {bytes} with its last lines"
+        );
+        return Some(("otp.app-hash", must));
+    }
+    let count = u64::from(Segments::of(&longest).count);
+    let most = otp.segments_max.filter(|most| count > *most)?;
+    let must = format!("allows {most} SMS for a message with a code, and gets {count}");
+    Some(("otp.segments-max", must))
+}
+
+/// Says so where a message with a code is more than one SMS, each of which is paid for. `what` is what its
+/// text is called.
+pub(super) fn warnings(otp: &Otp, what: &str, text: &str) -> Vec<String> {
+    let longest = longest(otp, text);
+    let mut warnings = Vec::new();
+    let mut count = Segments::of(&longest).count;
+    if let Some((warning, without)) = letters::that_cost(what, text, &longest) {
+        warnings.push(warning);
+        count = without;
+    }
+    if count > 1 {
+        warnings.push(format!(
+            "a message with a code is sent as {count} SMS and paid for as such: shorten {what} (one SMS \
              holds 160 letters of the GSM alphabet, or 70 where there is any other)"
-        )
-    })
+        ));
+    }
+    warnings
+}
+
+/// The text for all who have no other.
+pub(super) fn default_text(otp: &Otp) -> &str {
+    otp.text.as_deref().unwrap_or(DEFAULT_TEXT)
 }
 
 /// As the component puts it together.
-fn whole(otp: &Otp) -> String {
-    let mut whole = otp.text.as_deref().unwrap_or(DEFAULT_TEXT).to_owned();
+fn whole(otp: &Otp, text: &str) -> String {
+    let mut whole = text.to_owned();
     let domain = otp
         .domain
         .as_ref()
@@ -84,10 +122,10 @@ fn whole(otp: &Otp) -> String {
     whole
 }
 
-/// The message as long as it can be with these settings.
-fn longest(otp: &Otp) -> String {
+/// The message with a code that is nobody's, as long as it can be with these settings.
+pub(super) fn longest(otp: &Otp, text: &str) -> String {
     let digits = otp.digits.map_or(6, super::as_size).min(CODE.len());
-    let message = whole(otp).replace("{code}", &CODE[..digits]);
+    let message = whole(otp, text).replace("{code}", &CODE[..digits]);
     message.replace("{minutes}", MINUTES)
 }
 
@@ -113,67 +151,9 @@ fn is_app_hash(text: &str) -> bool {
     text.len() == 11 && text.bytes().all(plain)
 }
 
-/// How many SMS carry `text`: in the GSM alphabet 160 septets in one and 153 in each of several, else 70
-/// and 67 UTF-16 units. A letter that would be torn apart between two can make it one more.
-///
-/// Source: 3GPP TS 23.038, sections 4 and 6.2.1; TS 23.040, section 9.2.3.24.1.
-fn segments(text: &str) -> usize {
-    let septets: Option<usize> = text.chars().map(septets).sum();
-    let (length, alone, each) = match septets {
-        Some(septets) => (septets, 160, 153),
-        None => (text.encode_utf16().count(), 70, 67),
-    };
-    if length <= alone {
-        1
-    } else {
-        length.div_ceil(each)
-    }
-}
-
-/// How many septets a letter of the GSM 7 bit default alphabet takes; `None` for any other letter.
-fn septets(letter: char) -> Option<usize> {
-    const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./:;<=>?¡ÄÖÑÜ§¿äöñüà";
-    const EXTENSION: &str = "\u{c}^{}\\[~]|€";
-    if letter.is_ascii_alphanumeric() || BASIC.contains(letter) {
-        Some(1)
-    } else if EXTENSION.contains(letter) {
-        Some(2)
-    } else {
-        None
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn check(text: &str, want: usize) {
-        let letters = text.chars().count();
-        assert_eq!(segments(text), want, "{letters} letters: {text}");
-    }
-
-    #[test]
-    fn a_message_of_the_gsm_alphabet_holds_160_letters_and_any_other_70() {
-        check("", 1);
-        check(&"a".repeat(160), 1);
-        check(&"a".repeat(161), 2);
-        check(&"a".repeat(306), 2);
-        check(&"a".repeat(307), 3);
-        // German, Danish, Spanish and Greek capitals cost nothing extra; braces and the euro count twice.
-        check(&"äÖßåØñ¿ΔΩ@".repeat(16), 1);
-        check(&"€".repeat(80), 1);
-        check(&format!("{}a", "€".repeat(80)), 2);
-        // Others make a message of 16 bit units of all of it.
-        check(&"я".repeat(70), 1);
-        check(&"я".repeat(71), 2);
-        check(&format!("{}ç", "a".repeat(70)), 2);
-        check(&"我".repeat(134), 2);
-        check(&"我".repeat(135), 3);
-        // Beyond the basic plane a letter is two units.
-        check(&"🔑".repeat(35), 1);
-        check(&"🔑".repeat(36), 2);
-    }
 
     /// What the message is measured by must be what the component sends.
     #[test]
@@ -185,16 +165,34 @@ mod tests {
 
     #[test]
     fn the_default_text_with_a_domain_is_one_message() {
-        let otp = |domain: String| Otp {
-            domain: Some(domain),
-            app_hash: Some("FA+9qCX9VSu".to_owned()),
-            digits: Some(10),
-            ..Otp::default()
+        let warned = |domain: String| {
+            let otp = Otp {
+                domain: Some(domain),
+                app_hash: Some("FA+9qCX9VSu".to_owned()),
+                digits: Some(10),
+                ..Otp::default()
+            };
+            warnings(&otp, "`otp.text`", default_text(&otp))
         };
-        assert_eq!(warning(&otp("accounts.example.co.uk".to_owned())), None);
+        assert!(warned("accounts.example.co.uk".to_owned()).is_empty());
         // 60 letters of text with a long code, 13 of the app's line, 14 around the domain.
-        assert_eq!(warning(&otp(format!("{}.example", "d".repeat(65)))), None);
-        let warned = warning(&otp(format!("{}.example", "d".repeat(66)))).expect("a warning");
-        assert!(warned.contains("2 SMS"), "{warned}");
+        assert!(warned(format!("{}.example", "d".repeat(65))).is_empty());
+        let warned = warned(format!("{}.example", "d".repeat(66)));
+        assert!(warned[0].contains("2 SMS"), "{warned:?}");
+    }
+
+    #[test]
+    fn one_letter_that_doubles_the_price_is_told_with_its_place_and_what_to_write() {
+        let otp = Otp::default();
+        let text =
+            "Your code is {code}.\nDon\u{2019}t tell it to anybody, whoever may ask you for it.";
+        let warned = warnings(&otp, "`otp.text`", text);
+        let want = "`otp.text` is sent as 2 SMS instead of 1 and paid for as such, since the GSM alphabet \
+                    lacks `\u{2019}` (U+2019; line 2, character 4: write `'`)";
+        assert_eq!(warned, [want]);
+        assert!(warnings(&otp, "`otp.text`", &text.replace('\u{2019}', "'")).is_empty());
+        // What is too long anyway is told as well.
+        let longer = format!("{text}{}", "x".repeat(160));
+        assert_eq!(warnings(&otp, "`otp.text`", &longer).len(), 2);
     }
 }

@@ -8,6 +8,8 @@ mod bounds;
 mod code_message;
 mod effects;
 mod environment;
+mod letters;
+mod preview;
 mod provider;
 mod public_url;
 mod settings;
@@ -20,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_delivery::{BreakerTerms, Route};
+use countersign_delivery::{BreakerTerms, Route, Texts};
 use countersign_queue::QueueConfig;
 use countersign_runtime::{LedgerLimits, RegistrySettings, is_region};
 use countersign_types::Secret;
@@ -28,10 +30,11 @@ use miette::{Diagnostic, NamedSource, SourceSpan};
 use tracing_subscriber::EnvFilter;
 
 pub(crate) use environment::Environment;
+pub(crate) use preview::{Preview, Wish};
 pub(crate) use provider::{ComponentSource, Provider};
 pub(crate) use public_url::PublicUrl;
 pub(crate) use settings::Limits;
-pub(crate) use template::{MessageKind, Template};
+pub(crate) use template::{MessageKind, Template, Templates};
 
 use crate::telemetry;
 use crate::users::{ProofSettings, TokenSettings};
@@ -107,7 +110,7 @@ pub(crate) enum ConfigError {
         #[help]
         help: Option<String>,
     },
-    #[error("the template `{name}` {reason}")]
+    #[error("the template {name} {reason}")]
     #[diagnostic(code(countersign::config::template))]
     Template { name: String, reason: String },
     #[error("the route {number} {reason}")]
@@ -252,11 +255,17 @@ impl Merged {
         Ok(Services {
             default_region,
             settings,
+            texts: self.templates()?.texts,
             analytics: analytics::read(self)?,
             limits: bounds::limits(self)?,
             audit_kept: bounds::audit_kept(self)?,
             components: bounds::components(self)?,
         })
+    }
+
+    /// All configured messages.
+    pub(crate) fn templates(&self) -> Result<Templates, ConfigError> {
+        template::read(&self.settings.otp, &self.settings.template)
     }
 
     /// The data folder and the folder of the keys.
@@ -325,6 +334,8 @@ pub(crate) struct Services {
     pub(crate) default_region: Option<String>,
     /// For the components, as text; the name that authenticator apps show is `issuer`.
     pub(crate) settings: Vec<(String, String)>,
+    /// Texts of messages, in several languages.
+    pub(crate) texts: Arc<Texts>,
     /// For the component `analytics`.
     pub(crate) analytics: Vec<(String, String)>,
     pub(crate) limits: Limits,
@@ -399,7 +410,7 @@ pub(crate) struct Config {
     pub(crate) idempotency: LedgerLimits,
     pub(crate) providers: Vec<Provider>,
     pub(crate) routes: Vec<Route>,
-    pub(crate) templates: Vec<Template>,
+    pub(crate) templates: Templates,
     /// What is allowed and probably not meant.
     pub(crate) warnings: Vec<String>,
 }
@@ -453,7 +464,8 @@ impl Config {
         let routes = provider::read_routes(&settings.route, &providers, &mut warnings)?;
         warnings.extend(unknown_variables(environment, &settings.provider));
         warnings.extend(guessable(environment)?);
-        warnings.extend(code_message::warning(&settings.otp));
+        let templates = merged.templates()?;
+        warnings.extend(template::warnings(&settings.otp, &templates));
         let url = public_url.as_ref();
         provider::warn_of_unsigned(&providers, url.is_some(), &mut warnings);
         warnings.extend(effects::missing(
@@ -487,7 +499,7 @@ impl Config {
             idempotency: bounds::idempotency(merged)?,
             providers,
             routes,
-            templates: template::read(&settings.template)?,
+            templates,
             warnings,
         })
     }

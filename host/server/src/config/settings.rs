@@ -98,6 +98,7 @@ pub(crate) struct Otp {
     pub(crate) sends_per_hour_per_address: Option<u64>,
     pub(crate) purposes: Option<Vec<String>>,
     pub(crate) text: Option<String>,
+    pub(crate) segments_max: Option<u64>,
     pub(crate) domain: Option<String>,
     pub(crate) app_hash: Option<String>,
 }
@@ -528,16 +529,22 @@ pub(crate) struct Route {
     pub(crate) shares: Vec<u32>,
 }
 
-/// A `[[template]]` entry: a text that `POST /api/messages` may send.
-#[derive(Debug, Deserialize)]
+/// A `[[template]]` entry: a text that `POST /api/messages` may send, or one with a code.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Template {
     /// How requests call it.
     pub(crate) name: String,
     /// With placeholders in braces.
     pub(crate) text: String,
+    /// BCP 47: who reads it; everybody who has no other where it is left out.
+    pub(crate) locale: Option<String>,
+    /// Of a text with a code, what that is for; all purposes that have no other where it is left out.
+    pub(crate) purpose: Option<String>,
     /// What its messages are for, where a request says nothing.
     pub(crate) kind: Option<String>,
+    /// How many SMS one of its messages may take.
+    pub(crate) segments_max: Option<u64>,
 }
 
 /// Text, a number, or yes or no; handed on as text.
@@ -637,6 +644,7 @@ pub(crate) const VALUES: &[(&str, Kind)] = &[
     ("otp.sends-per-hour-per-address", Kind::Whole),
     ("otp.purposes", Kind::Words),
     ("otp.text", Kind::Text),
+    ("otp.segments-max", Kind::Whole),
     ("otp.domain", Kind::Text),
     ("otp.app-hash", Kind::Text),
     ("two-factor.issuer", Kind::Text),

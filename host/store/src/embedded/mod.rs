@@ -40,7 +40,7 @@ use crate::{Commit, CommitError, Committed, Hold, Need, Row, Scanned, Store, Sto
 const WAITING_COMMITS_MAX: usize = 1_024;
 
 /// sled's page cache. Its memory is a multiple of this; the rows of a busy day are small.
-const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// sled's unit of space. A page beyond a quarter of it lies in a file of its own, which sled never
 /// syncs: after a power cut the store would not open. [`ROW_BYTES_MAX`](crate::ROW_BYTES_MAX) keeps
