@@ -145,7 +145,7 @@ async fn stop_is_for_one_sender() {
     let tried = &story["attempts"][0];
     assert_eq!(
         (&tried["provider"], &tried["class"]),
-        (&json!("first"), &json!("blocked"))
+        (&json!("first"), &json!("retryable"))
     );
     assert!(
         tried["reason"].as_str().unwrap().contains("STOP"),
@@ -158,6 +158,10 @@ async fn stop_is_for_one_sender() {
     expect_stopped(server.send(&phone(1)).await, Some("phoneNumber"));
     let told = Notice::telnyx_reply(&phone(1), "START");
     assert_eq!(told.post(&server, "first").await.status, 204);
+    server.send(&phone(1)).await.expect_success();
+    order(&server, &phone(1)).await.expect_problem(400);
+    let told = Notice::telnyx_reply(&phone(1), "START");
+    assert_eq!(told.post(&server, "second").await.status, 204);
     order(&server, &phone(1)).await.expect_status(202);
 }
 

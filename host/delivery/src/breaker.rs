@@ -156,7 +156,9 @@ impl Breaker {
             // It is known.
             Some(Open { probed: false, .. }) => return false,
             Some(Open { pause, .. }) => pause.saturating_mul(2).min(terms.pause_max),
-            None if verdict == Verdict::Shut || self.failures >= terms.failures => terms.pause,
+            None if verdict == Verdict::Shut || self.failures >= terms.failures => {
+                terms.pause.min(terms.pause_max)
+            }
             None => return false,
         };
         self.open = Some(Open {

@@ -194,8 +194,13 @@ impl Inner {
             self.queue.move_to(claim.lease, provider);
             return Ok(());
         }
-        if stops.has(&provider) {
-            let error = stopped(carries_code);
+        let route = self.config.routes.providers(claim.job.destination());
+        let is_stopped = match carries_code {
+            true => stops.has(&provider),
+            false => stops.has_any(route),
+        };
+        if is_stopped {
+            let error = stopped(carries_code && !stops.has_all(route));
             let failed = self.failed(claim, None, at, &provider, error).await;
             return failed.map(|_| ());
         }
@@ -377,15 +382,19 @@ impl Inner {
 }
 
 /// What stands in place of a provider's answer where the receiver has answered STOP to it, which nobody
-/// gets round by another sender; but a code has been asked for.
-fn stopped(carries_code: bool) -> SendError {
+/// gets round by another sender; but a code has been asked for, so it goes on where `others` may carry it:
+/// also back to one that has only stumbled.
+fn stopped(others: bool) -> SendError {
     SendError {
-        class: ErrorClass::Blocked,
+        class: match others {
+            true => ErrorClass::Retryable,
+            false => ErrorClass::Blocked,
+        },
         retry_after_ms: None,
         provider_code: None,
-        text: "the receiver has answered STOP to this provider's sender; it was not asked"
+        text: "the receiver has answered STOP to a sender of this route; nobody was asked"
             .to_owned(),
-        failover: carries_code,
+        failover: others,
     }
 }
 

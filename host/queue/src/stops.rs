@@ -5,6 +5,7 @@
 //! it stays when a number is erased: messages must not begin again by that. It has no end but START.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use countersign_store::{Commit, CommitError, Need, StoreError};
 use countersign_types::{UnixMillis, Wish};
@@ -26,6 +27,16 @@ impl Stops {
     /// Whether the number wants nothing from `provider`.
     pub fn has(&self, provider: &str) -> bool {
         self.0.contains_key(provider)
+    }
+
+    /// Whether it wants nothing from one of `providers`.
+    pub fn has_any(&self, providers: &[Arc<str>]) -> bool {
+        providers.iter().any(|provider| self.has(provider))
+    }
+
+    /// Whether it wants nothing from any of `providers`, of which there are some.
+    pub fn has_all(&self, providers: &[Arc<str>]) -> bool {
+        !providers.is_empty() && providers.iter().all(|provider| self.has(provider))
     }
 
     /// Works a wish in; whether it is news.
@@ -54,9 +65,9 @@ impl Queue {
         })
     }
 
-    /// Whether the receiver of `job`, which is about to be accepted, wants it from nobody who would send
-    /// it: not from the provider whose turn it is; and where it carries a code, which somebody has just
-    /// asked for, from none of its route.
+    /// Whether the receiver of `job`, which is about to be accepted, is to be left alone: where it carries a
+    /// code, which somebody has just asked for, by all senders of its route; else by one of them, since who
+    /// has answered STOP to one is not written to by the next.
     ///
     /// # Errors
     ///
@@ -66,12 +77,10 @@ impl Queue {
         if stops.0.is_empty() {
             return Ok(false);
         }
+        let route = self.inner.config.lanes.providers(job.destination());
         Ok(match job.challenge {
-            None => self.lane(job).is_some_and(|turn| stops.has(&turn)),
-            Some(_) => {
-                let route = self.inner.config.lanes.providers(job.destination());
-                !route.is_empty() && route.iter().all(|provider| stops.has(provider))
-            }
+            None => stops.has_any(route),
+            Some(_) => stops.has_all(route),
         })
     }
 

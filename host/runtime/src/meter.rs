@@ -22,9 +22,9 @@ use wasmtime::{Store, UpdateDeadline};
 /// Who has run for longer computes for long. A call of a built-in component needs a hundredth of it.
 const LONG: Duration = Duration::from_millis(5);
 
-/// How exactly a poll is charged: a shorter one by the clock on the wall, a longer one with what its thread
-/// has run for at most so long before it. Asking the kernel for a thread's time is a system call, and twice
-/// a poll that was a fifth of a quick call.
+/// Polls shorter than this are charged by the wall clock. Longer ones are charged by the thread's time, whose
+/// value at their start may be up to this old, so that a poll is charged at most this much too much. Asking
+/// the kernel for that time is a system call, and twice a poll that was a fifth of a quick call.
 const GRAIN_NS: u64 = 200_000;
 
 /// Turns of the guests that compute for long.

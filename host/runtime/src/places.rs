@@ -108,7 +108,7 @@ struct Usual {
     epoch: Duration,
 }
 
-/// Whose component computes for long, and that no other call of it runs, until it is dropped.
+/// The permit of a component that computes for long: until it is dropped no other call of it runs.
 pub(crate) type Alone = OwnedSemaphorePermit;
 
 /// Those who wait. A place is free only while nobody does.

@@ -26,7 +26,7 @@ use crate::generation::Versions;
 use crate::meter::{Meter, TimeOver};
 use crate::once::Once;
 use crate::phone::Parsed;
-use crate::places::{Alone, Place, Places};
+use crate::places::{Place, Places};
 use crate::secrets::Secrets;
 use crate::subject::Turn;
 
@@ -88,6 +88,12 @@ where
         if left.is_zero() {
             break;
         }
+        // With no commit in it: those that wait for the disk keep nobody from a processor.
+        let alone = runs.request.places.alone();
+        let Ok(alone) = tokio::time::timeout(left, alone).await else {
+            break;
+        };
+        let left = limits.service_wall.saturating_sub(began.elapsed());
         let hold = runs.hold(number).await;
         let wall = match hold {
             Some(_) => left.min(limits.hold),
@@ -97,6 +103,7 @@ where
         let meter = begun.meter.clone();
         let finished = run(begun, wall).await;
         runs.request.places.ran(meter.spent());
+        drop(alone);
         let (done, transaction) = runs.leave(finished).await?;
         if hold.is_some() && matches!(done.ended, Ended::WallClock) {
             // Too slow to keep everybody else out for.
@@ -113,17 +120,17 @@ where
     Err(busy())
 }
 
-/// Waits for the subject's turn, for a place, and for others of a component that computes for long.
+/// Waits for the subject's turn, and for a place.
 async fn admit<'a>(
     host: &'a Host,
     places: &Places,
     subject: &str,
     caller: &Caller,
-) -> Result<(Turn<'a>, Place, Option<Alone>), CallError> {
+) -> Result<(Turn<'a>, Place), CallError> {
     let admitted = async {
         let turn = host.subjects.turn(subject).await.ok()?;
         let place = places.take(caller).await.ok()?;
-        Some((turn, place, places.alone().await))
+        Some((turn, place))
     };
     match tokio::time::timeout(host.limits.service_wall, admitted).await {
         Ok(Some(admitted)) => Ok(admitted),

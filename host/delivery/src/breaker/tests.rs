@@ -159,3 +159,15 @@ fn a_class_says_whether_the_provider_or_the_message_is_to_blame() {
     check(ErrorClass::UnknownOutcome, Verdict::Fails);
     check(ErrorClass::Auth, Verdict::Shut);
 }
+
+#[test]
+fn no_pause_is_longer_than_the_longest() {
+    let terms = BreakerTerms {
+        pause: 2 * TERMS.pause_max,
+        ..TERMS
+    };
+    let mut breaker = Breaker::default();
+    let now = MonotonicMillis::default();
+    assert!(breaker.learn(Verdict::Shut, now, terms));
+    assert!(breaker.admits(now + terms.pause_max));
+}

@@ -686,12 +686,63 @@ async fn a_sender_that_was_told_stop_is_not_asked_and_only_codes_go_by_another()
         let Outcome::Failed(error) = &row.attempts[0].outcome else {
             panic!("not {:?}", row.attempts[0]);
         };
-        assert_eq!(error.class, ErrorClass::Blocked);
+        let class = match with_code {
+            true => ErrorClass::Retryable,
+            false => ErrorClass::Blocked,
+        };
+        assert_eq!(error.class, class);
         assert!(error.text.contains("STOP"), "{error:?}");
         // It says nothing of the provider.
         let health = bench.delivery.inner.config.routes.health().of("a");
         assert!(health.failed.is_none());
     }
+}
+
+#[tokio::test]
+async fn a_stop_for_one_sender_ends_no_code_that_another_may_still_carry() {
+    for stumbles in [ErrorClass::Throttled, ErrorClass::UnknownOutcome] {
+        let bench = Bench::new(&["b", "a"], vec![error(stumbles)]).await;
+        let id = bench.add(true).await;
+        let heard = bench.queue.heard("a", "+12025550123", Wish::Stop, NOW);
+        assert!(heard.await.expect("stored"));
+        for _ in 0..3 {
+            bench.work().await;
+            bench.clock.advance(60 * SECOND);
+        }
+        assert_eq!(bench.tried(), ["b", "b"], "{stumbles:?}");
+        let message = bench.queue.message(id, bench.clock.now()).await;
+        let row = message.expect("read").expect("known").row;
+        assert_eq!(row.status, Status::Sent, "{stumbles:?}");
+    }
+    // When nobody is left it is over at once.
+    let bench = Bench::new(&["b", "a"], Vec::new()).await;
+    let id = bench.add(true).await;
+    for provider in ["a", "b"] {
+        let heard = bench.queue.heard(provider, "+12025550123", Wish::Stop, NOW);
+        assert!(heard.await.expect("stored"));
+    }
+    bench.work().await;
+    assert!(bench.tried().is_empty());
+    let message = bench.queue.message(id, bench.clock.now()).await;
+    assert_eq!(
+        message.expect("read").expect("known").row.status,
+        Status::Failed
+    );
+}
+
+#[tokio::test]
+async fn what_nobody_asked_for_goes_by_no_sender_where_one_was_told_stop() {
+    let bench = Bench::new(&["a", "b"], Vec::new()).await;
+    let id = bench.add(false).await;
+    let heard = bench.queue.heard("b", "+12025550123", Wish::Stop, NOW);
+    assert!(heard.await.expect("stored"));
+    bench.work().await;
+    assert!(bench.tried().is_empty());
+    let message = bench.queue.message(id, bench.clock.now()).await;
+    assert_eq!(
+        message.expect("read").expect("known").row.status,
+        Status::Failed
+    );
 }
 
 /// Shows the start once, and the deadline from then on.

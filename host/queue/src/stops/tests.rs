@@ -59,8 +59,9 @@ async fn a_code_goes_by_another_sender_and_nothing_else_does() {
     let bench = bench(&["p", "q"]).await;
     let code = with_code(NOW + 600 * SECOND);
     bench.heard("q", NUMBER, Wish::Stop).await;
-    assert!(!bench.is_stopped(&job()).await && !bench.is_stopped(&code).await);
+    assert!(bench.is_stopped(&job()).await && !bench.is_stopped(&code).await);
     bench.heard("q", NUMBER, Wish::Start).await;
+    assert!(!bench.is_stopped(&job()).await && !bench.is_stopped(&code).await);
     bench.heard("p", NUMBER, Wish::Stop).await;
     assert!(bench.is_stopped(&job()).await && !bench.is_stopped(&code).await);
     bench.heard("q", NUMBER, Wish::Stop).await;
