@@ -224,7 +224,7 @@ async fn each_step_is_told_in_its_order_with_its_time() {
 async fn what_cannot_be_used_is_refused_with_its_reason_and_the_running_version_stays() {
     let bench = Bench::with_settings(short(), &[]).await;
     let settings = RegistrySettings {
-        bytes_max: OTP.len() as u64 * 2,
+        bytes_max: OTP.len() as u64 * 3,
         ..RegistrySettings::default()
     };
     let registry = serve(&bench, settings).await;
@@ -242,7 +242,7 @@ async fn what_cannot_be_used_is_refused_with_its_reason_and_the_running_version_
         &["no WebAssembly"],
     );
     refused(
-        install(&registry, "otp", &vec![0; OTP.len() * 2 + 1]).await,
+        install(&registry, "otp", &vec![0; OTP.len() * 3 + 1]).await,
         &["at most", "components.bytes-max"],
     );
     refused(
