@@ -18,7 +18,6 @@ use countersign_tests::{
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt as _;
 use tokio::sync::watch;
 
 /// Rounds on one data folder; then a new one begins, with a new provider, so that a thousand rounds
@@ -116,6 +115,8 @@ struct Round {
     next: Arc<AtomicUsize>,
     acks: watch::Sender<usize>,
     stopping: AtomicBool,
+    /// Whether the server is gone.
+    over: watch::Sender<bool>,
 }
 
 impl Round {
@@ -143,8 +144,15 @@ impl Round {
     async fn code(&self, phone: &str) -> Option<String> {
         tokio::select! {
             message = self.twilio.message_to(phone) => Some(message.code()),
-            () = gone(&self.client) => None,
+            () = self.gone() => None,
         }
+    }
+
+    /// Ends when the server has. Not by connecting to it: its port may be somebody else's by then.
+    async fn gone(&self) {
+        let mut over = self.over.subscribe();
+        // The sender is this round's own.
+        let _ = over.wait_for(|over| *over).await;
     }
 
     /// Sends and verifies without a pause until the server is gone.
@@ -193,15 +201,6 @@ impl Round {
             self.ledger().guessed = Some((guessed.clone(), code.clone(), misses));
         }
         Some(())
-    }
-}
-
-/// Ends when the server does: an idle connection is closed by nothing else, and a time-out of the
-/// server's only opens the next.
-async fn gone(client: &Client) {
-    while let Ok(mut stream) = tokio::net::TcpStream::connect(client.address()).await {
-        let mut byte = [0];
-        let _ = stream.read(&mut byte).await;
     }
 }
 
@@ -272,6 +271,7 @@ async fn strike(
         next: Arc::clone(next),
         acks: watch::Sender::new(0),
         stopping: AtomicBool::new(false),
+        over: watch::Sender::new(false),
     });
     let mut seen = round.acks.subscribe();
     let mut workers: Vec<_> = (0..CLIENTS)
@@ -296,6 +296,7 @@ async fn strike(
     // Not to wait for anything: the moment is to be a random one.
     tokio::time::sleep(pause).await;
     hit(server, blow).await;
+    round.over.send_replace(true);
     for worker in workers {
         worker.await.unwrap();
     }

@@ -177,7 +177,7 @@ impl Places {
     }
 
     /// Waits until no other call runs, where they usually compute for long; and, where one did, for as long
-    /// again, so that the processor is others' for half of the time.
+    /// again, five epochs at most, so that the processor is others' for half of the time.
     pub(crate) async fn alone(&self) -> Option<Alone> {
         let Usual {
             nanos,
@@ -192,7 +192,7 @@ impl Places {
             return Some(alone);
         }
         let alone = alone.clone().acquire_owned().await.ok();
-        tokio::time::sleep(usual.min(*epoch)).await;
+        tokio::time::sleep(usual.min(*epoch * 5)).await;
         alone
     }
 
