@@ -2,8 +2,8 @@
 //!
 //! A call gets an instance, which sees its settings and may talk to its granted hosts, with credentials
 //! that it names and the host puts in. A third party's component gets a fresh one for each call; the
-//! host's own are used again, as services are ([`ProviderConfig::own`]). `since_v0_1.rs` is the only
-//! file that knows the released WIT.
+//! host's own are used again, as services are ([`ProviderConfig::own`]). `since_v0_1` alone knows a WIT:
+//! it converts between that and the host's own words (`words.rs`).
 
 mod authorization;
 mod callback;
@@ -17,6 +17,7 @@ mod sigv4;
 mod since_v0_1;
 mod spellings;
 mod tokens;
+mod words;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +33,7 @@ use self::credentials::Credentials;
 use self::grant::Grant;
 pub use self::grant::{GrantError, is_private};
 use self::tokens::Tokens;
+use self::words::Manifest;
 use crate::call_figures::{ProviderFigures, ProviderOverview};
 use crate::component::{Compiled, Compiler, LoadError, reason};
 use crate::generation::Versioned;
@@ -157,6 +159,8 @@ struct One {
     signature_checks: u32,
     /// A check has found a signature to be right.
     signature_held: bool,
+    /// It reads a callback, so that it sends no request before a signature has held.
+    reads_callback: bool,
     /// It reads what anybody may have sent: nothing is believed before a signature has held.
     asked_by_anybody: bool,
     lines: usize,
@@ -170,6 +174,7 @@ impl One {
             requests: 0,
             signature_checks: 0,
             signature_held: false,
+            reads_callback: false,
             asked_by_anybody: false,
             lines: 0,
             seen: Seen::default(),
@@ -292,7 +297,7 @@ impl Provider {
         self.describe().await.map(|_| ())
     }
 
-    async fn describe(&self) -> Result<since_v0_1::Manifest, String> {
+    async fn describe(&self) -> Result<Manifest, String> {
         // With what is granted before the manifest is known, so it is not used again.
         let mut instance = self.fresh();
         let asked = instance.meter().run(async {
@@ -468,6 +473,7 @@ impl Instance {
     fn serve_anybody(&mut self, time: Duration, asked_by_anybody: bool) {
         let one = &mut self.store.data_mut().one;
         one.meter = Meter::new(time);
+        one.reads_callback = true;
         one.asked_by_anybody = asked_by_anybody;
     }
 
