@@ -17,6 +17,7 @@ mod sigv4;
 mod since_v0_1;
 mod spellings;
 mod tokens;
+mod workbench;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,14 +25,16 @@ use std::time::Duration;
 
 use countersign_types::{Accepted, Clock, Entropy, ErrorClass, Message, Secret, SendError};
 use wasmtime::component::{Linker, ResourceTable};
-use wasmtime::{Engine, Store, StoreLimits};
+use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 pub use self::callback::{CallbackError, CallbackRequest};
 use self::credentials::Credentials;
 use self::grant::Grant;
-pub use self::grant::{GrantError, is_private};
+pub use self::grant::{GrantError, ProviderNeed, is_private};
 use self::tokens::Tokens;
+use self::workbench::{Growth, Witness};
+pub use self::workbench::{Observed, ProviderTrial, Workbench};
 use crate::call_figures::{ProviderFigures, ProviderOverview};
 use crate::component::{Compiled, Compiler, LoadError, reason};
 use crate::generation::Versioned;
@@ -136,6 +139,25 @@ pub(crate) struct Grants {
     client: reqwest::Client,
     clock: Arc<dyn Clock>,
     tokens: Arc<Tokens>,
+    /// Who watches what the component does; in a server nobody.
+    witness: Option<Arc<Witness>>,
+}
+
+/// What a provider's component says of itself.
+#[derive(Clone, Debug)]
+pub struct ProviderManifest {
+    /// Its own name.
+    pub name: String,
+    /// Its own version.
+    pub version: String,
+    /// What it reads.
+    pub settings: Vec<ProviderNeed>,
+    /// What it names.
+    pub credentials: Vec<ProviderNeed>,
+    /// The hosts that it calls.
+    pub hosts: Vec<String>,
+    /// Whether it can be asked what became of messages.
+    pub tells_status: bool,
 }
 
 /// The data of an instance's store.
@@ -147,7 +169,7 @@ pub(crate) struct Call {
     world: Arc<wasi::World>,
     wasi: WasiCtx,
     table: ResourceTable,
-    store_limits: StoreLimits,
+    growth: Growth,
 }
 
 /// What a call has used, and what the host has seen of it. The next call begins with a new one.
@@ -258,13 +280,7 @@ impl Provider {
 
     /// Asks the component what it is, and works out what it is granted.
     pub(crate) async fn ask(mut self, config: &ProviderConfig) -> Result<Provider, StartError> {
-        let manifest = self
-            .describe()
-            .await
-            .map_err(|reason| LoadError::Describe {
-                name: config.name.clone(),
-                reason,
-            })?;
+        let manifest = self.manifest(config).await?;
         let hosts = match config.allow_hosts.clone() {
             Some(hosts) => hosts,
             None => grant::from_manifest(config, manifest.hosts)?,
@@ -276,6 +292,23 @@ impl Provider {
             ..Grants::clone(&self.grants)
         });
         Ok(self)
+    }
+
+    /// What the component says of itself.
+    async fn manifest(&self, config: &ProviderConfig) -> Result<ProviderManifest, LoadError> {
+        let described = self.describe().await;
+        described.map_err(|reason| LoadError::Describe {
+            name: config.name.clone(),
+            reason,
+        })
+    }
+
+    /// Lets `witness` see what the component does from now on.
+    fn watch(&mut self, witness: &Arc<Witness>) {
+        self.grants = Arc::new(Grants {
+            witness: Some(witness.clone()),
+            ..Grants::clone(&self.grants)
+        });
     }
 
     /// The name of its component.
@@ -292,14 +325,16 @@ impl Provider {
         self.describe().await.map(|_| ())
     }
 
-    async fn describe(&self) -> Result<since_v0_1::Manifest, String> {
+    async fn describe(&self) -> Result<ProviderManifest, String> {
         // With what is granted before the manifest is known, so it is not used again.
         let mut instance = self.fresh();
         let asked = instance.meter().run(async {
             let (exports, store) = instance.ready(&self.exports).await?;
             exports.describe(store).await
         });
-        match tokio::time::timeout(self.limits.provider_wall, asked).await {
+        let described = tokio::time::timeout(self.limits.provider_wall, asked).await;
+        instance.end();
+        match described {
             Ok(Ok(manifest)) => Ok(manifest),
             Ok(Err(error)) => Err(reason(&error)),
             Err(_) => Err("it took too long".to_owned()),
@@ -331,11 +366,11 @@ impl Provider {
             wasi: wasi::context(&world, &self.clock, &*self.entropy),
             world,
             table: wasi::table(limits.handles),
-            store_limits: limits.of_a_store(),
+            growth: Growth::new(limits.of_a_store()),
         };
         let mut store = Store::new(&self.engine, call);
         store.set_hostcall_fuel(limits.hostcall_bytes);
-        store.limiter(|call| &mut call.store_limits);
+        store.limiter(|call| &mut call.growth);
         meter::watch(&mut store, |call: &Call| &call.one.meter);
         let mut instance = Instance {
             store,
@@ -429,6 +464,9 @@ impl Provider {
     /// What became of a message whose component failed, by what the host saw of its requests.
     fn judge(&self, seen: Seen, reason: &str) -> Result<Accepted, SendError> {
         self.tally.count(Fate::Failed);
+        if let Some(witness) = &self.grants.witness {
+            witness.failed(reason);
+        }
         tracing::error!(
             provider = self.grants.name,
             reason,
@@ -491,8 +529,12 @@ impl Instance {
 
     /// Logs what the guest has written; returns what the host has seen of the call.
     fn end(&self) -> Seen {
-        log::write_output(self.store.data());
-        self.store.data().one.seen
+        let call = self.store.data();
+        log::write_output(call);
+        if let Some(witness) = &call.grants.witness {
+            witness.ended(call);
+        }
+        call.one.seen
     }
 }
 
@@ -517,6 +559,7 @@ impl Grants {
             client,
             clock: clock.clone(),
             tokens: Arc::default(),
+            witness: None,
         })
     }
 }

@@ -9,9 +9,8 @@ use countersign_types::{
 use wasmtime::Store;
 use wasmtime::component::{HasSelf, InstancePre, Linker};
 
-use super::grant::Need;
 use super::replies::Told;
-use super::{Call, CallbackRequest};
+use super::{Call, CallbackRequest, ProviderManifest, ProviderNeed};
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -32,15 +31,6 @@ use bindings::exports::countersign::provider::sender;
 /// The world that third parties write components for. The console's has one import more.
 pub(super) const WORLD: &str = "countersign:provider/provider@0.1.0";
 
-/// What a provider has said of itself.
-#[derive(Debug)]
-pub(super) struct Manifest {
-    pub(super) settings: Vec<Need>,
-    pub(super) credentials: Vec<Need>,
-    pub(super) hosts: Vec<String>,
-    pub(super) tells_status: bool,
-}
-
 /// Why a component did not take a callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
@@ -51,6 +41,8 @@ pub(super) enum Refused {
 /// How many updates and how many replies a callback may carry, and how many ids may be asked for at once.
 const UPDATES_MAX: usize = 1_000;
 const IDS_MAX: usize = 100;
+/// How many settings, and how many credentials, a manifest may name.
+const NEEDS_MAX: usize = 32;
 /// A text of 1,600 UTF-16 units has 24 parts, each with an id of its own at some providers.
 const ACCEPTED_IDS_MAX: usize = 32;
 /// How long a reply's number and the sender that it went to may be.
@@ -89,24 +81,31 @@ impl Pre {
 }
 
 impl Exports {
-    pub(super) async fn describe(&self, store: &mut Store<Call>) -> wasmtime::Result<Manifest> {
+    pub(super) async fn describe(
+        &self,
+        store: &mut Store<Call>,
+    ) -> wasmtime::Result<ProviderManifest> {
         let sender = self.0.countersign_provider_sender();
         let manifest = sender.call_describe(store).await?;
         let needs = |settings: Vec<sender::Setting>| {
             settings
                 .into_iter()
-                .take(32)
-                .map(|setting| Need {
+                .map(|setting| ProviderNeed {
                     name: setting.name,
                     description: setting.description,
                     required: setting.required,
                 })
                 .collect()
         };
+        if manifest.settings.len() > NEEDS_MAX || manifest.credentials.len() > NEEDS_MAX {
+            wasmtime::bail!("its manifest names more than {NEEDS_MAX} settings or credentials");
+        }
         if manifest.hosts.len() > 16 {
             wasmtime::bail!("its manifest names more than 16 hosts");
         }
-        Ok(Manifest {
+        Ok(ProviderManifest {
+            name: manifest.name,
+            version: manifest.version,
             settings: needs(manifest.settings),
             credentials: needs(manifest.credentials),
             hosts: manifest.hosts,
