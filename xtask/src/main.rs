@@ -16,6 +16,7 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 mod documents;
+mod frozen;
 mod packages;
 mod tidy;
 
@@ -43,8 +44,8 @@ Commands:
                 the release build, and the picture of the dashboard in the README; with FOLDER pictures of all its pages
   browser       what the tests in a browser need: Chromium, chromedriver and Node.js, by apt-get; `test` does it too
   python        the Python that tests read proofs, metrics and answers with, in the target folder; `test` makes it too
-  tidy          the rules that a machine can check: documented WIT, no machine paths, nothing unfinished, and
-                documents that name files and tests which are there
+  tidy          the rules that a machine can check: documented WIT, released WIT unchanged, no machine paths, nothing
+                unfinished, and documents that name files and tests which are there
   --help        this text
 ";
 
@@ -244,15 +245,18 @@ fn tidy() -> Result<(), Failure> {
     let files = files()?;
     let mut findings: Vec<String> = Vec::new();
     let mut tree = documents::Tree::default();
+    let mut frozen = frozen::Frozen::new();
     for file in &files {
         // A file may be listed and already deleted, or be no text at all.
         let Ok(text) = std::fs::read_to_string(root().join(file)) else {
             continue;
         };
         findings.extend(tidy::check(file, &text).iter().map(ToString::to_string));
+        frozen.add(file, &text);
         tree.add(file, text);
     }
     findings.extend(tree.findings());
+    findings.extend(frozen.findings());
     if findings.is_empty() {
         println!("    {} files", files.len());
         return Ok(());

@@ -51,7 +51,11 @@ fn answer(result: &Map<String, Value>) -> Option<Reply> {
     }
     let field = |name: &str| result.get(name).and_then(Value::as_str);
     let text = field("text").unwrap_or_default();
-    Some(reply(field("from")?, field("to").unwrap_or_default(), text))
+    Some(Reply {
+        id: id(result.get("messageId")),
+        at: field("receivedAt").and_then(rfc3339),
+        ..reply(field("from")?, field("to").unwrap_or_default(), text)
+    })
 }
 
 fn update(result: &Map<String, Value>) -> Option<StatusUpdate> {

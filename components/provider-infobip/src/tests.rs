@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use countersign_provider::fake::{Fake, message};
 use countersign_provider::{
-    Authorization, Callback, CallbackError, ErrorClass, Header, Message, Provider, SendError,
-    Status, StatusUpdate, reply,
+    Authorization, Callback, CallbackError, ErrorClass, Header, Message, Provider, Reply,
+    SendError, Status, StatusUpdate, reply,
 };
 use serde_json::{Value, json};
 
@@ -161,6 +161,7 @@ fn posted(body: &Value, login: Option<&str>) -> Callback {
         url: "https://sms.example.test/webhooks/infobip".into(),
         headers: login.into_iter().collect(),
         body: body.to_string().into(),
+        attributes: Vec::new(),
     }
 }
 
@@ -287,6 +288,10 @@ fn what_somebody_sends_to_us_is_a_reply() {
     });
     let body = json!({"results": [answer, result("m-1", 3, "DELIVERED_TO_HANDSET")]});
     let news = Infobip::parse_callback(&mut fake(), &posted(&body, None)).expect("understood");
-    let want = reply("+12025550123", "15005550006", "Stop");
+    let want = Reply {
+        id: Some("817790313235066447".into()),
+        at: Some(1_767_323_045_000),
+        ..reply("+12025550123", "15005550006", "Stop")
+    };
     assert_eq!((news.updates.len(), news.replies), (1, vec![want]));
 }

@@ -2,7 +2,7 @@
 
 use countersign_provider::fake::{Fake, message};
 use countersign_provider::{
-    Authorization, Callback, CallbackError, ErrorClass, Message, Price, Provider, SendError,
+    Authorization, Callback, CallbackError, ErrorClass, Message, Price, Provider, Reply, SendError,
     Status, StatusUpdate, reply,
 };
 use serde_json::{Value, json};
@@ -150,6 +150,7 @@ fn posted(body: &str, signature: &str, timestamp: &str) -> Callback {
             ("telnyx-timestamp".into(), timestamp.into()),
         ],
         body: body.into(),
+        attributes: Vec::new(),
     }
 }
 
@@ -253,7 +254,7 @@ fn every_status_is_known_and_other_events_are_no_news() {
 #[test]
 fn what_somebody_sends_to_us_is_a_reply() {
     let body = json!({"data": {"event_type": "message.received", "payload": {
-        "id": "t-2", "text": "Stop", "direction": "inbound",
+        "id": "t-2", "text": "Stop", "direction": "inbound", "received_at": "2026-01-02T03:04:05.000+00:00",
         "from": {"phone_number": "+12025550123"}, "to": [{"phone_number": "+15005550006"}]
     }}});
     let request = Callback {
@@ -261,7 +262,11 @@ fn what_somebody_sends_to_us_is_a_reply() {
         ..posted(&body.to_string(), "", "")
     };
     let news = Telnyx::parse_callback(&mut fake(), &request).expect("understood");
-    let want = reply("+12025550123", "+15005550006", "Stop");
+    let want = Reply {
+        id: Some("t-2".into()),
+        at: Some(1_767_323_045_000),
+        ..reply("+12025550123", "+15005550006", "Stop")
+    };
     assert_eq!((news.updates.len(), news.replies), (0, vec![want]));
     let nobody = json!({"data": {"event_type": "message.received", "payload": {"text": "Stop"}}});
     assert_eq!(unsigned(&nobody), Err(CallbackError::Malformed));

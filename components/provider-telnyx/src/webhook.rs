@@ -79,11 +79,12 @@ fn answer(message: &Map<String, Value>) -> Option<Reply> {
     let to = message.get("to").and_then(|to| number(to.get(0)?));
     let text = message.get("text").and_then(Value::as_str);
     let from = number(message.get("from")?)?;
-    Some(reply(
-        &from,
-        &to.unwrap_or_default(),
-        text.unwrap_or_default(),
-    ))
+    let at = message.get("received_at").and_then(Value::as_str);
+    Some(Reply {
+        id: id(message.get("id")),
+        at: at.and_then(rfc3339),
+        ..reply(&from, &to.unwrap_or_default(), text.unwrap_or_default())
+    })
 }
 
 /// Reads a receiver's status; `None` for a word that Telnyx did not have when this was written.

@@ -129,7 +129,7 @@ fn read(field: impl Fn(&str) -> Option<String>) -> Option<News> {
         None => field("Body").map(|_| Word::Inbound)?,
     };
     let Word::Outbound(status) = word else {
-        return Some(news(Vec::new(), vec![answer(&field)?]));
+        return Some(news(Vec::new(), vec![answer(id, &field)?]));
     };
     let code = one_of(&["ErrorCode", "error_code"])
         .and_then(|code| code.parse::<u32>().ok())
@@ -148,8 +148,9 @@ fn read(field: impl Fn(&str) -> Option<String>) -> Option<News> {
 }
 
 /// What somebody sent to one of our numbers. Where a messaging service reads it for `STOP` and `START`
-/// itself, `OptOutType` has what it took it for, in the account's own words and languages.
-fn answer(field: impl Fn(&str) -> Option<String>) -> Option<Reply> {
+/// itself, `OptOutType` has what it took it for, in the account's own words and languages. When it was
+/// written Twilio does not say.
+fn answer(id: String, field: impl Fn(&str) -> Option<String>) -> Option<Reply> {
     let text = field("Body").unwrap_or_default();
     let wish = match field("OptOutType").as_deref() {
         Some("STOP") => Some(Wish::Stop),
@@ -157,7 +158,11 @@ fn answer(field: impl Fn(&str) -> Option<String>) -> Option<Reply> {
         _ => None,
     };
     let reply = reply(&field("From")?, &field("To").unwrap_or_default(), &text);
-    Some(Reply { wish, ..reply })
+    Some(Reply {
+        id: Some(id),
+        wish,
+        ..reply
+    })
 }
 
 /// The spellings of `url` that Twilio may have signed: with a port and without, as its validators

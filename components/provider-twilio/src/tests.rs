@@ -237,6 +237,7 @@ fn a_throttled_message_waits_as_long_as_twilio_says() {
         status: 429,
         headers: vec![("retry-after".into(), "3".into())],
         body: br#"{"code":20429}"#.into(),
+        attributes: Vec::new(),
     };
     let error = send(&mut answering([response])).expect_err("throttled");
     assert_eq!(error.class, ErrorClass::Throttled);
@@ -366,6 +367,7 @@ fn posted(url: &str, media_type: &str, body: &str, signature: &str) -> Callback 
             ("x-twilio-signature".into(), signature.into()),
         ],
         body: body.into(),
+        attributes: Vec::new(),
     }
 }
 
@@ -494,6 +496,7 @@ fn v9_a_get_is_signed_by_its_url() {
             "08QYgEAlrhhVBSve7LlFDASybds=".into(),
         )],
         body: Vec::new(),
+        attributes: Vec::new(),
     };
     check_update(&request, "SM1", Status::Sent, None);
 }
@@ -606,6 +609,7 @@ fn what_somebody_sends_to_us_is_a_reply() {
         let request = signed(URL_1, &[&message[..], more].concat());
         let news = Twilio::parse_callback(&mut fake(), &request).expect("signed and understood");
         let want = Reply {
+            id: Some("SM1".into()),
             wish,
             ..reply("+12025550123", "+15005550006", text)
         };
@@ -658,7 +662,7 @@ proptest! {
 
     #[test]
     fn no_answer_makes_the_component_trap(status: u16, body: Vec<u8>) {
-        let response = Response { status, headers: Vec::new(), body };
+        let response = Response { status, headers: Vec::new(), body, attributes: Vec::new() };
         let mut fake = answering([response.clone()]);
         let _ = send(&mut fake);
         let mut fake = answering([response]);

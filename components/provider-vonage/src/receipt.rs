@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use countersign_provider::{
     Callback, CallbackError, ErrorClass, Hash, Host, News, Reply, SIGNED_BYTES_MAX, SendError,
     Status, StatusUpdate, error, form, header, id, is_recent, misconfigured, news, query_of, reply,
-    sign_key, unhex,
+    rfc3339, sign_key, unhex,
 };
 use serde_json::{Map, Value};
 
@@ -156,7 +156,12 @@ fn update(parameters: &BTreeMap<String, String>) -> Option<StatusUpdate> {
 fn answer(parameters: &BTreeMap<String, String>) -> Option<Reply> {
     let field = |name: &str| parameters.get(name).map(String::as_str);
     let text = field("text").unwrap_or_default();
-    Some(reply(field("msisdn")?, field("to")?, text))
+    Some(Reply {
+        id: field("messageId").and_then(|text| id(Some(&text.into()))),
+        // In UTC, without saying so.
+        at: field("message-timestamp").and_then(|at| rfc3339(&format!("{at}Z"))),
+        ..reply(field("msisdn")?, field("to")?, text)
+    })
 }
 
 /// The class of a part that was taken and then not delivered.

@@ -2,8 +2,8 @@
 
 use countersign_provider::fake::{Fake, message};
 use countersign_provider::{
-    Authorization, Basic, Callback, CallbackError, ErrorClass, Message, Price, Provider, SendError,
-    Status, StatusUpdate, Text, reply,
+    Authorization, Basic, Callback, CallbackError, ErrorClass, Message, Price, Provider, Reply,
+    SendError, Status, StatusUpdate, Text, reply,
 };
 use serde_json::json;
 
@@ -198,6 +198,7 @@ fn posted(media_type: &str, body: String) -> Callback {
         url: "https://sms.example.test/webhooks/vonage".into(),
         headers: vec![("content-type".into(), media_type.into())],
         body: body.into(),
+        attributes: Vec::new(),
     }
 }
 
@@ -250,6 +251,7 @@ fn a_receipt_may_be_a_get_or_json() {
         url: format!("https://sms.example.test/webhooks/vonage?{QUERY}&sig={SHA256}"),
         headers: Vec::new(),
         body: Vec::new(),
+        attributes: Vec::new(),
     };
     check_delivered(&mut fake(), &get);
     let json = json!({
@@ -346,10 +348,15 @@ fn what_cannot_be_a_receipt_is_malformed() {
 
 #[test]
 fn what_somebody_sends_to_us_is_a_reply() {
-    let body = "msisdn=12025550123&to=15005550006&messageId=0B01&text=Stop&type=text";
+    let body = "msisdn=12025550123&to=15005550006&messageId=0B01&text=Stop&type=text\
+        &message-timestamp=2026-01-02+03%3A04%3A05";
     let request = posted("application/x-www-form-urlencoded", body.into());
     let news = Vonage::parse_callback(&mut fake(), &request).expect("understood");
-    let want = reply("+12025550123", "15005550006", "Stop");
+    let want = Reply {
+        id: Some("0B01".into()),
+        at: Some(1_767_323_045_000),
+        ..reply("+12025550123", "15005550006", "Stop")
+    };
     assert_eq!((news.updates.len(), news.replies), (0, vec![want]));
     let nobody = posted("", "to=15005550006&text=Stop".into());
     assert_eq!(read(&mut fake(), &nobody), Err(CallbackError::Malformed));

@@ -70,7 +70,11 @@ fn read(body: Value) -> Option<News> {
 fn answer(fields: &Map<String, Value>) -> Option<Reply> {
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
     let to = text("to").unwrap_or_default();
-    Some(reply(text("from")?, to, text("text").unwrap_or_default()))
+    Some(Reply {
+        id: id(fields.get("id")),
+        at: text("at").and_then(rfc3339),
+        ..reply(text("from")?, to, text("text").unwrap_or_default())
+    })
 }
 
 fn update(fields: &Map<String, Value>) -> Option<StatusUpdate> {

@@ -39,6 +39,7 @@ pub fn send(host: &mut impl Host, message: &Message) -> Result<Accepted, SendErr
         algorithm: Hash::Sha256,
         key: key(),
         before: format!("{}.{seconds}.", message.id),
+        with_body: true,
         encoding: TextEncoding::Base64,
     };
     let mut request = post_json(url, &body, Authorization::Signed(signed));

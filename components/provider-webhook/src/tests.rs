@@ -2,7 +2,7 @@
 
 use countersign_provider::fake::{Fake, message, response};
 use countersign_provider::{
-    Authorization, Callback, CallbackError, ErrorClass, Hash, Message, Provider, Response,
+    Authorization, Callback, CallbackError, ErrorClass, Hash, Message, Provider, Reply, Response,
     SendError, Signed, Status, StatusUpdate, TextEncoding, reply,
 };
 use serde_json::{Value, json};
@@ -36,6 +36,7 @@ fn a_message_is_posted_and_signed() {
         algorithm: Hash::Sha256,
         key: key(),
         before: format!("{id}.1700000000."),
+        with_body: true,
         encoding: TextEncoding::Base64,
     };
     assert_eq!(fake.last().authorization, Authorization::Signed(signed));
@@ -137,6 +138,7 @@ fn posted(body: &str, signature: &str) -> Callback {
             ("webhook-signature".into(), signature.into()),
         ],
         body: body.into(),
+        attributes: Vec::new(),
     }
 }
 
@@ -258,7 +260,8 @@ fn the_wish_of_a_route_goes_first() {
 #[test]
 fn what_somebody_sends_to_us_is_a_reply() {
     let answer = json!({
-        "type": "sms.received", "from": "+12025550123", "to": "HarbourBank", "text": "Stop"
+        "type": "sms.received", "id": "in_1", "at": "2026-01-02T03:04:05Z",
+        "from": "+12025550123", "to": "HarbourBank", "text": "Stop"
     });
     let body = json!([answer, {"id": "msg_1", "status": "delivered"}]).to_string();
     let request = Callback {
@@ -266,7 +269,11 @@ fn what_somebody_sends_to_us_is_a_reply() {
         ..posted(&body, "")
     };
     let news = Webhook::parse_callback(&mut fake(), &request).expect("understood");
-    let want = reply("+12025550123", "HarbourBank", "Stop");
+    let want = Reply {
+        id: Some("in_1".into()),
+        at: Some(1_767_323_045_000),
+        ..reply("+12025550123", "HarbourBank", "Stop")
+    };
     assert_eq!((news.updates.len(), news.replies), (1, vec![want]));
     let nobody = json!({"type": "sms.received", "text": "Stop"}).to_string();
     let request = Callback {

@@ -163,6 +163,7 @@ mod tests {
             status: 400,
             headers: Vec::new(),
             body: Vec::new(),
+            attributes: Vec::new(),
         };
         let check = |code: Option<&str>, said, want| {
             let class = ErrorClass::Permanent;

@@ -11,6 +11,7 @@ pub fn news(updates: Vec<StatusUpdate>, replies: Vec<Reply>) -> News {
     News {
         updates,
         replies,
+        answer: None,
         attributes: Vec::new(),
     }
 }
@@ -20,6 +21,8 @@ pub fn news(updates: Vec<StatusUpdate>, replies: Vec<Reply>) -> News {
 #[must_use]
 pub fn reply(phone: &str, to: &str, text: &str) -> Reply {
     Reply {
+        id: None,
+        at: None,
         phone: format!("+{}", phone.trim_start_matches('+')),
         to: to.into(),
         text: text.into(),

@@ -65,7 +65,11 @@ impl Fake {
     #[must_use]
     pub fn fail(mut self, maybe_sent: bool) -> Self {
         let text = "the connection failed".into();
-        self.answers.push_back(Err(Failure { text, maybe_sent }));
+        self.answers.push_back(Err(Failure {
+            text,
+            maybe_sent,
+            attributes: Vec::new(),
+        }));
         self
     }
 
@@ -121,6 +125,7 @@ pub fn response(status: u16, body: &str) -> Response {
         status,
         headers: Vec::new(),
         body: body.into(),
+        attributes: Vec::new(),
     }
 }
 
@@ -135,6 +140,7 @@ pub fn message() -> Message {
         text: "Your code: 123456 & more".into(),
         template: "code".into(),
         variables: Vec::new(),
+        code: Some("123456".into()),
         locale: None,
         purpose: "verification".into(),
         sender: None,

@@ -44,12 +44,12 @@ pub use answer::{
     repeatable, unreadable, with_failover,
 };
 pub use bindings::countersign::provider::http::{
-    Authorization, Basic, Body, ClientCredentials, Failure, Header, Method, Request, Response,
-    Signed, Sigv4, Text, TextEncoding,
+    Authorization, Basic, Body, ClientCredentials, Failure, Field, Header, Method, Request,
+    Response, Signed, Sigv4, Text, TextEncoding,
 };
 pub use bindings::countersign::provider::signatures::{Hash, Key, KeyEncoding};
 pub use bindings::exports::countersign::provider::sender::{
-    Accepted, Callback, CallbackError, ErrorClass, Manifest, Message, News, Price, Reply,
+    Accepted, Answer, Callback, CallbackError, ErrorClass, Manifest, Message, News, Price, Reply,
     SendError, Setting, Status, StatusUpdate, Wish,
 };
 pub use callback::{form, header, hex, is_recent, news, query_of, reply, unhex, url_of};

@@ -41,6 +41,7 @@ fn request(method: Method, url: String, body: Body, authorization: Authorization
         body,
         authorization,
         timeout: None,
+        attributes: Vec::new(),
     }
 }
 
@@ -77,6 +78,7 @@ pub fn setting(name: &str, description: &str, required: bool) -> Setting {
         name: name.into(),
         description: description.into(),
         required,
+        attributes: Vec::new(),
     }
 }
 

@@ -172,6 +172,7 @@ mod tests {
             status: 429,
             headers: vec![("retry-after".into(), value.into())],
             body: Vec::new(),
+            attributes: Vec::new(),
         };
         // Fri, 31 Dec 1999 23:59:59 GMT
         assert_eq!(retry_after(&response, 946_684_799_000), want);

@@ -366,6 +366,7 @@ impl Inner {
             text,
             template: job.template.clone(),
             variables: job.variables.clone(),
+            code,
             locale: job.locale.clone(),
             purpose: job.purpose.clone(),
             validity: job.deadline.since(now),

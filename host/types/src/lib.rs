@@ -24,6 +24,6 @@ pub use message::{
 };
 pub use secret::Secret;
 pub use seldom::Seldom;
-pub use status::{News, Reply, Status, StatusUpdate, Wish};
+pub use status::{Answer, News, Reply, Status, StatusUpdate, Wish};
 pub use text::is_control;
 pub use time::{Clock, ManualClock, MonotonicMillis, NoTime, SystemClock, UnixMillis};

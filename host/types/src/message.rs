@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::MessageId;
+use crate::{MessageId, Secret};
 
 /// A telephone number that has been parsed and judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +112,8 @@ pub struct Message {
     pub template: String,
     /// The template's values, without the code.
     pub variables: Vec<(String, String)>,
+    /// The code that is in `text`, where there is one.
+    pub code: Option<Secret<String>>,
     /// BCP 47.
     pub locale: Option<String>,
     /// What it is for.

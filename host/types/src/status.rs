@@ -81,6 +81,31 @@ pub struct Reply {
     pub phone: String,
     /// What they want.
     pub wish: Wish,
+    /// The provider's own id of the answer, where it has one.
+    pub id: Option<String>,
+    /// When it was written, where the provider says so.
+    pub at: Option<UnixMillis>,
+}
+
+/// What a company wants to read as the answer to its callback.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// One of [`Answer::MEDIA_TYPES`].
+    pub media_type: &'static str,
+    /// At most [`Answer::BODY_BYTES_MAX`].
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// None of them is a page in a browser.
+    pub const MEDIA_TYPES: [&str; 4] = [
+        "text/plain",
+        "text/xml",
+        "application/xml",
+        "application/json",
+    ];
+    /// As the WIT bounds it.
+    pub const BODY_BYTES_MAX: usize = 4 * 1024;
 }
 
 /// What a provider tells of its own accord.
@@ -90,6 +115,8 @@ pub struct News {
     pub updates: Vec<StatusUpdate>,
     /// Of people who have answered.
     pub replies: Vec<Reply>,
+    /// `None`: nothing.
+    pub answer: Option<Answer>,
 }
 
 /// News of a message, as a provider tells them: in a callback, or because it was asked.

@@ -9,11 +9,12 @@ use super::Grants;
 use super::http::{HEADER_BYTES_MAX, header_name, not_sent};
 use super::signatures;
 use super::sigv4;
-use super::since_v0_1::wit::http::{Authorization, Failure, Header, Signed, Text, TextEncoding};
+use super::words::{Authorization, Failure, Field, Header, Signed, Text, TextEncoding};
 
 const CREDENTIAL_NAME_BYTES_MAX: usize = 64;
 const CREDENTIAL_PREFIX_BYTES_MAX: usize = 64;
-const SIGNED_BEFORE_BYTES_MAX: usize = 1_024;
+const SIGNED_BEFORE_BYTES_MAX: usize = 4_096;
+const FIELDS_MAX: usize = 8;
 
 /// What the name of a header has as one of its words, between hyphens, where it is there to carry a
 /// credential: `api-key`, `apikey`, `access-token`, `ocp-apim-subscription-key`.
@@ -26,6 +27,35 @@ const CREDENTIAL_WORDS: [&str; 8] = [
     "token",
     "secret",
     "signature",
+];
+
+/// What a field of a form is called that is there to carry a credential, without hyphens and underscores.
+/// None of them is one whose value a company would pass on to somebody: a text, a sender, an address.
+const CREDENTIAL_FIELDS: [&str; 24] = [
+    "user",
+    "username",
+    "login",
+    "account",
+    "pass",
+    "password",
+    "passwd",
+    "pwd",
+    "psw",
+    "key",
+    "apikey",
+    "userkey",
+    "passkey",
+    "authkey",
+    "accesskey",
+    "secret",
+    "apisecret",
+    "secretkey",
+    "clientsecret",
+    "auth",
+    "token",
+    "apitoken",
+    "authtoken",
+    "accesstoken",
 ];
 
 /// Names that have such a word and are something else: for the machines on the way, or repeated by
@@ -62,13 +92,11 @@ pub(super) fn headers(
 ) -> Result<Vec<(HeaderName, HeaderValue)>, Failure> {
     let one = |name: HeaderName, value: String| sensitive(&value).map(|value| vec![(name, value)]);
     match authorization {
-        Authorization::None => Ok(Vec::new()),
-        Authorization::Basic(basic) => {
-            let username = text(grants, &basic.username)?;
-            Ok(vec![self::basic(
-                &username,
-                &text(grants, &basic.password)?,
-            )?])
+        // Those of a form are in its body by now.
+        Authorization::None | Authorization::Fields(_) => Ok(Vec::new()),
+        Authorization::Basic(username, password) => {
+            let username = text(grants, username)?;
+            Ok(vec![basic(&username, &text(grants, password)?)?])
         }
         Authorization::Bearer(name) => {
             let token = credential(grants, name)?;
@@ -111,6 +139,37 @@ pub(super) fn headers(
     }
 }
 
+/// The fields of a form with the credentials that `fields` name.
+pub(super) fn fields(
+    grants: &Grants,
+    fields: &[Field],
+    form: &[(String, String)],
+) -> Result<Vec<(String, String)>, Failure> {
+    if fields.len() > FIELDS_MAX {
+        return Err(not_sent(format!(
+            "more than {FIELDS_MAX} fields with credentials"
+        )));
+    }
+    let fields = fields.iter();
+    fields
+        .map(|Field { name, credential }| {
+            let letters = name.chars().filter(|char| !matches!(char, '-' | '_'));
+            let plain: String = letters.map(|char| char.to_ascii_lowercase()).collect();
+            if !CREDENTIAL_FIELDS.contains(&&*plain) {
+                return Err(not_sent(format!(
+                    "no credential may stand in the field `{name}`; `password`, `api_key` and the like are \
+                     for that"
+                )));
+            }
+            if form.iter().any(|(given, _)| given == name) {
+                return Err(not_sent(format!("the field `{name}` is there twice")));
+            }
+            let credential = self::credential(grants, credential)?;
+            Ok((name.clone(), credential.to_owned()))
+        })
+        .collect()
+}
+
 /// HTTP Basic (RFC 7617).
 pub(super) fn basic(username: &str, password: &str) -> Result<(HeaderName, HeaderValue), Failure> {
     let encoded = BASE64_STANDARD.encode(format!("{username}:{password}"));
@@ -150,7 +209,10 @@ fn signature(
     let code = signatures::hmac(
         signed.algorithm,
         key.expose(),
-        &[signed.before.as_bytes(), body],
+        &[
+            signed.before.as_bytes(),
+            if signed.with_body { body } else { &[] },
+        ],
     );
     let code = match signed.encoding {
         TextEncoding::Hex => data_encoding::HEXLOWER.encode(&code),

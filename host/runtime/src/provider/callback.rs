@@ -3,7 +3,7 @@
 use countersign_delivery::scrub;
 use countersign_types::{News, SendError, StatusUpdate};
 
-use super::since_v0_1::Refused;
+use super::words::{Refused, Told};
 use super::{Provider, replies};
 use crate::call::cut;
 
@@ -47,6 +47,9 @@ pub enum CallbackError {
     /// Signed, and not understood.
     #[error("the callback is signed and cannot be understood")]
     Malformed,
+    /// The component cannot judge or use it now.
+    #[error("the callback cannot be taken now")]
+    Unavailable,
     /// The component trapped, took too long, or broke a bound.
     #[error("the provider component failed: {reason}")]
     Failed {
@@ -88,24 +91,34 @@ impl Provider {
             Err(_) => return Err(self.callback_failed(self.timed_out())),
         };
         let is_signed = instance.store.data().one.signature_held;
+        // Nothing is believed by it, so it may be said of what could not be checked, too.
+        if let Err(Refused::Unavailable) = answer {
+            return Err(CallbackError::Unavailable);
+        }
         if !(is_signed || self.unsigned) {
             return Err(CallbackError::Unsigned);
         }
         match answer {
-            Ok((updates, replies)) => Ok(News {
-                updates: updates
-                    .into_iter()
-                    .map(|one| self.clean_update(one))
-                    .collect(),
-                // Whoever could forge one could keep codes from anybody.
-                replies: replies
-                    .into_iter()
-                    .filter(|_| is_signed)
-                    .filter_map(replies::read)
-                    .collect(),
-            }),
+            Ok(Told {
+                updates,
+                replies,
+                answer,
+            }) => {
+                let updates = updates.into_iter();
+                Ok(News {
+                    updates: updates.map(|one| self.clean_update(one)).collect(),
+                    // Whoever could forge one could keep codes from anybody.
+                    replies: replies
+                        .into_iter()
+                        .filter(|_| is_signed)
+                        .filter_map(replies::read)
+                        .collect(),
+                    answer,
+                })
+            }
             Err(Refused::Unsigned) => Err(CallbackError::Unsigned),
             Err(Refused::Malformed) => Err(CallbackError::Malformed),
+            Err(Refused::Unavailable) => Err(CallbackError::Unavailable),
         }
     }
 

@@ -1,4 +1,4 @@
-//! `countersign:provider/http`: the only code that connects for a guest.
+//! The only code that connects for a guest.
 //!
 //! The grant is asked before each request; a name's addresses are looked up here and private ones
 //! dropped, so that what was checked is what is connected to. No redirect is followed.
@@ -21,9 +21,9 @@ use url::Url;
 
 use super::authorization::{self, Unsigned};
 use super::grant::is_private;
-use super::since_v0_1::wit::http::{Authorization, Body, Failure, Host, Method, Request, Response};
 use super::spellings::{SECRET_BYTES_MIN, Spellings};
 use super::tokens::{self, NoToken};
+use super::words::{Authorization, Body, Failure, Method, Request, Response};
 use super::{Call, Grants};
 use crate::Limits;
 
@@ -105,11 +105,19 @@ impl Call {
         self.one.requests += 1;
         Ok(())
     }
-}
 
-impl Host for Call {
-    async fn send(&mut self, request: Request) -> wasmtime::Result<Result<Response, Failure>> {
+    /// Sends a request that the component asks for.
+    pub(super) async fn request(
+        &mut self,
+        request: Request,
+    ) -> wasmtime::Result<Result<Response, Failure>> {
         self.count_request()?;
+        if self.one.reads_callback && !self.one.signature_held {
+            // Else anybody who calls could have this server call others.
+            return Ok(Err(not_sent(
+                "a callback sends no request before a signature has held",
+            )));
+        }
         let asked = match &request.authorization {
             Authorization::ClientCredentials(asked) => Some(asked.clone()),
             _ => None,
@@ -149,8 +157,8 @@ impl Host for Call {
         Ok(match read(answer, self.limits.http_body_bytes).await {
             Ok(response) => {
                 seen.accepted = (200..300).contains(&response.status);
-                if let (401, Some(asked)) = (response.status, &asked) {
-                    tokens::forget(&self.grants, asked).await;
+                if let (401, Some(asked), Some(token)) = (response.status, &asked, token) {
+                    tokens::forget(&self.grants, asked, token);
                 }
                 Ok(without_credentials(&self.grants, &secrets, response))
             }
@@ -272,7 +280,7 @@ fn build(
         Method::Delete => reqwest::Method::DELETE,
     };
     let mut headers = plain_headers(&request.headers)?;
-    let body = body(request.body, &mut headers)?;
+    let body = body(grants, request.body, &request.authorization, &mut headers)?;
     if body
         .as_ref()
         .is_some_and(|body| body.len() > limits.http_body_bytes)
@@ -307,7 +315,7 @@ fn build(
     if let Some(body) = body {
         builder = builder.body(body);
     }
-    let asked = request.timeout.map(Duration::from_millis);
+    let asked = request.timeout_ms.map(Duration::from_millis);
     let request = builder
         .timeout(asked.map_or(limits.http_request, |asked| asked.min(limits.http_request)))
         .build()
@@ -315,8 +323,23 @@ fn build(
     Ok(Built { request, secrets })
 }
 
-/// The bytes of a body; a form says in `headers` that it is one.
-fn body(body: Body, headers: &mut HeaderMap) -> Result<Option<Vec<u8>>, Failure> {
+/// The bytes of a body; a form says in `headers` that it is one, and has the credentials that go into its
+/// fields.
+fn body(
+    grants: &Grants,
+    body: Body,
+    authorization: &Authorization,
+    headers: &mut HeaderMap,
+) -> Result<Option<Vec<u8>>, Failure> {
+    let secret = match (authorization, &body) {
+        (Authorization::Fields(fields), Body::Form(form)) => {
+            authorization::fields(grants, fields, form)?
+        }
+        (Authorization::Fields(_), _) => {
+            return Err(not_sent("credentials in fields need a body that is a form"));
+        }
+        _ => Vec::new(),
+    };
     match body {
         Body::Empty => Ok(None),
         Body::Bytes(bytes) => Ok(Some(bytes)),
@@ -327,7 +350,8 @@ fn body(body: Body, headers: &mut HeaderMap) -> Result<Option<Vec<u8>>, Failure>
             let form = HeaderValue::from_static("application/x-www-form-urlencoded");
             headers.insert(CONTENT_TYPE, form);
             let mut body = url::form_urlencoded::Serializer::new(String::new());
-            Ok(Some(body.extend_pairs(fields).finish().into_bytes()))
+            body.extend_pairs(fields).extend_pairs(secret);
+            Ok(Some(body.finish().into_bytes()))
         }
     }
 }
@@ -367,8 +391,7 @@ mod tests {
     use countersign_types::{Clock, Secret, SystemClock};
     use reqwest::header::AUTHORIZATION;
 
-    use super::super::since_v0_1::wit::http::{Header, Signed, TextEncoding};
-    use super::super::since_v0_1::wit::signatures::{Hash, Key, KeyEncoding};
+    use super::super::words::{Field, Hash, Header, Key, KeyEncoding, Signed, TextEncoding};
     use super::*;
     use crate::ProviderConfig;
 
@@ -411,7 +434,7 @@ mod tests {
             headers: vec![("Content-Type".to_owned(), "text/plain".to_owned())],
             body: Body::Form(vec![("a".to_owned(), value.to_owned()); fields]),
             authorization: Authorization::Bearer("token".to_owned()),
-            timeout: None,
+            timeout_ms: None,
         }
     }
 
@@ -462,6 +485,7 @@ mod tests {
                     encoding: KeyEncoding::Base64,
                 },
                 before: before.to_owned(),
+                with_body: true,
                 encoding: TextEncoding::Base64,
             }),
             ..form(1, "b")
@@ -482,8 +506,67 @@ mod tests {
     }
 
     #[test]
+    fn what_is_signed_without_the_body_is_what_stands_before_it() {
+        let mac = |body: &str| {
+            let mut request = signed("webhook-signature", "evt_1.", "signing-key");
+            request.body = Body::Bytes(body.into());
+            if let Authorization::Signed(signed) = &mut request.authorization {
+                signed.with_body = false;
+            }
+            built(request).expect("built").headers()["webhook-signature"].clone()
+        };
+        assert_eq!(mac("a"), mac("b"));
+    }
+
+    #[test]
+    fn a_credential_in_a_form_stands_in_a_field_that_is_meant_for_one() {
+        let with = |names: &[&str]| {
+            let fields = names.iter().map(|name| Field {
+                name: (*name).to_owned(),
+                credential: "token".to_owned(),
+            });
+            built(Request {
+                authorization: Authorization::Fields(fields.collect()),
+                ..form(1, "b")
+            })
+        };
+        let request = with(&["api_key", "Password"]).expect("built");
+        let body = request.body().and_then(reqwest::Body::as_bytes);
+        assert_eq!(
+            body.expect("a body"),
+            b"a=b&api_key=swordfish&Password=swordfish"
+        );
+        assert_eq!(request.headers().get(AUTHORIZATION), None);
+        assert!(with(&["key"; 8]).is_ok());
+        for names in [
+            &["key"; 9][..],
+            &["text"],
+            &["to"],
+            &["from"],
+            &["a"],
+            &[""],
+        ] {
+            assert!(with(names).is_err(), "{names:?}");
+        }
+        let with_body = |body, credential: &str| {
+            built(Request {
+                body,
+                authorization: Authorization::Fields(vec![Field {
+                    name: "key".to_owned(),
+                    credential: credential.to_owned(),
+                }]),
+                ..form(1, "b")
+            })
+        };
+        let taken = vec![("key".to_owned(), "mine".to_owned())];
+        assert!(with_body(Body::Form(taken), "token").is_err(), "twice");
+        assert!(with_body(Body::Bytes(b"a=b".to_vec()), "token").is_err());
+        assert!(with_body(Body::Form(Vec::new()), "other").is_err());
+    }
+
+    #[test]
     fn what_cannot_be_signed_is_not_sent() {
-        let longest = "x".repeat(1_024);
+        let longest = "x".repeat(4_096);
         assert!(built(signed("webhook-signature", &longest, "signing-key")).is_ok());
         for (name, before, key) in [
             ("webhook-signature", format!("{longest}x"), "signing-key"),

@@ -1,14 +1,14 @@
-//! `countersign:provider/log` and `settings`, and what a provider writes to its standard output.
+//! Lines of a provider for the operator's log, its settings, and what it writes to its standard output.
 
 use countersign_delivery::scrub;
 
 use super::Call;
-use super::since_v0_1::wit::{log, settings, terminal};
+use super::words::Level;
 use crate::call::cut;
 
 impl Call {
     /// Writes a line to the operator's log, without numbers, codes and credentials.
-    fn line(&self, level: log::Level, text: &str) {
+    fn line(&self, level: Level, text: &str) {
         let provider = &self.grants.name;
         if let Some(witness) = &self.grants.witness {
             witness.line(text);
@@ -19,14 +19,14 @@ impl Call {
         let text = cut(&clean, self.limits.log_line_bytes);
         // Whoever sends a callback could else fill the log by way of the component.
         let stranger = self.one.asked_by_anybody && !self.one.signature_held;
-        let level = if stranger { log::Level::Debug } else { level };
+        let level = if stranger { Level::Debug } else { level };
         match level {
-            log::Level::Error => {
+            Level::Error => {
                 tracing::error!(target: "countersign::provider", provider, "{text}")
             }
-            log::Level::Warn => tracing::warn!(target: "countersign::provider", provider, "{text}"),
-            log::Level::Info => tracing::info!(target: "countersign::provider", provider, "{text}"),
-            log::Level::Debug => {
+            Level::Warn => tracing::warn!(target: "countersign::provider", provider, "{text}"),
+            Level::Info => tracing::info!(target: "countersign::provider", provider, "{text}"),
+            Level::Debug => {
                 tracing::debug!(target: "countersign::provider", provider, "{text}")
             }
         }
@@ -36,31 +36,29 @@ impl Call {
 /// Logs what the guest has written to standard output and error.
 pub(super) fn write_output(call: &Call) {
     for line in call.world.output().lines().take(call.limits.log_lines) {
-        call.line(log::Level::Info, line);
+        call.line(Level::Info, line);
     }
 }
 
-impl log::Host for Call {
-    fn log(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
+impl Call {
+    /// Writes a line of the provider's, as long as it has not had too many.
+    pub(super) fn say(&mut self, level: Level, text: &str) {
         self.one.lines += 1;
         if self.one.lines <= self.limits.log_lines {
-            self.line(level, &message);
+            self.line(level, text);
         }
-        Ok(())
     }
-}
 
-impl settings::Host for Call {
-    fn get(&mut self, name: String) -> wasmtime::Result<Option<String>> {
+    /// The setting `name`.
+    pub(super) fn setting(&self, name: &str) -> Option<String> {
         if let Some(witness) = &self.grants.witness {
-            witness.setting(&name);
+            witness.setting(name);
         }
-        Ok(self.grants.settings.get(&name).cloned())
+        self.grants.settings.get(name).cloned()
     }
-}
 
-impl terminal::Host for Call {
-    fn print(&mut self, text: String) -> wasmtime::Result<()> {
+    /// Prints `text` to standard output.
+    pub(super) fn write_out(&self, text: &str) -> wasmtime::Result<()> {
         use std::io::Write;
 
         if text.len() > 8 * 1024 {

@@ -2,8 +2,8 @@
 //!
 //! A call gets an instance, which sees its settings and may talk to its granted hosts, with credentials
 //! that it names and the host puts in. A third party's component gets a fresh one for each call; the
-//! host's own are used again, as services are ([`ProviderConfig::own`]). `since_v0_1.rs` is the only
-//! file that knows the released WIT.
+//! host's own are used again, as services are ([`ProviderConfig::own`]). `since_v0_1` alone knows a WIT:
+//! it converts between that and the host's own words (`words.rs`).
 
 mod authorization;
 mod callback;
@@ -17,6 +17,7 @@ mod sigv4;
 mod since_v0_1;
 mod spellings;
 mod tokens;
+mod words;
 mod workbench;
 
 use std::collections::HashMap;
@@ -33,6 +34,7 @@ use self::credentials::Credentials;
 use self::grant::Grant;
 pub use self::grant::{GrantError, ProviderNeed, is_private};
 use self::tokens::Tokens;
+pub use self::words::ProviderManifest;
 use self::workbench::{Growth, Witness};
 pub use self::workbench::{Observed, ProviderTrial, Workbench};
 use crate::call_figures::{ProviderFigures, ProviderOverview};
@@ -143,23 +145,6 @@ pub(crate) struct Grants {
     witness: Option<Arc<Witness>>,
 }
 
-/// What a provider's component says of itself.
-#[derive(Clone, Debug)]
-pub struct ProviderManifest {
-    /// Its own name.
-    pub name: String,
-    /// Its own version.
-    pub version: String,
-    /// What it reads.
-    pub settings: Vec<ProviderNeed>,
-    /// What it names.
-    pub credentials: Vec<ProviderNeed>,
-    /// The hosts that it calls.
-    pub hosts: Vec<String>,
-    /// Whether it can be asked what became of messages.
-    pub tells_status: bool,
-}
-
 /// The data of an instance's store.
 pub(crate) struct Call {
     grants: Arc<Grants>,
@@ -179,6 +164,8 @@ struct One {
     signature_checks: u32,
     /// A check has found a signature to be right.
     signature_held: bool,
+    /// It reads a callback, so that it sends no request before a signature has held.
+    reads_callback: bool,
     /// It reads what anybody may have sent: nothing is believed before a signature has held.
     asked_by_anybody: bool,
     lines: usize,
@@ -192,6 +179,7 @@ impl One {
             requests: 0,
             signature_checks: 0,
             signature_held: false,
+            reads_callback: false,
             asked_by_anybody: false,
             lines: 0,
             seen: Seen::default(),
@@ -506,6 +494,7 @@ impl Instance {
     fn serve_anybody(&mut self, time: Duration, asked_by_anybody: bool) {
         let one = &mut self.store.data_mut().one;
         one.meter = Meter::new(time);
+        one.reads_callback = true;
         one.asked_by_anybody = asked_by_anybody;
     }
 

@@ -4,18 +4,8 @@
 
 use countersign_types::{Reply, Wish};
 
+use super::words::Written;
 use crate::phone;
-
-/// What a component has told of one answer.
-#[derive(Debug)]
-pub(super) struct Told {
-    /// Who wrote.
-    pub(super) phone: String,
-    /// What.
-    pub(super) text: String,
-    /// What the company took it for.
-    pub(super) wish: Option<Wish>,
-}
 
 /// The words by which carriers let people end messages.
 ///
@@ -40,7 +30,7 @@ const WORD_BYTES_MAX: usize = 64;
 
 /// What an answer says; `None` where it is none of these words, or from what is no number that a message
 /// could be sent to.
-pub(super) fn read(told: Told) -> Option<Reply> {
+pub(super) fn read(told: Written) -> Option<Reply> {
     let wish = told.wish.or_else(|| wish_of(&told.text))?;
     // Strictly: whoever reads numbers for people would find one in `whatsapp:+12025550123` too.
     let digits = told.phone.strip_prefix('+')?;
@@ -51,6 +41,8 @@ pub(super) fn read(told: Told) -> Option<Reply> {
     Some(Reply {
         phone: phone.e164,
         wish,
+        id: told.id,
+        at: told.at,
     })
 }
 
@@ -100,16 +92,20 @@ mod tests {
     #[test]
     fn the_companys_own_word_goes_first_and_a_number_is_e164() {
         let told = |phone: &str, text: &str, wish| {
-            read(Told {
+            read(Written {
+                id: Some("SM1".to_owned()),
                 phone: phone.to_owned(),
                 text: text.to_owned(),
                 wish,
+                ..Written::default()
             })
         };
         let reply = |wish| {
             Some(Reply {
                 phone: "+12025550123".to_owned(),
                 wish,
+                id: Some("SM1".to_owned()),
+                at: None,
             })
         };
         assert_eq!(told("+12025550123", "stop", None), reply(Wish::Stop));

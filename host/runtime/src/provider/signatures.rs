@@ -1,4 +1,4 @@
-//! `countersign:provider/signatures`: checks by credentials that the provider never sees.
+//! Checks of signatures by credentials that the provider never sees.
 
 use aws_lc_rs::{constant_time, digest, signature};
 use base64::Engine as _;
@@ -10,7 +10,7 @@ use md5::{Digest, Md5};
 
 use super::Call;
 use super::credentials::Credentials;
-use super::since_v0_1::wit::signatures::{Hash, Host, Key, KeyEncoding};
+use super::words::{Hash, Key, KeyEncoding};
 
 const CHECKS_MAX: u32 = 16;
 const DATA_BYTES_MAX: usize = 1024 * 1024;
@@ -114,44 +114,48 @@ fn equal(right: &[u8], given: &[u8]) -> bool {
     constant_time::verify_slices_are_equal(right, given).is_ok()
 }
 
-impl Host for Call {
-    fn verify_hmac(
+impl Call {
+    /// Whether `given` is the HMAC of `data` under `key`.
+    pub(super) fn holds_hmac(
         &mut self,
         algorithm: Hash,
-        key: Key,
-        data: Vec<u8>,
-        given: Vec<u8>,
+        key: &Key,
+        data: &[u8],
+        given: &[u8],
     ) -> wasmtime::Result<bool> {
-        self.check(&key, &data, |key| {
-            equal(&hmac(algorithm, key, &[&data]), &given)
+        self.check(key, data, |key| {
+            equal(&hmac(algorithm, key, &[data]), given)
         })
     }
 
-    fn verify_digest(
+    /// Whether `given` is the hash of `data` with `key` behind it.
+    pub(super) fn holds_digest(
         &mut self,
         algorithm: Hash,
-        key: Key,
-        data: Vec<u8>,
-        given: Vec<u8>,
+        key: &Key,
+        data: &[u8],
+        given: &[u8],
     ) -> wasmtime::Result<bool> {
-        self.check(&key, &data, |key| {
-            equal(&keyed_digest(algorithm, key, &data), &given)
+        self.check(key, data, |key| {
+            equal(&keyed_digest(algorithm, key, data), given)
         })
     }
 
-    fn verify_secret(&mut self, key: Key, given: Vec<u8>) -> wasmtime::Result<bool> {
-        self.check(&key, &given, |key| equal(key, &given))
+    /// Whether `given` is `key` itself.
+    pub(super) fn holds_secret(&mut self, key: &Key, given: &[u8]) -> wasmtime::Result<bool> {
+        self.check(key, given, |key| equal(key, given))
     }
 
-    fn verify_ed25519(
+    /// Whether `given` is the Ed25519 signature of `data` by the public `key`.
+    pub(super) fn holds_ed25519(
         &mut self,
-        key: Key,
-        data: Vec<u8>,
-        given: Vec<u8>,
+        key: &Key,
+        data: &[u8],
+        given: &[u8],
     ) -> wasmtime::Result<bool> {
-        self.check(&key, &data, |key| {
+        self.check(key, data, |key| {
             let key = signature::UnparsedPublicKey::new(&signature::ED25519, key);
-            key.verify(&data, &given).is_ok()
+            key.verify(data, given).is_ok()
         })
     }
 }

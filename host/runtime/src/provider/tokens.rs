@@ -1,18 +1,18 @@
 //! Bearer tokens for client credentials (RFC 6749 section 4.4), each kept until shortly before its end.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use countersign_types::{MonotonicMillis, Secret};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Request};
 use serde::Deserialize;
-use tokio::sync::Mutex;
 use url::{Url, form_urlencoded};
 
 use super::authorization::{basic, credential, text};
 use super::http::{describe, not_sent, read};
-use super::since_v0_1::wit::http::{ClientCredentials, Failure};
+use super::words::{ClientCredentials, Failure};
 use super::{Call, Grants};
 
 /// A token is not used in its last minute: it would end on its way.
@@ -24,13 +24,41 @@ const TOKEN_BYTES_MAX: usize = 4_096;
 /// How many tokens are kept; beyond that all are asked for anew. A provider has one account, so two or
 /// three.
 const TOKENS_MAX: usize = 16;
+/// As the WIT bounds them.
+const PARAMETERS_MAX: usize = 8;
+const PARAMETERS_BYTES_MAX: usize = 4 * 1024;
+/// What the host asks with itself.
+const OWN_PARAMETERS: [&str; 4] = ["grant_type", "scope", "client_id", "client_secret"];
 
 /// What is asked for: where, for whom, and what for.
-type Place = (String, String, Option<String>);
+#[derive(PartialEq, Eq, Hash)]
+struct Place {
+    url: String,
+    client: String,
+    scope: Option<String>,
+    parameters: Vec<(String, String)>,
+}
 
 /// The tokens of one provider.
 #[derive(Default)]
-pub(super) struct Tokens(Mutex<HashMap<Place, Token>>);
+pub(super) struct Tokens {
+    kept: Mutex<HashMap<Place, Token>>,
+    /// One asks, and who comes meanwhile waits for that one. Nothing else waits for it: what is known of
+    /// a message must not hang on somebody else's question.
+    asking: tokio::sync::Mutex<()>,
+}
+
+impl Tokens {
+    fn kept(&self) -> MutexGuard<'_, HashMap<Place, Token>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, place: &Place, now: MonotonicMillis) -> Option<Secret<String>> {
+        let kept = self.kept();
+        let token = kept.get(place).filter(|token| now < token.until)?;
+        Some(token.text.clone())
+    }
+}
 
 struct Token {
     text: Secret<String>,
@@ -69,10 +97,13 @@ impl Call {
             Ok(place) => place,
             Err(failure) => return Ok(Err(failure.into())),
         };
-        let mut known = grants.tokens.0.lock().await;
+        if let Some(token) = grants.tokens.get(&place, grants.clock.monotonic()) {
+            return Ok(Ok(token));
+        }
+        let _turn = grants.tokens.asking.lock().await;
         let now = grants.clock.monotonic();
-        if let Some(token) = known.get(&place).filter(|token| now < token.until) {
-            return Ok(Ok(token.text.clone()));
+        if let Some(token) = grants.tokens.get(&place, now) {
+            return Ok(Ok(token));
         }
         self.count_request()?;
         let limit = self.limits.http_request;
@@ -84,10 +115,11 @@ impl Call {
                     until: now + left.saturating_sub(BEFORE_ITS_END),
                 };
                 let text = token.text.clone();
-                if known.len() >= TOKENS_MAX {
-                    known.clear();
+                let mut kept = grants.tokens.kept();
+                if kept.len() >= TOKENS_MAX {
+                    kept.clear();
                 }
-                known.insert(place, token);
+                kept.insert(place, token);
                 Ok(text)
             }
             Err(error) => Err(error),
@@ -95,16 +127,38 @@ impl Call {
     }
 }
 
-/// Forgets the token for `asked`, which was refused.
-pub(super) async fn forget(grants: &Grants, asked: &ClientCredentials) {
+/// Forgets `token`, which was given out for `asked` and has been refused; a newer one stays.
+pub(super) fn forget(grants: &Grants, asked: &ClientCredentials, token: &str) {
     if let Ok(place) = place(grants, asked) {
-        grants.tokens.0.lock().await.remove(&place);
+        let mut kept = grants.tokens.kept();
+        if kept
+            .get(&place)
+            .is_some_and(|kept| kept.text.expose() == token)
+        {
+            kept.remove(&place);
+        }
     }
 }
 
 fn place(grants: &Grants, asked: &ClientCredentials) -> Result<Place, Failure> {
     let client = text(grants, &asked.client_id)?;
-    Ok((asked.token_url.clone(), client, asked.scope.clone()))
+    let parameters = &asked.parameters;
+    let lengths = parameters
+        .iter()
+        .map(|(name, value)| name.len() + value.len());
+    if parameters.len() > PARAMETERS_MAX || lengths.sum::<usize>() > PARAMETERS_BYTES_MAX {
+        return Err(not_sent("too much is asked with for a token"));
+    }
+    let mut names = parameters.iter().map(|(name, _)| &**name);
+    if let Some(name) = names.find(|name| OWN_PARAMETERS.contains(name)) {
+        return Err(not_sent(format!("the parameter `{name}` is the host's")));
+    }
+    Ok(Place {
+        url: asked.token_url.clone(),
+        client,
+        scope: asked.scope.clone(),
+        parameters: parameters.clone(),
+    })
 }
 
 async fn ask(
@@ -144,6 +198,7 @@ fn request(
     if let Some(scope) = &asked.scope {
         form.append_pair("scope", scope);
     }
+    form.extend_pairs(&asked.parameters);
     let secret = credential(grants, &asked.client_secret)?;
     let (name, value) = basic(&text(grants, &asked.client_id)?, secret)?;
     let fixed = HeaderValue::from_static;

@@ -254,6 +254,8 @@ async fn a_reply_counts_only_with_a_signature_whatever_the_operator_believes() {
     let stop = Reply {
         phone: "+12025550123".into(),
         wish: Wish::Stop,
+        id: None,
+        at: None,
     };
     let replies = async |unsigned, step, signed: &'static [u8]| {
         let news = ask_all(unsigned, step, signed).await;
@@ -270,6 +272,54 @@ async fn a_reply_counts_only_with_a_signature_whatever_the_operator_believes() {
             matches!(refused, Err(CallbackError::Unsigned)),
             "{refused:?}"
         );
+    }
+}
+
+/// What a component wants said to whoever calls is said where a signature has held, and is no page.
+#[tokio::test]
+async fn a_company_reads_the_answer_that_it_wants() {
+    let told = ask_all(false, "challenge", b"x").await.unwrap();
+    let answer = told.answer.expect("an answer");
+    assert_eq!(
+        (answer.media_type, answer.body.len()),
+        ("text/plain", 4_096)
+    );
+    assert_eq!(ask_all(false, "check", b"x").await.unwrap().answer, None);
+    for (step, signed) in [("challenge", &b"y"[..]), ("ignore challenge", b"x")] {
+        let refused = ask_all(false, step, signed).await;
+        assert!(
+            matches!(refused, Err(CallbackError::Unsigned)),
+            "{refused:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_checked_now_is_asked_for_again() {
+    let answer = ask(false, "ignore unavailable", b"y").await;
+    assert!(
+        matches!(answer, Err(CallbackError::Unavailable)),
+        "{answer:?}"
+    );
+}
+
+/// Else anybody could have this server call others.
+#[tokio::test]
+async fn a_callback_sends_no_request_before_a_signature_has_held() {
+    let (address, mut requests) = server(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let config = ProviderConfig {
+        unsigned: true,
+        ..config(&format!("http://{address}"))
+    };
+    let (_folder, runtime) = start(PUBLIC_URL, config).await;
+    for (step, signed, want) in [
+        ("ignore call", &b"x"[..], "refused"),
+        ("call", b"y", "refused"),
+        ("call", b"x", "called"),
+    ] {
+        let told = runtime.parse_callback("probe", probe(step, signed)).await;
+        assert_eq!(told.unwrap().updates[0].id, want, "{step}");
+        assert_eq!(requests.try_recv().is_ok(), want == "called", "{step}");
     }
 }
 
@@ -297,8 +347,14 @@ async fn the_address_is_the_public_one_with_path_and_query_as_they_came() {
 async fn what_breaks_a_bound_of_the_interface_tells_nothing() {
     assert_eq!(ask(false, "most", b"x").await.unwrap().len(), 1_000);
     assert_eq!(ask(false, "replies", b"x").await.unwrap().len(), 0);
+    assert_eq!(ask(false, "attributes", b"x").await.unwrap().len(), 1);
     let broken = [
         "many",
+        "many attributes",
+        "long attribute",
+        "nameless attribute",
+        "long challenge",
+        "page",
         "long",
         "nameless",
         "trap",

@@ -54,6 +54,7 @@ pub(crate) fn message(text: &str) -> Message {
         text: text.into(),
         template: "verification".into(),
         variables: Vec::new(),
+        code: None,
         locale: None,
         purpose: "verification".into(),
         validity: Duration::from_secs(600),
@@ -493,6 +494,7 @@ async fn a_token_is_asked_for_once_and_put_in_by_the_host() {
         request.contains(&format!("authorization: Basic {basic}")),
         "{request}"
     );
+    assert!(request.contains("&audience=sms"), "{request}");
     assert!(asked.try_recv().is_err(), "the token is kept");
     for _ in 0..2 {
         let request = requests.recv().await.unwrap();
@@ -517,6 +519,49 @@ async fn a_token_that_is_refused_is_asked_for_anew_and_a_refused_client_sends_no
     let failed = lent(tokens, api).await;
     assert!(failed[0].contains("no token was given out"), "{failed:?}");
     assert!(requests.try_recv().is_err());
+}
+
+/// A refusal is known when it comes, whatever somebody else is waiting for meanwhile.
+#[tokio::test]
+async fn a_refused_token_waits_for_nobody_who_asks_for_one() {
+    let (tokens, _asked) = server(LENT).await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent_at = silent.local_addr().unwrap();
+    let api = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let api_at = api.local_addr().unwrap();
+    let config = ProviderConfig {
+        allow_hosts: Some(vec![tokens.to_string(), silent_at.to_string()]),
+        ..config(&format!("http://{api_at}"))
+    };
+    let bench = Bench::with(short_wall(), countersign_hostile::PROBE_OTP, vec![config]).await;
+    let send = async |tokens: SocketAddr| {
+        let text = format!("oauth http://{tokens}/token http://{api_at}/");
+        bench.runtime.send("probe", &message(&text)).await
+    };
+    let (came, comes) = tokio::sync::oneshot::channel();
+    let refused = async {
+        let (mut connection, _) = api.accept().await.unwrap();
+        came.send(()).unwrap();
+        // Only when the other one is asking, and gets no answer.
+        let _asking = silent.accept().await.unwrap();
+        let mut request = vec![0; 4096];
+        let _ = connection.read(&mut request).await;
+        let answer = b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n";
+        let _ = connection.write_all(answer).await;
+        std::future::pending::<()>().await;
+    };
+    let first = send(tokens);
+    let second = async {
+        // The first one has its token.
+        comes.await.unwrap();
+        let _ = send(silent_at).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        sent = first => assert_eq!(sent.unwrap().ids, ["401"]),
+        () = second => {}
+        () = refused => {}
+    }
 }
 
 /// Who could read a signature could show it as the company's own.

@@ -105,6 +105,10 @@ impl From<CallbackError> for Problem {
             CallbackError::Malformed => {
                 Problem::new(Kind::BadRequest, "It is signed and cannot be understood.")
             }
+            CallbackError::Unavailable => {
+                let detail = "This provider's component cannot take it now.";
+                Problem::new(Kind::Busy, detail).after(SOON)
+            }
             // `webhooks` tells the operator, once in a while.
             CallbackError::Failed { .. } => Problem::internal(),
         }

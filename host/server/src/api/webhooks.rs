@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use countersign_types::Answer;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::callbacks::Callbacks;
@@ -59,19 +61,33 @@ pub(super) async fn receive(
     let request = callback(&parts, body.to_vec());
     let work = work(callbacks.clone(), runtime, provider, request, place);
     match api.run_to_its_end(work).await.and_then(|outcome| outcome) {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Ok(None) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Some(answer)) => wanted(answer),
         Err(problem) => problem.into_response(),
     }
 }
 
-/// Has a callback read and its news stored.
+/// What the company wants to read. It is no page: this server's others have a browser's trust.
+fn wanted(answer: Answer) -> Response {
+    let fixed = HeaderValue::from_static;
+    let headers = [
+        (CONTENT_TYPE, fixed(answer.media_type)),
+        (
+            CONTENT_SECURITY_POLICY,
+            fixed("default-src 'none'; sandbox"),
+        ),
+    ];
+    (headers, answer.body).into_response()
+}
+
+/// Has a callback read and its news stored; what the company wants to read.
 async fn work(
     callbacks: Arc<Callbacks>,
     runtime: Runtime,
     provider: String,
     request: CallbackRequest,
     _place: OwnedSemaphorePermit,
-) -> Result<(), Problem> {
+) -> Result<Option<Answer>, Problem> {
     let parsed = runtime.parse_callback(&provider, request).await;
     let news = parsed.map_err(|error| refuse(&callbacks, &provider, error))?;
     let (queue, now) = (runtime.queue(), runtime.now());
@@ -89,7 +105,7 @@ async fn work(
         early = received.early,
         "a callback was taken"
     );
-    Ok(())
+    Ok(news.answer)
 }
 
 fn refuse(callbacks: &Callbacks, provider: &str, error: CallbackError) -> Problem {
@@ -103,6 +119,7 @@ fn refuse(callbacks: &Callbacks, provider: &str, error: CallbackError) -> Proble
             None,
         ),
         CallbackError::Malformed => ("it is signed and cannot be understood", None),
+        CallbackError::Unavailable => ("the component cannot take it now", None),
         CallbackError::Failed { reason } => ("the component failed", Some(&**reason)),
     };
     callbacks.tell_refused(provider, reason, cause);
@@ -133,5 +150,23 @@ fn callback(parts: &Parts, body: Vec<u8>) -> CallbackRequest {
             .map(|(name, value)| (name.to_string(), text(value.as_bytes())))
             .collect(),
         body,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A component's words must not run as a page of this server's, beside the dashboard's session.
+    #[test]
+    fn what_a_company_wants_to_read_is_no_page() {
+        let response = wanted(Answer {
+            media_type: "text/xml",
+            body: b"<Response/>".to_vec(),
+        });
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()[CONTENT_TYPE], "text/xml");
+        let policy = &response.headers()[CONTENT_SECURITY_POLICY];
+        assert_eq!(policy, "default-src 'none'; sandbox");
     }
 }

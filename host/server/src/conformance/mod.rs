@@ -236,6 +236,7 @@ impl Kit<'_> {
             text: format!("Your verification code is: {CODE}"),
             template: "verification".to_owned(),
             variables: Vec::new(),
+            code: Some(Secret::new(CODE.to_owned())),
             locale: Some("en".to_owned()),
             purpose: "verification".to_owned(),
             validity: Duration::from_secs(600),

@@ -47,6 +47,7 @@ fn post(url: &str, body: &Value) -> Result<http::Response, http::Failure> {
         body: http::Body::Bytes(body.to_string().into_bytes()),
         authorization: http::Authorization::Bearer("token".to_owned()),
         timeout: None,
+        attributes: Vec::new(),
     })
 }
 
@@ -89,6 +90,7 @@ impl Guest for Faulty {
             name: name.to_owned(),
             description: "What a test configures.".to_owned(),
             required,
+            attributes: Vec::new(),
         };
         Manifest {
             name: "faulty-provider".to_owned(),
@@ -167,6 +169,7 @@ impl Guest for Faulty {
         Ok(News {
             updates: vec![update],
             replies: Vec::new(),
+            answer: None,
             attributes: Vec::new(),
         })
     }

@@ -51,6 +51,7 @@ fn request(url: &str) -> http::Request {
         body: http::Body::Bytes(b"x".to_vec()),
         authorization: http::Authorization::Bearer("token".to_owned()),
         timeout: None,
+        attributes: Vec::new(),
     }
 }
 
@@ -64,12 +65,14 @@ impl sender::Guest for Probe {
                     name: name.to_owned(),
                     description: "what a test configures".to_owned(),
                     required: false,
+                    attributes: Vec::new(),
                 })
                 .to_vec(),
             credentials: vec![sender::Setting {
                 name: "token".to_owned(),
                 description: "what it authenticates with".to_owned(),
                 required: true,
+                attributes: Vec::new(),
             }],
             hosts: Vec::new(),
             attributes: Vec::new(),
@@ -137,6 +140,7 @@ impl sender::Guest for Probe {
                         client_id: http::Text::Plain("client".to_owned()),
                         client_secret: "token".to_owned(),
                         scope: None,
+                        parameters: vec![("audience".to_owned(), "sms".to_owned())],
                     };
                     let request = http::Request {
                         authorization: http::Authorization::ClientCredentials(lent),
@@ -155,6 +159,7 @@ impl sender::Guest for Probe {
                         algorithm: signatures::Hash::Sha256,
                         key: token(),
                         before: String::new(),
+                        with_body: true,
                         encoding: http::TextEncoding::Hex,
                     };
                     let request = http::Request {
@@ -171,6 +176,7 @@ impl sender::Guest for Probe {
                         signatures::verify_hmac(signatures::Hash::Sha256, &token(), b"x", b"y");
                     ids.push(right.to_string());
                 }
+                "code" => ids.push(message.code.clone().unwrap_or_else(|| "-".to_owned())),
                 "setting" => ids.push(settings::get(rest).unwrap_or_else(|| "-".to_owned())),
                 "socket" => ids.push(std::net::TcpStream::connect(rest).is_ok().to_string()),
                 "sends" => ids.push(sends.to_string()),
@@ -197,6 +203,8 @@ impl sender::Guest for Probe {
     /// The first line of the body says what to do, the rest is the signature of `x`.
     fn parse_callback(request: sender::Callback) -> Result<sender::News, sender::CallbackError> {
         let reply = |phone: &str, text: &str| sender::Reply {
+            id: None,
+            at: None,
             phone: phone.to_owned(),
             to: "+15005550006".to_owned(),
             text: text.to_owned(),
@@ -211,10 +219,21 @@ impl sender::Guest for Probe {
             b"long reply" => vec![reply(&"1".repeat(65), "hello")],
             _ => Vec::new(),
         };
+        let answer = match step.unwrap_or_default() {
+            b"challenge" | b"ignore challenge" => Some(("text/plain", 4_096)),
+            b"long challenge" => Some(("text/plain", 4_097)),
+            b"page" => Some(("text/html", 1)),
+            _ => None,
+        };
+        let answer = answer.map(|(media_type, bytes)| sender::Answer {
+            media_type: media_type.to_owned(),
+            body: vec![b'a'; bytes],
+        });
         let updates = Probe::updates(request)?;
         Ok(sender::News {
             updates,
             replies,
+            answer,
             attributes: Vec::new(),
         })
     }
@@ -246,6 +265,31 @@ impl Probe {
         match step {
             b"ignore" | b"check" => Ok(vec![update("SM1")]),
             step if step.ends_with(b"reply") || step.ends_with(b"replies") => Ok(Vec::new()),
+            step if step.ends_with(b"challenge") || step == b"page" => Ok(Vec::new()),
+            b"call" | b"ignore call" => {
+                let base = settings::get("base-url").unwrap_or_default();
+                Ok(vec![update(match http::send(&self::request(&base)) {
+                    Ok(_) => "called",
+                    Err(_) => "refused",
+                })])
+            }
+            b"ignore unavailable" => Err(sender::CallbackError::Unavailable),
+            b"attributes" => Ok(vec![sender::StatusUpdate {
+                attributes: vec![("x-most".to_owned(), "v".repeat(1_024)); 32],
+                ..update("SM1")
+            }]),
+            b"many attributes" => Ok(vec![sender::StatusUpdate {
+                attributes: vec![("x-most".to_owned(), String::new()); 33],
+                ..update("SM1")
+            }]),
+            b"long attribute" => Ok(vec![sender::StatusUpdate {
+                attributes: vec![("x-most".to_owned(), "v".repeat(1_025))],
+                ..update("SM1")
+            }]),
+            b"nameless attribute" => Ok(vec![sender::StatusUpdate {
+                attributes: vec![(String::new(), String::new())],
+                ..update("SM1")
+            }]),
             b"url" => Ok(vec![update(&request.url)]),
             b"sends" => Ok(vec![update(&SENDS.load(Ordering::Relaxed).to_string())]),
             b"most" => Ok(vec![update(&"i".repeat(128)); 1_000]),

@@ -189,6 +189,7 @@ mod tests {
             text: "Your code: 123456".into(),
             template: "verification".into(),
             variables: Vec::new(),
+            code: Some("123456".into()),
             locale: None,
             purpose: "verification".into(),
             sender: None,

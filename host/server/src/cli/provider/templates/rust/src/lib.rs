@@ -34,6 +34,7 @@ impl Guest for Component {
             name: name.into(),
             description: description.into(),
             required,
+            attributes: Vec::new(),
         };
         Manifest {
             name: "{{name}}".into(),
@@ -81,6 +82,7 @@ impl Guest for Component {
         Ok(News {
             updates: vec![update],
             replies: Vec::new(),
+            answer: None,
             attributes: Vec::new(),
         })
     }
@@ -119,6 +121,7 @@ fn request(method: Method, url: String, body: Body) -> Result<Response, SendErro
         body,
         authorization: Authorization::Bearer(API_KEY.into()),
         timeout: None,
+        attributes: Vec::new(),
     });
     answer.map_err(|failure| match failure.maybe_sent {
         true => api::unknown_outcome(&failure.text),

@@ -1,16 +1,22 @@
-//! `countersign:provider@0.1.0`: the Rust side of the WIT, in one place. It only converts between the
-//! WIT and the host's own words.
+//! `countersign:provider@0.1.0`, which is frozen: the Rust side of its WIT, in one place. It converts
+//! between the WIT and the host's own [words](super::words), checks the bounds that the WIT names, and
+//! does nothing else, so that another version can stand beside it.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use countersign_types::{
-    Accepted, ErrorClass, Message, Price, SendError, Status, StatusUpdate, UnixMillis, Wish,
+    Accepted, Answer, ErrorClass, Message, Price, SendError, Status, StatusUpdate, UnixMillis, Wish,
 };
 use wasmtime::Store;
-use wasmtime::component::{HasSelf, InstancePre, Linker};
+use wasmtime::component::InstancePre;
 
-use super::replies::Told;
-use super::{Call, CallbackRequest, ProviderManifest, ProviderNeed};
+use super::words::{ProviderManifest, Refused, Told, Written};
+use super::{Call, CallbackRequest, ProviderNeed};
+
+mod imports;
+
+pub(super) use imports::link;
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -25,50 +31,32 @@ mod bindings {
     });
 }
 
-pub(super) use bindings::countersign::provider as wit;
+use bindings::countersign::provider as wit;
 use bindings::exports::countersign::provider::sender;
 
 /// The world that third parties write components for. The console's has one import more.
 pub(super) const WORLD: &str = "countersign:provider/provider@0.1.0";
 
-/// Why a component did not take a callback.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    Unsigned,
-    Malformed,
-}
-
 /// How many updates and how many replies a callback may carry, and how many ids may be asked for at once.
 const UPDATES_MAX: usize = 1_000;
 const IDS_MAX: usize = 100;
-/// How many settings, and how many credentials, a manifest may name.
-const NEEDS_MAX: usize = 32;
 /// A text of 1,600 UTF-16 units has 24 parts, each with an id of its own at some providers.
 const ACCEPTED_IDS_MAX: usize = 32;
 /// How long a reply's number and the sender that it went to may be.
 const PHONE_BYTES_MAX: usize = 64;
-const ID_BYTES: std::ops::RangeInclusive<usize> = 1..=128;
+const ID_BYTES: RangeInclusive<usize> = 1..=128;
+/// Of a component's name and version, and of the name of a setting, a credential and an attribute.
+const NAME_BYTES: RangeInclusive<usize> = 1..=64;
+const SETTINGS_MAX: usize = 32;
+const HOSTS_MAX: usize = 16;
+const ATTRIBUTES_MAX: usize = 32;
+const ATTRIBUTE_BYTES_MAX: usize = 1_024;
 
 /// A linked provider.
 pub(super) struct Pre(bindings::ConsoleProviderPre<Call>);
 
 /// An instance.
 pub(super) struct Exports(bindings::ConsoleProvider);
-
-/// Offers what a provider may import.
-pub(super) fn link(linker: &mut Linker<Call>, terminal: bool) -> wasmtime::Result<()> {
-    wit::http::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
-    wit::signatures::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
-    wit::settings::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
-    wit::log::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
-    wit::types::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
-    if terminal {
-        wit::terminal::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
-    }
-    Ok(())
-}
-
-impl wit::types::Host for Call {}
 
 impl Pre {
     pub(super) fn new(pre: InstancePre<Call>) -> wasmtime::Result<Pre> {
@@ -87,27 +75,20 @@ impl Exports {
     ) -> wasmtime::Result<ProviderManifest> {
         let sender = self.0.countersign_provider_sender();
         let manifest = sender.call_describe(store).await?;
-        let needs = |settings: Vec<sender::Setting>| {
-            settings
-                .into_iter()
-                .map(|setting| ProviderNeed {
-                    name: setting.name,
-                    description: setting.description,
-                    required: setting.required,
-                })
-                .collect()
-        };
-        if manifest.settings.len() > NEEDS_MAX || manifest.credentials.len() > NEEDS_MAX {
-            wasmtime::bail!("its manifest names more than {NEEDS_MAX} settings or credentials");
+        for name in [&manifest.name, &manifest.version] {
+            if !NAME_BYTES.contains(&name.len()) {
+                wasmtime::bail!("the name or the version in its manifest is out of bounds");
+            }
         }
-        if manifest.hosts.len() > 16 {
-            wasmtime::bail!("its manifest names more than 16 hosts");
+        if manifest.hosts.len() > HOSTS_MAX {
+            wasmtime::bail!("its manifest names more than {HOSTS_MAX} hosts");
         }
+        check_attributes(&manifest.attributes)?;
         Ok(ProviderManifest {
             name: manifest.name,
             version: manifest.version,
-            settings: needs(manifest.settings),
-            credentials: needs(manifest.credentials),
+            settings: needs(manifest.settings)?,
+            credentials: needs(manifest.credentials)?,
             hosts: manifest.hosts,
             tells_status: says(&manifest.attributes, "fetch-status", "supported"),
         })
@@ -126,6 +107,7 @@ impl Exports {
             text: message.text.clone(),
             template: message.template.clone(),
             variables: message.variables.clone(),
+            code: message.code.as_ref().map(|code| code.expose().clone()),
             locale: message.locale.clone(),
             purpose: message.purpose.clone(),
             sender: None,
@@ -136,8 +118,8 @@ impl Exports {
         let sender = self.0.countersign_provider_sender();
         let answer = sender.call_send(store, &message).await?;
         Ok(match answer {
-            Ok(accepted) => Ok(check(accepted)?),
-            Err(error) => Err(send_error(error)),
+            Ok(taken) => Ok(accepted(taken)?),
+            Err(error) => Err(send_error(error)?),
         })
     }
 
@@ -147,18 +129,27 @@ impl Exports {
         store: &mut Store<Call>,
         url: String,
         request: CallbackRequest,
-    ) -> wasmtime::Result<Result<(Vec<StatusUpdate>, Vec<Told>), Refused>> {
+    ) -> wasmtime::Result<Result<Told, Refused>> {
         let request = sender::Callback {
             method: request.method,
             url,
             headers: request.headers,
             body: request.body,
+            attributes: Vec::new(),
         };
         let sender = self.0.countersign_provider_sender();
         Ok(match sender.call_parse_callback(store, &request).await? {
-            Ok(news) => Ok((check_updates(news.updates)?, check_replies(news.replies)?)),
+            Ok(news) => {
+                check_attributes(&news.attributes)?;
+                Ok(Told {
+                    updates: updates(news.updates)?,
+                    replies: replies(news.replies)?,
+                    answer: news.answer.map(answer).transpose()?,
+                })
+            }
             Err(sender::CallbackError::Unsigned) => Err(Refused::Unsigned),
             Err(sender::CallbackError::Malformed) => Err(Refused::Malformed),
+            Err(sender::CallbackError::Unavailable) => Err(Refused::Unavailable),
         })
     }
 
@@ -171,8 +162,8 @@ impl Exports {
         let ids = &ids[..ids.len().min(IDS_MAX)];
         let sender = self.0.countersign_provider_sender();
         Ok(match sender.call_fetch_status(store, ids).await? {
-            Ok(updates) => Ok(check_updates(updates)?),
-            Err(error) => Err(send_error(error)),
+            Ok(told) => Ok(updates(told)?),
+            Err(error) => Err(send_error(error)?),
         })
     }
 }
@@ -184,25 +175,62 @@ fn says(attributes: &[(String, String)], name: &str, value: &str) -> bool {
         .any(|(known, said)| known == name && said == value)
 }
 
-fn check_updates(updates: Vec<sender::StatusUpdate>) -> wasmtime::Result<Vec<StatusUpdate>> {
+fn check_attributes(attributes: &[(String, String)]) -> wasmtime::Result<()> {
+    let bounded = attributes.iter().all(|(name, value)| {
+        NAME_BYTES.contains(&name.len()) && value.len() <= ATTRIBUTE_BYTES_MAX
+    });
+    if attributes.len() > ATTRIBUTES_MAX || !bounded {
+        wasmtime::bail!("attributes are out of bounds");
+    }
+    Ok(())
+}
+
+fn needs(settings: Vec<sender::Setting>) -> wasmtime::Result<Vec<ProviderNeed>> {
+    if settings.len() > SETTINGS_MAX {
+        wasmtime::bail!("its manifest names more than {SETTINGS_MAX} settings or credentials");
+    }
+    let settings = settings.into_iter();
+    settings
+        .map(|setting| {
+            if !NAME_BYTES.contains(&setting.name.len()) {
+                wasmtime::bail!("the name of a setting in its manifest is out of bounds");
+            }
+            check_attributes(&setting.attributes)?;
+            Ok(ProviderNeed {
+                name: setting.name,
+                description: setting.description,
+                required: setting.required,
+            })
+        })
+        .collect()
+}
+
+fn updates(updates: Vec<sender::StatusUpdate>) -> wasmtime::Result<Vec<StatusUpdate>> {
     if updates.len() > UPDATES_MAX {
         wasmtime::bail!("more than {UPDATES_MAX} updates");
     }
     updates.into_iter().map(status_update).collect()
 }
 
-fn check_replies(replies: Vec<sender::Reply>) -> wasmtime::Result<Vec<Told>> {
+fn replies(replies: Vec<sender::Reply>) -> wasmtime::Result<Vec<Written>> {
     if replies.len() > UPDATES_MAX {
         wasmtime::bail!("more than {UPDATES_MAX} replies");
     }
     replies.into_iter().map(reply).collect()
 }
 
-fn reply(reply: sender::Reply) -> wasmtime::Result<Told> {
-    if reply.phone.len() > PHONE_BYTES_MAX || reply.to.len() > PHONE_BYTES_MAX {
-        wasmtime::bail!("the number of a reply is out of bounds");
+fn reply(reply: sender::Reply) -> wasmtime::Result<Written> {
+    let id = reply.id.as_ref();
+    if reply.phone.len() > PHONE_BYTES_MAX
+        || reply.to.len() > PHONE_BYTES_MAX
+        || !id.is_none_or(|id| ID_BYTES.contains(&id.len()))
+    {
+        wasmtime::bail!("the number or the id of a reply is out of bounds");
     }
-    Ok(Told {
+    check_attributes(&reply.attributes)?;
+    Ok(Written {
+        id: reply.id,
+        at: reply.at.map(UnixMillis),
         phone: reply.phone,
         text: reply.text,
         wish: reply.wish.map(|wish| match wish {
@@ -212,10 +240,25 @@ fn reply(reply: sender::Reply) -> wasmtime::Result<Told> {
     })
 }
 
+fn answer(answer: sender::Answer) -> wasmtime::Result<Answer> {
+    let known = Answer::MEDIA_TYPES;
+    let Some(media_type) = known.into_iter().find(|known| *known == answer.media_type) else {
+        wasmtime::bail!("a callback may not be answered with that media type");
+    };
+    if answer.body.len() > Answer::BODY_BYTES_MAX {
+        wasmtime::bail!("the answer to a callback is out of bounds");
+    }
+    Ok(Answer {
+        media_type,
+        body: answer.body,
+    })
+}
+
 fn status_update(update: sender::StatusUpdate) -> wasmtime::Result<StatusUpdate> {
     if !ID_BYTES.contains(&update.id.len()) {
         wasmtime::bail!("the id of an update is out of bounds");
     }
+    check_attributes(&update.attributes)?;
     Ok(StatusUpdate {
         id: update.id,
         status: match update.status {
@@ -227,7 +270,7 @@ fn status_update(update: sender::StatusUpdate) -> wasmtime::Result<StatusUpdate>
             sender::Status::Read => Status::Read,
             sender::Status::Unknown => Status::Unknown,
         },
-        error: update.error.map(send_error),
+        error: update.error.map(send_error).transpose()?,
         at: update.at.map(UnixMillis),
         price: update.price.and_then(price),
         segments: update.segments,
@@ -243,12 +286,13 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn check(accepted: sender::Accepted) -> wasmtime::Result<Accepted> {
+fn accepted(accepted: sender::Accepted) -> wasmtime::Result<Accepted> {
     let ids = &accepted.ids;
     let bounded = ids.iter().all(|id| ID_BYTES.contains(&id.len()));
     if !(1..=ACCEPTED_IDS_MAX).contains(&ids.len()) || !bounded {
         wasmtime::bail!("the ids of an accepted message are out of bounds");
     }
+    check_attributes(&accepted.attributes)?;
     Ok(Accepted {
         ids: accepted.ids,
         segments: accepted.segments,
@@ -256,8 +300,9 @@ fn check(accepted: sender::Accepted) -> wasmtime::Result<Accepted> {
     })
 }
 
-fn send_error(error: sender::SendError) -> SendError {
-    SendError {
+fn send_error(error: sender::SendError) -> wasmtime::Result<SendError> {
+    check_attributes(&error.attributes)?;
+    Ok(SendError {
         class: match error.class {
             sender::ErrorClass::Permanent => ErrorClass::Permanent,
             sender::ErrorClass::Retryable => ErrorClass::Retryable,
@@ -271,5 +316,5 @@ fn send_error(error: sender::SendError) -> SendError {
         provider_code: error.provider_code,
         text: error.text,
         failover: says(&error.attributes, "failover", "allowed"),
-    }
+    })
 }
