@@ -32,6 +32,7 @@ mod openapi;
 mod otp;
 mod overload;
 mod power;
+mod provider_kit;
 mod providers;
 mod queue;
 mod races;

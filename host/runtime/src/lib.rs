@@ -56,7 +56,10 @@ pub use message::{MessageRequest, ReplayCallError};
 pub use once::Once;
 pub use otp::{NO_ROUTE, Refusal, STOPPED, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict};
 pub use phone::{PhoneError, is_region};
-pub use provider::{CallbackError, CallbackRequest, GrantError, ProviderConfig, is_private};
+pub use provider::{
+    CallbackError, CallbackRequest, GrantError, Observed, ProviderConfig, ProviderManifest,
+    ProviderNeed, ProviderTrial, Workbench, is_private,
+};
 pub use recount::{Recount, Recounted};
 pub use registry::{
     By, Damage, DefaultVersion, Inspection, InstallError, Installed, InstalledVersion, Plan,

@@ -11,6 +11,7 @@
 //!   `doctor` looks for what is wrong with all that;
 //!   `queue`, `story` and `dashboard` are what is told of messages, `recount` counts them anew;
 //!   `providers` is what is told of providers;
+//!   `conformance` tries out what others have written for a company;
 //!   `components` is what is told of versions, `watched` the folder that brings some;
 //!   `metrics` is what monitoring reads; `page` makes pages for people.
 //!
@@ -20,6 +21,7 @@ mod api;
 pub mod cli;
 mod components;
 mod config;
+mod conformance;
 mod connections;
 mod control;
 mod dashboard;

@@ -18,7 +18,13 @@ fn main() {
     ] {
         println!("cargo::rerun-if-changed={}", root.join(folder).display());
     }
-    components::build(&["otp-failing", "probe", "probe-otp", "probe-provider"]);
+    components::build(&[
+        "faulty-provider",
+        "otp-failing",
+        "probe",
+        "probe-otp",
+        "probe-provider",
+    ]);
     components::build_with(&["otp"], &["otp/next-format"], "_next");
     components::build_with(&["otp"], &["otp/next-format-alone"], "_next_alone");
 }

@@ -9,6 +9,15 @@ pub const PROBE_OTP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe_otp
 /// A provider that does what the text of its message says.
 pub const PROBE_PROVIDER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe_provider.wasm"));
 
+/// A provider that is right, but for the mistake that its setting `fault` names, and the description of its
+/// company.
+pub const FAULTY_PROVIDER: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/faulty_provider.wasm"));
+
+/// The `conformance.toml` of [`FAULTY_PROVIDER`].
+pub const FAULTY_PROVIDER_CONFORMANCE: &str =
+    include_str!("../guests/faulty-provider/conformance.toml");
+
 /// The built-in otp as its next release might be: it reads the rows of the present one and writes a newer
 /// format.
 pub const OTP_NEXT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/otp_next.wasm"));

@@ -123,9 +123,11 @@ impl Provider {
     }
 
     fn callback_failed(&self, reason: &str) -> CallbackError {
-        CallbackError::Failed {
-            reason: self.clean_text(reason),
+        let reason = self.clean_text(reason);
+        if let Some(witness) = &self.grants.witness {
+            witness.failed(&reason);
         }
+        CallbackError::Failed { reason }
     }
 
     /// Asks the provider for the present state of the messages that it knows as `ids`.

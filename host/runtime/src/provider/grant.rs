@@ -92,12 +92,15 @@ pub(super) fn check_credentials(config: &ProviderConfig) -> Result<(), GrantErro
     }
 }
 
-/// A setting or credential that a component needs.
+/// A setting or credential that a component takes.
 #[derive(Clone, Debug)]
-pub(crate) struct Need {
-    pub(crate) name: String,
-    pub(crate) description: String,
-    pub(crate) required: bool,
+pub struct ProviderNeed {
+    /// Its name.
+    pub name: String,
+    /// What the component says of it, for the operator.
+    pub description: String,
+    /// Whether it does nothing without.
+    pub required: bool,
 }
 
 /// The hosts that a component's own manifest may grant it: none in the operator's network, which only
@@ -125,10 +128,10 @@ pub(super) fn from_manifest(
 /// Whether everything that the component requires is configured, and nothing that it does not know.
 pub(super) fn check_needs(
     config: &ProviderConfig,
-    settings: &[Need],
-    credentials: &[Need],
+    settings: &[ProviderNeed],
+    credentials: &[ProviderNeed],
 ) -> Result<(), GrantError> {
-    let missing = |kind, need: &Need| GrantError::Missing {
+    let missing = |kind, need: &ProviderNeed| GrantError::Missing {
         provider: config.name.clone(),
         kind,
         name: need.name.clone(),

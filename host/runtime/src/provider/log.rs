@@ -10,6 +10,9 @@ impl Call {
     /// Writes a line to the operator's log, without numbers, codes and credentials.
     fn line(&self, level: Level, text: &str) {
         let provider = &self.grants.name;
+        if let Some(witness) = &self.grants.witness {
+            witness.line(text);
+        }
         // Cleaned before it is cut, since half of a credential or a code would not be known again. How
         // much a guest may say is bounded by `hostcall_bytes`.
         let clean = scrub(&self.grants.credentials.scrub(text));
@@ -48,6 +51,9 @@ impl Call {
 
     /// The setting `name`.
     pub(super) fn setting(&self, name: &str) -> Option<String> {
+        if let Some(witness) = &self.grants.witness {
+            witness.setting(name);
+        }
         self.grants.settings.get(name).cloned()
     }
 

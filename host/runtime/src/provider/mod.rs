@@ -18,6 +18,7 @@ mod since_v0_1;
 mod spellings;
 mod tokens;
 mod words;
+mod workbench;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,15 +26,17 @@ use std::time::Duration;
 
 use countersign_types::{Accepted, Clock, Entropy, ErrorClass, Message, Secret, SendError};
 use wasmtime::component::{Linker, ResourceTable};
-use wasmtime::{Engine, Store, StoreLimits};
+use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 pub use self::callback::{CallbackError, CallbackRequest};
 use self::credentials::Credentials;
 use self::grant::Grant;
-pub use self::grant::{GrantError, is_private};
+pub use self::grant::{GrantError, ProviderNeed, is_private};
 use self::tokens::Tokens;
-use self::words::Manifest;
+pub use self::words::ProviderManifest;
+use self::workbench::{Growth, Witness};
+pub use self::workbench::{Observed, ProviderTrial, Workbench};
 use crate::call_figures::{ProviderFigures, ProviderOverview};
 use crate::component::{Compiled, Compiler, LoadError, reason};
 use crate::generation::Versioned;
@@ -138,6 +141,8 @@ pub(crate) struct Grants {
     client: reqwest::Client,
     clock: Arc<dyn Clock>,
     tokens: Arc<Tokens>,
+    /// Who watches what the component does; in a server nobody.
+    witness: Option<Arc<Witness>>,
 }
 
 /// The data of an instance's store.
@@ -149,7 +154,7 @@ pub(crate) struct Call {
     world: Arc<wasi::World>,
     wasi: WasiCtx,
     table: ResourceTable,
-    store_limits: StoreLimits,
+    growth: Growth,
 }
 
 /// What a call has used, and what the host has seen of it. The next call begins with a new one.
@@ -263,13 +268,7 @@ impl Provider {
 
     /// Asks the component what it is, and works out what it is granted.
     pub(crate) async fn ask(mut self, config: &ProviderConfig) -> Result<Provider, StartError> {
-        let manifest = self
-            .describe()
-            .await
-            .map_err(|reason| LoadError::Describe {
-                name: config.name.clone(),
-                reason,
-            })?;
+        let manifest = self.manifest(config).await?;
         let hosts = match config.allow_hosts.clone() {
             Some(hosts) => hosts,
             None => grant::from_manifest(config, manifest.hosts)?,
@@ -281,6 +280,23 @@ impl Provider {
             ..Grants::clone(&self.grants)
         });
         Ok(self)
+    }
+
+    /// What the component says of itself.
+    async fn manifest(&self, config: &ProviderConfig) -> Result<ProviderManifest, LoadError> {
+        let described = self.describe().await;
+        described.map_err(|reason| LoadError::Describe {
+            name: config.name.clone(),
+            reason,
+        })
+    }
+
+    /// Lets `witness` see what the component does from now on.
+    fn watch(&mut self, witness: &Arc<Witness>) {
+        self.grants = Arc::new(Grants {
+            witness: Some(witness.clone()),
+            ..Grants::clone(&self.grants)
+        });
     }
 
     /// The name of its component.
@@ -297,14 +313,16 @@ impl Provider {
         self.describe().await.map(|_| ())
     }
 
-    async fn describe(&self) -> Result<Manifest, String> {
+    async fn describe(&self) -> Result<ProviderManifest, String> {
         // With what is granted before the manifest is known, so it is not used again.
         let mut instance = self.fresh();
         let asked = instance.meter().run(async {
             let (exports, store) = instance.ready(&self.exports).await?;
             exports.describe(store).await
         });
-        match tokio::time::timeout(self.limits.provider_wall, asked).await {
+        let described = tokio::time::timeout(self.limits.provider_wall, asked).await;
+        instance.end();
+        match described {
             Ok(Ok(manifest)) => Ok(manifest),
             Ok(Err(error)) => Err(reason(&error)),
             Err(_) => Err("it took too long".to_owned()),
@@ -336,11 +354,11 @@ impl Provider {
             wasi: wasi::context(&world, &self.clock, &*self.entropy),
             world,
             table: wasi::table(limits.handles),
-            store_limits: limits.of_a_store(),
+            growth: Growth::new(limits.of_a_store()),
         };
         let mut store = Store::new(&self.engine, call);
         store.set_hostcall_fuel(limits.hostcall_bytes);
-        store.limiter(|call| &mut call.store_limits);
+        store.limiter(|call| &mut call.growth);
         meter::watch(&mut store, |call: &Call| &call.one.meter);
         let mut instance = Instance {
             store,
@@ -434,6 +452,9 @@ impl Provider {
     /// What became of a message whose component failed, by what the host saw of its requests.
     fn judge(&self, seen: Seen, reason: &str) -> Result<Accepted, SendError> {
         self.tally.count(Fate::Failed);
+        if let Some(witness) = &self.grants.witness {
+            witness.failed(reason);
+        }
         tracing::error!(
             provider = self.grants.name,
             reason,
@@ -497,8 +518,12 @@ impl Instance {
 
     /// Logs what the guest has written; returns what the host has seen of the call.
     fn end(&self) -> Seen {
-        log::write_output(self.store.data());
-        self.store.data().one.seen
+        let call = self.store.data();
+        log::write_output(call);
+        if let Some(witness) = &call.grants.witness {
+            witness.ended(call);
+        }
+        call.one.seen
     }
 }
 
@@ -523,6 +548,7 @@ impl Grants {
             client,
             clock: clock.clone(),
             tokens: Arc::default(),
+            witness: None,
         })
     }
 }

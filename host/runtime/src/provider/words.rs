@@ -3,16 +3,23 @@
 
 use countersign_types::{Answer, StatusUpdate, UnixMillis, Wish};
 
-use super::grant::Need;
+use super::grant::ProviderNeed;
 
-/// What a provider says of itself.
-#[derive(Debug)]
-pub(super) struct Manifest {
-    pub(super) settings: Vec<Need>,
-    pub(super) credentials: Vec<Need>,
-    pub(super) hosts: Vec<String>,
+/// What a provider's component says of itself.
+#[derive(Clone, Debug)]
+pub struct ProviderManifest {
+    /// Its own name.
+    pub name: String,
+    /// Its own version.
+    pub version: String,
+    /// What it reads.
+    pub settings: Vec<ProviderNeed>,
+    /// What it names.
+    pub credentials: Vec<ProviderNeed>,
+    /// The hosts that it calls.
+    pub hosts: Vec<String>,
     /// Whether it can be asked what became of messages.
-    pub(super) tells_status: bool,
+    pub tells_status: bool,
 }
 
 /// What a component makes of a callback.

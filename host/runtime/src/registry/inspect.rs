@@ -148,6 +148,11 @@ impl WorldShape {
             .copied()
     }
 
+    /// Whether it is that of components which speak a company's API.
+    pub fn is_of_providers(&self) -> bool {
+        self.package == PROVIDER
+    }
+
     /// The interfaces that it offers, those of WASI left out.
     pub fn offered(&self) -> Vec<String> {
         let names = self.offers.iter();

@@ -1,10 +1,11 @@
 //! `countersign component`: the versions of the components.
 
+mod inspected;
+
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use countersign_runtime::{WorldShape, inspect};
 use serde_json::{Value, json};
 
 use super::ask::{Session, print};
@@ -14,7 +15,9 @@ use crate::components::{
 };
 use crate::config::{Environment, Merged};
 use crate::control::{Answer, Request};
-use crate::services::built_in;
+use crate::services::{self, built_in};
+
+use inspected::Inspected;
 
 /// List, inspect, install, take back and export the components that decide and speak.
 #[derive(Debug, Args)]
@@ -36,7 +39,8 @@ pub(super) struct Component {
 enum Action {
     /// List all components with their versions.
     List,
-    /// Show what a file asks for and offers, and whether its world has that. Needs no server.
+    /// Show what a file asks for and offers, whether its world has that, what it wants to be given, and its limits.
+    /// Needs no server.
     Inspect {
         /// A component, or a core module that carries its component type.
         file: PathBuf,
@@ -74,7 +78,15 @@ impl Component {
             data: self.data,
         };
         let request = match self.action {
-            Action::Inspect { file } => return inspect_file(&file, json),
+            Action::Inspect { file } => {
+                let limits = Merged::load(&place.into(), environment)?.offline()?;
+                let limits = services::limits(limits.services.limits);
+                let shown = Inspected::of(&file, limits)?;
+                return Ok(print(&match json {
+                    true => shown.as_json(),
+                    false => shown.for_people(),
+                })?);
+            }
             Action::List => ComponentsRequest::List,
             Action::Install { name, file, canary } => {
                 let file = std::path::absolute(&file).unwrap_or(file);
@@ -205,51 +217,4 @@ fn installed_lines(installed: &InstalledShown) -> String {
         ),
         None => format!("{name} {sha256} is live after {ms:.0} ms.\n"),
     }
-}
-
-/// What a file is, without compiling it.
-fn inspect_file(file: &Path, as_json: bool) -> Result<(), Failure> {
-    let bytes = components::read(file, u64::from(u32::MAX))?;
-    let found = inspect(&bytes).map_err(|error| components::unfit(&error))?;
-    let world = WorldShape::that_exports(&found.exports);
-    let refused = world.and_then(|world| world.check(&found).err());
-    let text = if as_json {
-        let refused = refused.as_ref().map(|error| {
-            json!({ "code": error.code(), "message": error.to_string(), "help": error.help() })
-        });
-        let shown = json!({
-            "sha256": found.sha256.to_string(),
-            "bytes": found.bytes,
-            "world": world.map(|world| world.name),
-            "fits": world.is_some() && refused.is_none(),
-            "refused": refused,
-            "imports": found.imports,
-            "exports": found.exports,
-        });
-        format!("{shown}\n")
-    } else {
-        let list = |names: &[String]| {
-            names
-                .iter()
-                .map(|name| format!("  {name}\n"))
-                .collect::<String>()
-        };
-        let verdict = match (world, &refused) {
-            (None, _) => "It exports nothing that a world of this release asks for.\n".to_owned(),
-            (Some(world), None) => format!("It fits the world {}.\n", world.name),
-            (Some(world), Some(error)) => format!(
-                "It does not fit the world {}: {error}.\nTo do: {}.\n",
-                world.name,
-                error.help()
-            ),
-        };
-        format!(
-            "{}  {} bytes\nimports, all that it can reach:\n{}exports:\n{}{verdict}",
-            found.sha256,
-            found.bytes,
-            list(&found.imports),
-            list(&found.exports)
-        )
-    };
-    Ok(print(&text)?)
 }

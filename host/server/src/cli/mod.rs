@@ -12,6 +12,7 @@ mod import;
 mod keyring;
 mod keys;
 mod messages;
+mod provider;
 mod queue;
 mod template;
 mod users;
@@ -70,6 +71,8 @@ enum Command {
     Queue(queue::Queue),
     /// List, inspect, install, take back and export the components that decide and speak.
     Component(component::Component),
+    /// Write a provider component of your own, and test it.
+    Provider(provider::Provider),
     /// Look at a user's second factors, and help a user who cannot log in.
     Users(users::Users),
     /// Count anew what became of messages.
@@ -209,6 +212,7 @@ pub fn main() -> ExitCode {
         Some(Command::Template(command)) => command.run(&environment),
         Some(Command::Queue(command)) => command.run(&environment),
         Some(Command::Component(command)) => command.run(&environment),
+        Some(Command::Provider(command)) => command.run(),
         Some(Command::Users(command)) => command.run(&environment),
         Some(Command::Analytics(command)) => command.run(&environment),
         Some(Command::Import(command)) => command.run(&environment),
@@ -236,6 +240,7 @@ impl Command {
             Command::Template(command) => command.json,
             Command::Queue(command) => command.json,
             Command::Component(command) => command.json,
+            Command::Provider(command) => command.json,
             Command::Keyring(command) => command.wants_json(),
             Command::Doctor(command) => command.json,
             Command::Backup(command) => command.json,

@@ -11,9 +11,8 @@ use countersign_types::{
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
-use super::grant::Need;
-use super::words::{Manifest, Refused, Told, Written};
-use super::{Call, CallbackRequest};
+use super::words::{ProviderManifest, Refused, Told, Written};
+use super::{Call, CallbackRequest, ProviderNeed};
 
 mod imports;
 
@@ -70,7 +69,10 @@ impl Pre {
 }
 
 impl Exports {
-    pub(super) async fn describe(&self, store: &mut Store<Call>) -> wasmtime::Result<Manifest> {
+    pub(super) async fn describe(
+        &self,
+        store: &mut Store<Call>,
+    ) -> wasmtime::Result<ProviderManifest> {
         let sender = self.0.countersign_provider_sender();
         let manifest = sender.call_describe(store).await?;
         for name in [&manifest.name, &manifest.version] {
@@ -82,7 +84,9 @@ impl Exports {
             wasmtime::bail!("its manifest names more than {HOSTS_MAX} hosts");
         }
         check_attributes(&manifest.attributes)?;
-        Ok(Manifest {
+        Ok(ProviderManifest {
+            name: manifest.name,
+            version: manifest.version,
             settings: needs(manifest.settings)?,
             credentials: needs(manifest.credentials)?,
             hosts: manifest.hosts,
@@ -181,7 +185,7 @@ fn check_attributes(attributes: &[(String, String)]) -> wasmtime::Result<()> {
     Ok(())
 }
 
-fn needs(settings: Vec<sender::Setting>) -> wasmtime::Result<Vec<Need>> {
+fn needs(settings: Vec<sender::Setting>) -> wasmtime::Result<Vec<ProviderNeed>> {
     if settings.len() > SETTINGS_MAX {
         wasmtime::bail!("its manifest names more than {SETTINGS_MAX} settings or credentials");
     }
@@ -192,7 +196,7 @@ fn needs(settings: Vec<sender::Setting>) -> wasmtime::Result<Vec<Need>> {
                 wasmtime::bail!("the name of a setting in its manifest is out of bounds");
             }
             check_attributes(&setting.attributes)?;
-            Ok(Need {
+            Ok(ProviderNeed {
                 name: setting.name,
                 description: setting.description,
                 required: setting.required,

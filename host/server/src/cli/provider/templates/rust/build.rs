@@ -1,0 +1,10 @@
+//! Links the component with a small stack.
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    if std::env::var("CARGO_CFG_TARGET_FAMILY").is_ok_and(|family| family == "wasm") {
+        // Rust's default is 1 MiB, and the host prepares all of it for every instance.
+        println!("cargo:rustc-link-arg-cdylib=-z");
+        println!("cargo:rustc-link-arg-cdylib=stack-size=65536");
+    }
+}
