@@ -9,7 +9,7 @@ mod v0_1 {
     use aws_lc_rs::{digest, hmac};
     use base64::Engine as _;
     use base64::prelude::BASE64_STANDARD;
-    use countersign_delivery::StatusSource as _;
+    use countersign_delivery::{Sender as _, StatusSource as _};
     use countersign_runtime::{CallbackError, CallbackRequest, ProviderConfig, Runtime};
     use countersign_types::{
         Accepted, ErrorClass, Message, Price, Reply, Secret, SendError, Status, StatusUpdate,
@@ -87,7 +87,8 @@ mod v0_1 {
         (sent, asked)
     }
 
-    const TAKEN: &[u8] = b"HTTP/1.1 201 Created\r\ncontent-length: 20\r\n\r\n2 0.0079-USD\nK-1\nK-2";
+    const TAKEN: &[u8] =
+        b"HTTP/1.1 201 Created\r\ncontent-length: 20\r\n\r\n2 0.0079-USD\nK-1\nK-2";
 
     #[tokio::test]
     async fn it_hands_a_message_over_with_all_that_there_is_to_say_of_it() {
@@ -127,8 +128,16 @@ mod v0_1 {
             assert!(asked[0].contains(&want), "{way}: {asked:?}");
         }
         for (way, key, with_body) in [
-            ("signed", HEXLOWER.decode(SIGNING_KEY.as_bytes()).unwrap(), true),
-            ("signed-before", BASE64_STANDARD.decode(SIGNING_KEY).unwrap(), false),
+            (
+                "signed",
+                HEXLOWER.decode(SIGNING_KEY.as_bytes()).unwrap(),
+                true,
+            ),
+            (
+                "signed-before",
+                BASE64_STANDARD.decode(SIGNING_KEY).unwrap(),
+                false,
+            ),
             ("signed-text", SIGNING_KEY.as_bytes().to_vec(), true),
         ] {
             let (sent, asked) = send(way, TAKEN).await;
@@ -146,7 +155,10 @@ mod v0_1 {
         }
         let lent = b"HTTP/1.1 200 OK\r\ncontent-length: 28\r\n\r\n{\"access_token\":\"lent-once\"}";
         let (_, asked) = send("client-credentials", lent).await;
-        assert!(asked[0].starts_with("POST /token HTTP/1.1\r\n"), "{asked:?}");
+        assert!(
+            asked[0].starts_with("POST /token HTTP/1.1\r\n"),
+            "{asked:?}"
+        );
         assert!(
             asked[0].ends_with("grant_type=client_credentials&scope=sms&audience=example"),
             "{asked:?}"
@@ -161,7 +173,11 @@ mod v0_1 {
     async fn a_refusal_has_its_class_and_all_that_was_said_with_it() {
         let check = async |answer, class, failover| {
             let error = send("none", answer).await.0.unwrap_err();
-            assert_eq!((error.class, error.failover), (class, failover), "{error:?}");
+            assert_eq!(
+                (error.class, error.failover),
+                (class, failover),
+                "{error:?}"
+            );
             error
         };
         let slow = b"HTTP/1.1 429 No\r\nretry-after: 7000\r\ncontent-length: 4\r\n\r\nslow";
@@ -172,10 +188,22 @@ mod v0_1 {
         let blocked = b"HTTP/1.1 403 No\r\nx-elsewhere: 1\r\ncontent-length: 0\r\n\r\n";
         check(blocked, ErrorClass::Blocked, true).await;
         for (answer, class) in [
-            (&b"HTTP/1.1 400 No\r\ncontent-length: 0\r\n\r\n"[..], ErrorClass::Permanent),
-            (b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n", ErrorClass::Auth),
-            (b"HTTP/1.1 302 No\r\ncontent-length: 0\r\n\r\n", ErrorClass::Retryable),
-            (b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n", ErrorClass::UnknownOutcome),
+            (
+                &b"HTTP/1.1 400 No\r\ncontent-length: 0\r\n\r\n"[..],
+                ErrorClass::Permanent,
+            ),
+            (
+                b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n",
+                ErrorClass::Auth,
+            ),
+            (
+                b"HTTP/1.1 302 No\r\ncontent-length: 0\r\n\r\n",
+                ErrorClass::Retryable,
+            ),
+            (
+                b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n",
+                ErrorClass::UnknownOutcome,
+            ),
             // No answer at all, after the first byte.
             (b"", ErrorClass::UnknownOutcome),
         ] {
@@ -251,7 +279,9 @@ mod v0_1 {
             price: Price::new("0.0079".into(), "USD".into()),
             segments: Some(2),
         };
-        for kind in ["sha1", "sha256", "sha384", "sha512", "digest", "secret", "ed25519"] {
+        for kind in [
+            "sha1", "sha256", "sha384", "sha512", "digest", "secret", "ed25519",
+        ] {
             let request = signed(kind, "POST", RECEIPT);
             let told = runtime.parse_callback("kept", request.clone()).await;
             let told = told.unwrap_or_else(|error| panic!("{kind}: {error}"));
@@ -266,7 +296,10 @@ mod v0_1 {
                 ..request
             };
             let told = runtime.parse_callback("kept", forged).await;
-            assert!(matches!(told, Err(CallbackError::Unsigned)), "{kind}: {told:?}");
+            assert!(
+                matches!(told, Err(CallbackError::Unsigned)),
+                "{kind}: {told:?}"
+            );
         }
         let md5 = signed("md5", "POST", RECEIPT);
         let told = runtime.parse_callback("kept", md5).await;
@@ -311,7 +344,10 @@ mod v0_1 {
         ];
         assert_eq!(told.replies, want);
         let answer = told.answer.unwrap();
-        assert_eq!((answer.media_type, &*answer.body), ("text/plain", &b"a challenge"[..]));
+        assert_eq!(
+            (answer.media_type, &*answer.body),
+            ("text/plain", &b"a challenge"[..])
+        );
         let told = tell("what").await;
         assert!(matches!(told, Err(CallbackError::Malformed)), "{told:?}");
     }
@@ -341,6 +377,9 @@ mod v0_1 {
         let told: Vec<_> = told.iter().map(|one| (&*one.id, one.status)).collect();
         assert_eq!(told, [("K-1", Status::Delivered), ("K-2", Status::Unknown)]);
         let asked = requests.try_recv().unwrap();
-        assert!(asked.starts_with("GET /status?ids=K-1,K-2 HTTP/1.1\r\n"), "{asked}");
+        assert!(
+            asked.starts_with("GET /status?ids=K-1,K-2 HTTP/1.1\r\n"),
+            "{asked}"
+        );
     }
 }
