@@ -375,7 +375,7 @@ fn a_code_for_who_has_answered_stop_is_refused_and_counts_as_a_send() {
     host.stopped = true;
     let refused = Refusal {
         text: STOPPED.into(),
-        field: Some("phoneNumber".into()),
+        field: Some("phoneNumber"),
         retry_at: None,
     };
     for _ in 0..3 {
