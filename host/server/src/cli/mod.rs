@@ -14,6 +14,7 @@ mod keys;
 mod messages;
 mod provider;
 mod queue;
+mod stops;
 mod template;
 mod users;
 
@@ -69,6 +70,8 @@ enum Command {
     Template(template::Template),
     /// Look at the queue, and replay messages that no provider could take.
     Queue(queue::Queue),
+    /// Look at what a number has answered STOP to, and take it back.
+    Stops(stops::Stops),
     /// List, inspect, install, take back and export the components that decide and speak.
     Component(component::Component),
     /// Write a provider component of your own, and test it.
@@ -211,6 +214,7 @@ pub fn main() -> ExitCode {
         Some(Command::Messages(command)) => command.run(&environment),
         Some(Command::Template(command)) => command.run(&environment),
         Some(Command::Queue(command)) => command.run(&environment),
+        Some(Command::Stops(command)) => command.run(&environment),
         Some(Command::Component(command)) => command.run(&environment),
         Some(Command::Provider(command)) => command.run(),
         Some(Command::Users(command)) => command.run(&environment),
@@ -239,6 +243,7 @@ impl Command {
             Command::Messages(command) => command.json,
             Command::Template(command) => command.json,
             Command::Queue(command) => command.json,
+            Command::Stops(command) => command.json,
             Command::Component(command) => command.json,
             Command::Provider(command) => command.json,
             Command::Keyring(command) => command.wants_json(),
@@ -336,6 +341,24 @@ mod tests {
             "countersign queue replay --all --json",
         ] {
             assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn stops_are_listed_and_cleared() {
+        for good in [
+            "countersign stops list +12025550123",
+            "countersign stops list - --json",
+            "countersign stops clear +12025550123 --provider twilio --data d",
+        ] {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "countersign stops",
+            "countersign stops list",
+            "countersign stops clear --provider twilio",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
         }
     }
 
