@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use countersign_types::{ErrorClass, Status};
 use miette::{Diagnostic, NamedSource, SourceSpan};
@@ -260,7 +261,7 @@ pub(crate) enum DescriptionError {
         name: String,
         reason: String,
         #[source_code]
-        text: NamedSource<String>,
+        text: Arc<NamedSource<String>>,
         #[label("here")]
         place: Option<SourceSpan>,
     },
@@ -290,7 +291,7 @@ impl Description {
         let wrong = |reason: String, place| DescriptionError::Wrong {
             name: name.to_owned(),
             reason,
-            text: NamedSource::new(name, text.to_owned()),
+            text: Arc::new(NamedSource::new(name, text.to_owned())),
             place,
         };
         let description: Description = toml::from_str(text).map_err(|error| {

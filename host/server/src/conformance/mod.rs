@@ -436,3 +436,74 @@ fn wrong_need(kind: &str, needs: &[ProviderNeed]) -> Option<String> {
         None
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn need(name: &str, description: &str) -> ProviderNeed {
+        ProviderNeed {
+            name: name.to_owned(),
+            description: description.to_owned(),
+            required: false,
+        }
+    }
+
+    fn manifest(settings: Vec<ProviderNeed>) -> ProviderManifest {
+        ProviderManifest {
+            name: "acme-sms".to_owned(),
+            version: "0.1.0".to_owned(),
+            settings,
+            credentials: vec![need("api-key", "An API key.")],
+            hosts: vec!["api.example.com".to_owned()],
+            tells_status: false,
+        }
+    }
+
+    #[track_caller]
+    fn check_failed(outcome: &Outcome, words: &str) {
+        match outcome {
+            Outcome::Failed { came, .. } => assert!(came.contains(words), "{came}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_manifest_has_names_and_sentences_that_an_operator_can_use() {
+        let idle = Observed::default();
+        let judge = |settings| judge_manifest(&manifest(settings), &idle, None);
+        let good = judge(vec![need("from", "The sender.")]);
+        assert_eq!(good, ok("1 setting, 1 credential, 1 host"));
+        for (settings, words) in [
+            (vec![need("base_url", "Where.")], "`base_url` is not"),
+            (vec![need("", "Where.")], "`` is not"),
+            (vec![need("from", " ")], "no sentence"),
+            (vec![need("from", &"x".repeat(257))], "no sentence"),
+            (vec![need("a", "A."), need("a", "A.")], "twice"),
+        ] {
+            check_failed(&judge(settings), words);
+        }
+        let nameless = ProviderManifest {
+            name: String::new(),
+            ..manifest(Vec::new())
+        };
+        check_failed(&judge_manifest(&nameless, &idle, None), "``");
+    }
+
+    #[test]
+    fn a_manifest_is_the_same_whoever_asks_and_opens_no_network() {
+        let asking = Observed {
+            settings: vec!["from".to_owned()],
+            ..Observed::default()
+        };
+        let judged = judge_manifest(&manifest(Vec::new()), &asking, None);
+        check_failed(&judged, "calls the host");
+        let error = StartError::Grant(GrantError::OwnNetwork {
+            provider: "acme".to_owned(),
+            entry: "10.0.0.1".to_owned(),
+        });
+        let idle = Observed::default();
+        let judged = judge_manifest(&manifest(Vec::new()), &idle, Some(&error));
+        check_failed(&judged, "10.0.0.1");
+    }
+}
