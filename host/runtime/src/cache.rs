@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use aws_lc_rs::{digest, hmac};
+use countersign_types::hex;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -156,10 +157,6 @@ fn authenticated(entry: &Entry, code: &[u8]) -> Vec<u8> {
 )]
 fn now() -> SystemTime {
     SystemTime::now()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Collects in SHA-256 what a [`Hash`] feeds: a hasher of 64 bits would be too little to tell engines

@@ -4,11 +4,16 @@
 //! and the gate by then, which costs several times what reading it does. So the door remembers what
 //! callers present who were turned away a moment ago, and asks the runtime for room before anything else.
 //! Who presents something else comes as far as ever, and so does everybody once there is room again.
+//!
+//! While a crowd is remembered the door also looks how late the event loop is. Where requests wait longer
+//! for their turn to be read than a refusal may take, of the crowd nobody is let in, room or not: each call
+//! that runs makes all who wait later, and a free place says nothing of them.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -17,6 +22,7 @@ use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 use tower::ServiceExt;
 
 use super::problem::Problem;
@@ -26,6 +32,19 @@ use crate::connections;
 /// How many callers are remembered: as many as ask beyond what can be done, most often one.
 const REMEMBERED_MAX: usize = 64;
 
+/// How late the event loop may be before a crowd is turned away for that. A refusal is to take 20 ms at
+/// most, and what is let in waits in the loop several times.
+const LATE: Duration = Duration::from_millis(5);
+
+/// How often it is looked, while a crowd is remembered: about what one turn of a busy loop takes.
+const LOOK_TIME: Duration = Duration::from_millis(2);
+
+/// How long a crowd is remembered after the last one who was turned away.
+const REMEMBERED_TIME: Duration = Duration::from_secs(1);
+
+/// When it is worth another try.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// Who was turned away.
 #[derive(Default)]
 pub(super) struct Door {
@@ -33,20 +52,44 @@ pub(super) struct Door {
     any: AtomicBool,
     /// By a keyed hash of what they present, which was found good when they were turned away, and of the
     /// component that they call.
-    crowds: Mutex<HashMap<u64, Caller>>,
+    crowds: Mutex<HashMap<u64, Crowd>>,
     hasher: RandomState,
+    /// Whether it is looked how late the event loop is.
+    looking: AtomicBool,
+    /// Whether it was late when it was looked last.
+    late: AtomicBool,
+}
+
+struct Crowd {
+    caller: Caller,
+    /// When it is forgotten, unless another one is turned away.
+    until: Instant,
 }
 
 impl Door {
     /// Remembers that `caller`, who presents these headers, was turned away from `component`.
-    pub(super) fn remember(&self, headers: &HeaderMap, component: &str, caller: &Caller) {
+    pub(super) fn remember(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        component: &str,
+        caller: &Caller,
+    ) {
         let presented = self.presented(headers, component);
-        let mut crowds = self.crowds();
-        if crowds.len() >= REMEMBERED_MAX {
-            crowds.clear();
+        let crowd = Crowd {
+            caller: caller.clone(),
+            until: Instant::now() + REMEMBERED_TIME,
+        };
+        {
+            let mut crowds = self.crowds();
+            if crowds.len() >= REMEMBERED_MAX {
+                crowds.clear();
+            }
+            crowds.insert(presented, crowd);
+            self.any.store(true, Ordering::SeqCst);
         }
-        crowds.insert(presented, caller.clone());
-        self.any.store(true, Ordering::Release);
+        if !self.looking.swap(true, Ordering::SeqCst) {
+            tokio::spawn(self.clone().look());
+        }
     }
 
     /// Why a request to `component` with these headers is turned away; `room` says whether a caller finds
@@ -62,12 +105,48 @@ impl Door {
         }
         let presented = self.presented(headers, component);
         let mut crowds = self.crowds();
-        let refused = room(crowds.get(&presented)?);
-        if refused.is_ok() {
-            crowds.remove(&presented);
-            self.any.store(!crowds.is_empty(), Ordering::Release);
+        let crowd = crowds.get_mut(&presented)?;
+        let refused = match self.late.load(Ordering::Relaxed) {
+            true => Err(CallError::Busy {
+                retry_after: RETRY_AFTER,
+            }),
+            false => room(&crowd.caller),
+        };
+        if refused.is_err() {
+            crowd.until = Instant::now() + REMEMBERED_TIME;
         }
         refused.err()
+    }
+
+    /// Looks how late the event loop is until nobody is remembered any more: a task that waits for a
+    /// time has its turn after all whose requests have come meanwhile, so it is as late as the last of
+    /// them.
+    async fn look(self: Arc<Self>) {
+        loop {
+            let due = Instant::now() + LOOK_TIME;
+            tokio::time::sleep_until(due).await;
+            let now = Instant::now();
+            self.late.store(now - due > LATE, Ordering::Relaxed);
+            if !self.forget(now) {
+                continue;
+            }
+            self.late.store(false, Ordering::Relaxed);
+            self.looking.store(false, Ordering::SeqCst);
+            // Somebody who was remembered meanwhile took this task for a running one.
+            let ends = !self.any.load(Ordering::SeqCst);
+            if ends || self.looking.swap(true, Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+
+    /// Forgets crowds of which nobody was turned away for a while; whether nobody is remembered then.
+    fn forget(&self, now: Instant) -> bool {
+        let mut crowds = self.crowds();
+        crowds.retain(|_, crowd| now < crowd.until);
+        let nobody = crowds.is_empty();
+        self.any.store(!nobody, Ordering::SeqCst);
+        nobody
     }
 
     fn presented(&self, headers: &HeaderMap, component: &str) -> u64 {
@@ -76,7 +155,7 @@ impl Door {
         self.hasher.hash_one((component, values))
     }
 
-    fn crowds(&self) -> MutexGuard<'_, HashMap<u64, Caller>> {
+    fn crowds(&self) -> MutexGuard<'_, HashMap<u64, Crowd>> {
         self.crowds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -113,7 +192,7 @@ impl App {
 
 impl connections::App for App {
     async fn answer(&self, request: Request<Incoming>) -> Response {
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         let Some(problem) = self.api.turn_away(&request) else {
             let answered = self.router.clone().oneshot(request.map(Body::new)).await;
             return answered.unwrap_or_else(|never| match never {});
@@ -142,13 +221,25 @@ mod tests {
     }
 
     fn full(_: &Caller) -> Result<(), CallError> {
-        let retry_after = std::time::Duration::from_secs(1);
-        Err(CallError::Busy { retry_after })
+        Err(CallError::Busy {
+            retry_after: RETRY_AFTER,
+        })
     }
 
-    #[test]
-    fn who_was_turned_away_is_asked_for_room_first_and_nobody_else() {
-        let (door, crowd) = (Door::default(), presents("Bearer crowd"));
+    fn free(_: &Caller) -> Result<(), CallError> {
+        Ok(())
+    }
+
+    /// As if the loop had had so much else to do.
+    async fn busy(time: Duration) {
+        tokio::task::yield_now().await;
+        tokio::time::advance(time).await;
+        tokio::task::yield_now().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_turned_away_is_asked_for_room_first_and_nobody_else() {
+        let (door, crowd) = (Arc::new(Door::default()), presents("Bearer crowd"));
         assert!(
             door.turn_away(&crowd, "otp", full).is_none(),
             "nobody was yet"
@@ -166,25 +257,52 @@ mod tests {
         for other in [presents("Bearer other"), HeaderMap::new()] {
             assert!(door.turn_away(&other, "otp", full).is_none());
         }
-        assert!(door.turn_away(&crowd, "otp", |_| Ok(())).is_none());
-        assert!(
-            door.turn_away(&crowd, "otp", full).is_none(),
-            "there was room meanwhile, so the gate judges again"
-        );
+        assert!(door.turn_away(&crowd, "otp", free).is_none());
     }
 
-    #[test]
-    fn two_values_are_not_one_of_them() {
-        let door = Door::default();
-        let mut both = presents("Bearer a");
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_is_forgotten_a_second_after_the_last_who_was_turned_away() {
+        let (door, crowd) = (Arc::new(Door::default()), presents("Bearer crowd"));
+        for _ in 0..2 {
+            door.remember(&crowd, "otp", &Caller::Anonymous);
+            tokio::time::sleep(REMEMBERED_TIME * 3 / 4).await;
+            assert!(door.turn_away(&crowd, "otp", full).is_some());
+            tokio::time::sleep(REMEMBERED_TIME * 3 / 4).await;
+            assert!(door.turn_away(&crowd, "otp", full).is_some(), "a crowd yet");
+            tokio::time::sleep(REMEMBERED_TIME + 2 * LOOK_TIME).await;
+            assert!(door.turn_away(&crowd, "otp", full).is_none());
+            assert!(
+                !door.looking.load(Ordering::SeqCst),
+                "nothing is left to do"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_finds_no_room_while_the_loop_is_late_and_others_do() {
+        let (door, crowd) = (Arc::new(Door::default()), presents("Bearer crowd"));
+        door.remember(&crowd, "otp", &Caller::Anonymous);
+        busy(LOOK_TIME + LATE / 2).await;
+        assert!(door.turn_away(&crowd, "otp", free).is_none(), "in time");
+        busy(LOOK_TIME + 2 * LATE).await;
+        assert!(door.turn_away(&crowd, "otp", free).is_some(), "late");
+        let other = presents("Bearer other");
+        assert!(door.turn_away(&other, "otp", full).is_none());
+        busy(LOOK_TIME).await;
+        assert!(door.turn_away(&crowd, "otp", free).is_none(), "over");
+    }
+
+    #[tokio::test]
+    async fn two_values_are_not_one_of_them() {
+        let (door, mut both) = (Arc::new(Door::default()), presents("Bearer a"));
         door.remember(&both, "otp", &Caller::Anonymous);
         both.append(AUTHORIZATION, HeaderValue::from_static("Bearer b"));
         assert!(door.turn_away(&both, "otp", full).is_none());
     }
 
-    #[test]
-    fn few_are_remembered() {
-        let door = Door::default();
+    #[tokio::test]
+    async fn few_are_remembered() {
+        let door = Arc::new(Door::default());
         for n in 0..1_000 {
             let value = HeaderValue::try_from(format!("Bearer {n}")).expect("visible");
             let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);

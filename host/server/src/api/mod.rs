@@ -117,7 +117,7 @@ pub(crate) struct Api {
     requests: OnceLock<Requests>,
     /// A clone is held by every call that is still running.
     running: mpsc::Sender<()>,
-    door: Door,
+    door: Arc<Door>,
 }
 
 /// Resolves when no call is running any more and the [`Api`] is gone.
@@ -150,7 +150,7 @@ impl Api {
             started: OnceLock::new(),
             requests: OnceLock::new(),
             running,
-            door: Door::default(),
+            door: Arc::default(),
         };
         (Arc::new(api), Calls(ended))
     }

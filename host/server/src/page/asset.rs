@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use countersign_types::hex;
 
 /// A file that pages refer to.
 pub(crate) struct Asset {
@@ -39,12 +40,7 @@ pub(crate) static ICON: LazyLock<Asset> =
 impl Asset {
     fn new(stem: &str, ending: &str, media_type: &'static str, content: &'static str) -> Asset {
         let hash = digest(&SHA256, content.as_bytes());
-        let hash = hash
-            .as_ref()
-            .iter()
-            .take(6)
-            .map(|byte| format!("{byte:02x}"));
-        let hash: String = hash.collect();
+        let hash = hex(&hash.as_ref()[..6]);
         Asset {
             content,
             media_type,

@@ -6,12 +6,13 @@
 //! other thread gathers and applies the next group meanwhile. So a commit that is answered, and
 //! everything it has read, is on the disk.
 //!
-//! What sled 0.34.7 does on Linux, and what is done about it, is in [`sync`].
+//! What sled 0.34.7 does on Linux, and what is done about it, is in [`sync`]; what with its threads, in [`pool`].
 
 mod backup;
 mod figures;
 mod group;
 mod part;
+mod pool;
 mod room;
 mod sync;
 
@@ -179,6 +180,7 @@ impl SledStore {
             .map_err(|error| unusable(error.to_string()))?;
         let marker = path.join(MARKER);
         let state = group::Storage::open(tree.clone(), path, marker.exists(), sync::count)?;
+        pool::quiet(&tree).map_err(|error| unusable(error.to_string()))?;
         if !marker.exists() {
             std::fs::write(&marker, MARKER_TEXT)
                 .and_then(|()| std::fs::File::open(&marker)?.sync_all())

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -648,4 +649,33 @@ async fn events_beside_a_row_that_cannot_be_read_are_read() {
         let positions: Vec<u64> = events.map(|event| event.position).collect();
         assert_eq!(positions, want, "from {from}");
     }
+}
+
+/// How often each thread of sled's pool has given up its processor.
+fn waits() -> BTreeMap<String, u64> {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
+    let thread = |task: std::fs::DirEntry| {
+        let read = |file| std::fs::read_to_string(task.path().join(file)).ok();
+        let (name, status) = (read("comm")?, read("status")?);
+        let mut lines = status.lines();
+        let waits = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        let of_the_pool = name.starts_with("sled-io-");
+        of_the_pool.then_some((name, waits.trim().parse().ok()?))
+    };
+    tasks.flatten().filter_map(thread).collect()
+}
+
+#[tokio::test]
+async fn a_commit_wakes_few_of_the_pools_threads() {
+    let folder = Folder::new();
+    let store = folder.open().expect("opened");
+    let before = waits();
+    assert_eq!(before.len(), pool::THREADS, "{before:?}");
+    for n in 0_u8..100 {
+        write(&store, &[n], b"1").await.expect("committed");
+    }
+    let after = waits();
+    let has_waited = |(name, waits): &(&String, &u64)| before.get(*name) != Some(*waits);
+    let woken = after.iter().filter(has_waited).count();
+    assert!((1..=pool::AWAKE).contains(&woken), "{before:?} {after:?}");
 }
