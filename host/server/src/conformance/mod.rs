@@ -1,13 +1,14 @@
 //! The conformance kit: a provider component in the real runtime, against a server that plays the company.
 //!
 //! [`description`] is what the kit knows of the company, [`company`] the server, [`signing`] signs callbacks.
-//! [`sending`], [`callbacks`] and [`asking`] are the cases, [`report`] is what came of them. Nothing but
+//! [`manifest`], [`sending`], [`callbacks`] and [`asking`] are the cases, [`report`] is what came of them. Nothing but
 //! loopback is reached: the provider is granted the kit's server alone.
 
 mod asking;
 mod callbacks;
 mod company;
 mod description;
+mod manifest;
 mod report;
 mod sending;
 mod signing;
@@ -266,7 +267,7 @@ impl Kit<'_> {
             ..self.config(&authority)
         };
         let granted = self.workbench.load(&limits, &config).await.err();
-        let judged = judge_manifest(&manifest, &observed, granted.as_ref());
+        let judged = manifest::judge(&manifest, &observed, granted.as_ref());
         self.push("manifest", judged);
         match self.trial(&limits, &authority).await {
             Ok(trial) => Some((manifest, trial)),
@@ -363,147 +364,4 @@ impl Kit<'_> {
 
 fn millis(span: Duration) -> f64 {
     span.as_secs_f64() * 1_000.0
-}
-
-/// `granted` is what would keep its own hosts from being granted.
-fn judge_manifest(
-    manifest: &ProviderManifest,
-    observed: &Observed,
-    granted: Option<&StartError>,
-) -> Outcome {
-    const HELP: &str = "the bounds are in the doc lines of wit/sender.wit";
-    if observed.requests > 0
-        || observed.signature_checks > 0
-        || !observed.settings.is_empty()
-        || !observed.lines.is_empty()
-    {
-        let came = "it calls the host";
-        return failed(
-            "`describe` uses no import",
-            came,
-            "return what is always so",
-        );
-    }
-    if let Some(StartError::Grant(
-        error @ (GrantError::OwnNetwork { .. } | GrantError::NoHost { .. }),
-    )) = granted
-    {
-        return failed("hosts that can be granted", error.to_string(), HELP);
-    }
-    let bounded = |text: &str, max| (1..=max).contains(&text.len());
-    if !bounded(&manifest.name, 64) || !bounded(&manifest.version, 64) {
-        let came = format!("`{}` and `{}`", manifest.name, manifest.version);
-        return failed("a name and a version", came, HELP);
-    }
-    for (kind, needs) in [
-        ("setting", &manifest.settings),
-        ("credential", &manifest.credentials),
-    ] {
-        if let Some(came) = wrong_need(kind, needs) {
-            return failed("each with a name and a sentence", came, HELP);
-        }
-    }
-    let count = |number: usize, what: &str| match number {
-        1 => format!("1 {what}"),
-        number => format!("{number} {what}s"),
-    };
-    ok(format!(
-        "{}, {}, {}",
-        count(manifest.settings.len(), "setting"),
-        count(manifest.credentials.len(), "credential"),
-        count(manifest.hosts.len(), "host")
-    ))
-}
-
-/// The first setting or credential that is not as the WIT wants it.
-fn wrong_need(kind: &str, needs: &[ProviderNeed]) -> Option<String> {
-    let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-    needs.iter().enumerate().find_map(|(index, need)| {
-        let (name, sentence) = (&need.name, need.description.trim());
-        if !(1..=64).contains(&name.len()) || !name.bytes().all(plain) {
-            return Some(format!(
-                "the {kind} `{name}` is not 1 to 64 lower-case letters, digits and hyphens"
-            ));
-        }
-        if needs[..index].iter().any(|other| other.name == *name) {
-            return Some(format!("the {kind} `{name}` is there twice"));
-        }
-        if !(1..=256).contains(&sentence.len()) {
-            return Some(format!(
-                "the {kind} `{name}` has no sentence of at most 256 bytes for the operator"
-            ));
-        }
-        None
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn need(name: &str, description: &str) -> ProviderNeed {
-        ProviderNeed {
-            name: name.to_owned(),
-            description: description.to_owned(),
-            required: false,
-        }
-    }
-
-    fn manifest(settings: Vec<ProviderNeed>) -> ProviderManifest {
-        ProviderManifest {
-            name: "acme-sms".to_owned(),
-            version: "0.1.0".to_owned(),
-            settings,
-            credentials: vec![need("api-key", "An API key.")],
-            hosts: vec!["api.example.com".to_owned()],
-            tells_status: false,
-        }
-    }
-
-    #[track_caller]
-    fn check_failed(outcome: &Outcome, words: &str) {
-        match outcome {
-            Outcome::Failed { came, .. } => assert!(came.contains(words), "{came}"),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_manifest_has_names_and_sentences_that_an_operator_can_use() {
-        let idle = Observed::default();
-        let judge = |settings| judge_manifest(&manifest(settings), &idle, None);
-        let good = judge(vec![need("from", "The sender.")]);
-        assert_eq!(good, ok("1 setting, 1 credential, 1 host"));
-        for (settings, words) in [
-            (vec![need("base_url", "Where.")], "`base_url` is not"),
-            (vec![need("", "Where.")], "`` is not"),
-            (vec![need("from", " ")], "no sentence"),
-            (vec![need("from", &"x".repeat(257))], "no sentence"),
-            (vec![need("a", "A."), need("a", "A.")], "twice"),
-        ] {
-            check_failed(&judge(settings), words);
-        }
-        let nameless = ProviderManifest {
-            name: String::new(),
-            ..manifest(Vec::new())
-        };
-        check_failed(&judge_manifest(&nameless, &idle, None), "``");
-    }
-
-    #[test]
-    fn a_manifest_is_the_same_whoever_asks_and_opens_no_network() {
-        let asking = Observed {
-            settings: vec!["from".to_owned()],
-            ..Observed::default()
-        };
-        let judged = judge_manifest(&manifest(Vec::new()), &asking, None);
-        check_failed(&judged, "calls the host");
-        let error = StartError::Grant(GrantError::OwnNetwork {
-            provider: "acme".to_owned(),
-            entry: "10.0.0.1".to_owned(),
-        });
-        let idle = Observed::default();
-        let judged = judge_manifest(&manifest(Vec::new()), &idle, Some(&error));
-        check_failed(&judged, "10.0.0.1");
-    }
 }
