@@ -171,6 +171,23 @@ async fn a_signature_that_covers_the_time_alone_fails_the_kit() {
 }
 
 #[tokio::test]
+async fn a_company_that_signs_nothing_is_believed_where_the_description_says_so() {
+    let (before, _) = FAULTY_PROVIDER_CONFORMANCE
+        .split_once("[signature]")
+        .unwrap();
+    let (_, callback) = FAULTY_PROVIDER_CONFORMANCE
+        .split_once("[[callback]]")
+        .unwrap();
+    let folder = faulty(&format!(
+        "{before}[signature]\nkind = 'none'\n[[callback]]{callback}"
+    ));
+    assert!(failed_cases(folder.path(), "believes all").await.is_empty());
+    // One that wants a signature all the same tells nothing.
+    let failed = failed_cases(folder.path(), "none").await;
+    assert_eq!(failed, ["callback: delivered"]);
+}
+
+#[tokio::test]
 async fn a_failure_is_told_to_people_with_what_to_do() {
     let folder = faulty(FAULTY_PROVIDER_CONFORMANCE);
     let file = folder.path().join("faulty.wasm");

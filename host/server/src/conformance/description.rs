@@ -26,7 +26,7 @@ pub(crate) struct Description {
     /// What is answered to requests that hand over no message, such as one for a token.
     #[serde(default)]
     pub(super) other: Vec<Other>,
-    /// How callbacks are signed; nothing where the company signs none.
+    /// How callbacks are signed; nothing where none come.
     pub(super) signature: Option<Signature>,
     /// Callbacks, and what they tell.
     #[serde(default)]
@@ -88,7 +88,8 @@ pub(super) struct Signature {
     /// Of `hmac` and `digest`.
     #[serde(default)]
     pub(super) hash: Hash,
-    /// The credential that holds the key.
+    /// The credential that holds the key, where there is one.
+    #[serde(default)]
     pub(super) credential: String,
     /// How it holds it.
     #[serde(default)]
@@ -111,11 +112,14 @@ pub(super) enum Kind {
     Ed25519,
     /// The credential itself.
     Secret,
+    /// The company signs nothing, and the operator believes it so.
+    None,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Hash {
+    Md5,
     Sha1,
     #[default]
     Sha256,
@@ -304,6 +308,12 @@ impl Description {
         }
     }
 
+    /// Whether its callbacks count without a signature, since the company has none.
+    pub(super) fn is_unsigned(&self) -> bool {
+        let signature = self.signature.as_ref();
+        signature.is_some_and(|signature| signature.kind == Kind::None)
+    }
+
     fn judge(&self) -> Result<(), String> {
         if self.success.ids.is_empty() {
             return Err("`success.ids` names no id: `send` returns at least one".to_owned());
@@ -319,7 +329,9 @@ impl Description {
         }
         for callback in &self.callback {
             if self.signature.is_none() {
-                return Err("there are callbacks and no `signature`".to_owned());
+                return Err(
+                    "there are callbacks and no `signature`; of a company that signs nothing its kind is \"none\"".to_owned(),
+                );
             }
             if callback.update.is_none() && callback.reply.is_none() {
                 return Err(format!(
@@ -329,7 +341,10 @@ impl Description {
             }
         }
         match &self.signature {
-            Some(signature) if !self.credentials.contains_key(&signature.credential) => {
+            Some(signature)
+                if signature.kind != Kind::None
+                    && !self.credentials.contains_key(&signature.credential) =>
+            {
                 Err(format!(
                     "`signature.credential` is `{}`, which is no credential here",
                     signature.credential

@@ -20,8 +20,7 @@ use std::time::Duration;
 
 use countersign_delivery::scrub;
 use countersign_runtime::{
-    GrantError, Limits, Observed, ProviderConfig, ProviderManifest, ProviderNeed, ProviderTrial,
-    StartError, Workbench,
+    Limits, Observed, ProviderConfig, ProviderManifest, ProviderTrial, StartError, Workbench,
 };
 use countersign_types::{Clock, Message, MessageId, Secret, SystemClock, SystemEntropy};
 
@@ -218,7 +217,8 @@ impl Kit<'_> {
             // Nothing else, whatever the manifest asks for: nobody is called with made-up credentials.
             allow_hosts: Some(vec![authority.to_owned()]),
             terminal: false,
-            unsigned: false,
+            // As the operator has to say where the company signs nothing.
+            unsigned: self.description.is_unsigned(),
             own: self.subject.own,
         }
     }
