@@ -50,6 +50,19 @@ pub(super) struct Success {
     pub(super) body: String,
     /// The ids that `send` must return. `{id}` is the message's own.
     pub(super) ids: Vec<String>,
+    /// What of the message the request carries.
+    #[serde(default)]
+    pub(super) carries: Carries,
+}
+
+/// What a company is handed of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Carries {
+    #[default]
+    Text,
+    /// The code alone: the company keeps the texts.
+    Code,
 }
 
 #[derive(Clone, Debug, Deserialize)]
