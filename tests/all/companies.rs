@@ -36,12 +36,12 @@ pub(crate) async fn start(
 }
 
 /// Sends a code, and returns the id of its message.
-async fn send(server: &Server, n: usize) -> String {
+pub(crate) async fn send(server: &Server, n: usize) -> String {
     let sent = server.send(&phone(n)).await.expect_success().json();
     sent["messageId"].as_str().unwrap().to_owned()
 }
 
-async fn is_right(server: &Server, n: usize, text: &str) {
+pub(crate) async fn is_right(server: &Server, n: usize, text: &str) {
     server
         .verify(&phone(n), &code_in(text))
         .await
@@ -49,7 +49,13 @@ async fn is_right(server: &Server, n: usize, text: &str) {
 }
 
 /// A receipt that was changed or is not signed is 403; the right one counts.
-async fn check_receipt(server: &Server, name: &str, id: &str, theirs: &str, notice: Notice) {
+pub(crate) async fn check_receipt(
+    server: &Server,
+    name: &str,
+    id: &str,
+    theirs: &str,
+    notice: Notice,
+) {
     let changed = notice.clone().about(theirs, "another");
     for wrong in [changed, notice.clone().unsigned()] {
         wrong.post(server, name).await.expect_problem(403);
@@ -61,7 +67,7 @@ async fn check_receipt(server: &Server, name: &str, id: &str, theirs: &str, noti
 }
 
 /// The first try failed, and the story says why.
-fn check_attempt(story: &Value, class: &str, code: &str) {
+pub(crate) fn check_attempt(story: &Value, class: &str, code: &str) {
     let attempt = &story["attempts"][0];
     assert_eq!(attempt["class"], class, "{story}");
     assert_eq!(attempt["providerCode"], code, "{story}");

@@ -29,6 +29,9 @@ pub const WEBHOOK: (&str, &[u8]) = (
     b"countersign-generic-webhook-key-01",
 );
 
+/// The API key of the company that new projects begin with, and what signs its callbacks.
+pub const EXAMPLE: (&str, &str) = ("example-key-3c90", "example-signs-77e1");
+
 /// The code in a text.
 #[track_caller]
 pub fn code_in(text: &str) -> String {
@@ -132,6 +135,33 @@ pub fn infobip(request: &Request, _: usize) -> (u16, Value) {
         "status": {"groupId": 1, "groupName": "PENDING", "id": 26, "name": "PENDING_ACCEPTED"}
     });
     (200, json!({"bulkId": "b-1", "messages": [taken]}))
+}
+
+/// The company that is made up for new projects, as their README describes it.
+pub fn example(request: &Request, n: usize) -> (u16, Value) {
+    let refuse = |status: u16, code: &str| {
+        (
+            status,
+            json!({"error": {"code": code, "message": "Refused"}}),
+        )
+    };
+    if request.header("authorization") != Some(&format!("Bearer {}", EXAMPLE.0)) {
+        return refuse(401, "unauthorized");
+    }
+    if request.path != "/v1/messages" || !is_json(request) {
+        return refuse(404, "not-found");
+    }
+    let body = json_of(request);
+    let to = body["to"].as_str().unwrap_or_default();
+    let valid = body["validity_seconds"].as_u64();
+    if !to.strip_prefix('+').is_some_and(is_plain) || valid.is_none_or(|valid| valid == 0) {
+        return refuse(422, "invalid-number");
+    }
+    let price = json!({"amount": "0.0079", "currency": "EUR"});
+    (
+        202,
+        json!({"id": format!("m-{n}"), "parts": 1, "price": price}),
+    )
 }
 
 /// A webhook of one's own: takes what is signed.
@@ -283,6 +313,25 @@ impl Notice {
                 format!("Basic {}", STANDARD.encode(INFOBIP.1)),
             )],
             body: json!({"results": results}).to_string(),
+        }
+    }
+
+    /// What the company tells that new projects begin with; `body` may be anything.
+    pub fn example(body: &str) -> Self {
+        let at = now().to_string();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, EXAMPLE.1.as_bytes());
+        let code = hmac::sign(&key, format!("{at}.{body}").as_bytes());
+        let digits: String = code
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Self {
+            headers: vec![
+                ("x-timestamp", at),
+                ("x-signature", format!("sha256={digits}")),
+            ],
+            body: body.to_owned(),
         }
     }
 

@@ -64,14 +64,19 @@ fn script(name: &str) -> Command {
 
 /// The Python that `cargo xtask python` has made in the target folder.
 fn python() -> PathBuf {
+    in_target("test-python/bin/python", "cargo xtask python")
+}
+
+/// What `command` has put into the target folder under `name`.
+pub(crate) fn in_target(name: &str, command: &str) -> PathBuf {
     // A test lies in TARGET/PROFILE/deps.
     let test = env::current_exe().expect("a test knows its own path");
     let target = test.ancestors().nth(3).unwrap_or(Path::new(""));
-    let python = target.join("test-python/bin/python");
+    let path = target.join(name);
     assert!(
-        python.is_file(),
-        "there is no `{}`: run `cargo xtask python` first",
-        python.display()
+        path.exists(),
+        "there is no `{}`: run `{command}` first",
+        path.display()
     );
-    python
+    path
 }

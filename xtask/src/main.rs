@@ -18,6 +18,7 @@ use std::time::Instant;
 mod documents;
 mod frozen;
 mod packages;
+mod projects;
 mod tidy;
 
 /// The whole workspace at once: another selection of packages has other features, and would build the
@@ -43,7 +44,10 @@ Commands:
   screenshot [FOLDER]
                 the release build, and the picture of the dashboard in the README; with FOLDER pictures of all its pages
   browser       what the tests in a browser need: Chromium, chromedriver and Node.js, by apt-get; `test` does it too
-  python        the Python that tests read proofs, metrics and answers with, in the target folder; `test` makes it too
+  python        the Python that tests read proofs, metrics and answers with, and the one that builds a provider, in the
+                target folder; `test` makes them too
+  node          the packages of npm that build a provider and judge Twilio's requests, in the target folder; `test`
+                installs them too
   tidy          the rules that a machine can check: documented WIT, released WIT unchanged, no machine paths, nothing
                 unfinished, and documents that name files and tests which are there
   --help        this text
@@ -64,6 +68,12 @@ const TEST_PYTHON: Python = Python {
     folder: "test-python",
     requirements: "tests/python/requirements.txt",
     what: "the tests with libraries of another language",
+};
+/// What a provider in Python is built with, as the build of every new project installs it.
+const PROVIDER_PYTHON: Python = Python {
+    folder: "provider-python",
+    requirements: "host/server/src/cli/provider/templates/python/requirements.txt",
+    what: "the test of a provider in Python",
 };
 /// That of the benchmark, with DuckDB.
 const BENCH_PYTHON: Python = Python {
@@ -102,7 +112,8 @@ fn main() -> ExitCode {
         Some("simulate") => simulate(&rest),
         Some("screenshot") if rest.len() <= 1 => screenshot(&rest),
         Some("browser") if rest.is_empty() => packages::browser(),
-        Some("python") if rest.is_empty() => python(&TEST_PYTHON).map(drop),
+        Some("python") if rest.is_empty() => pythons(),
+        Some("node") if rest.is_empty() => packages::node(),
         Some("tidy") if rest.is_empty() => tidy(),
         Some("--help" | "-h" | "help") => {
             print!("{HELP}");
@@ -130,7 +141,8 @@ fn test(args: &[OsString]) -> Result<(), Failure> {
     tidy()?;
     wasm_target()?;
     packages::browser()?;
-    python(&TEST_PYTHON)?;
+    pythons()?;
+    packages::node()?;
     // The end-to-end tests start this binary, and do not build it themselves.
     run("cargo", BUILD)?;
     let words = ["test", "--release", "--workspace"].map(OsString::from);
@@ -146,14 +158,18 @@ fn test(args: &[OsString]) -> Result<(), Failure> {
 fn bench(args: &[OsString]) -> Result<(), Failure> {
     wasm_target()?;
     run("cargo", BUILD)?;
-    let mut args = args.to_vec();
     let is_wanted = |part: &str| args.iter().any(|arg| arg.to_string_lossy().ends_with(part));
+    let mut more: Vec<OsString> = Vec::new();
     if is_wanted("analytics") && !is_wanted("--duckdb") {
         match python(&BENCH_PYTHON) {
-            Ok(python) => args.extend(["--duckdb".into(), python.into()]),
+            Ok(python) => more.extend(["--duckdb".into(), python.into()]),
             Err(failure) => eprintln!("xtask: without DuckDB: {failure}"),
         }
     }
+    if is_wanted("providers") && !is_wanted("--providers") {
+        more.extend(["--providers".into(), projects::build()?.into()]);
+    }
+    let args = [args, &more].concat();
     run_built("countersign-bench", &args)
 }
 
@@ -306,6 +322,12 @@ fn wasm_target() -> Result<(), Failure> {
     })
 }
 
+/// Makes sure that those are there which tests need.
+fn pythons() -> Result<(), Failure> {
+    python(&TEST_PYTHON)?;
+    python(&PROVIDER_PYTHON).map(drop)
+}
+
 /// Makes sure that a Python is there with its packages; returns its program.
 fn python(python: &Python) -> Result<PathBuf, Failure> {
     let Python {
@@ -361,6 +383,16 @@ fn run_with<A: AsRef<OsStr>>(
     args: impl IntoIterator<Item = A>,
     variables: &[(&str, String)],
 ) -> Result<(), Failure> {
+    run_in(root(), program, args, variables)
+}
+
+/// The same in another folder.
+fn run_in<A: AsRef<OsStr>>(
+    folder: &Path,
+    program: &str,
+    args: impl IntoIterator<Item = A>,
+    variables: &[(&str, String)],
+) -> Result<(), Failure> {
     // The cargo that runs this is the one of the pinned toolchain.
     let path = match program {
         "cargo" => env::var_os("CARGO").unwrap_or_else(|| program.into()),
@@ -376,7 +408,7 @@ fn run_with<A: AsRef<OsStr>>(
     println!("==> {line}");
     let started = Instant::now();
     let variables = variables.iter().map(|(name, value)| (name, value));
-    let status = command.envs(variables).current_dir(root()).status();
+    let status = command.envs(variables).current_dir(folder).status();
     match status {
         Ok(status) if status.success() => {
             println!("    {:.1} s", started.elapsed().as_secs_f64());

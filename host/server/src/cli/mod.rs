@@ -408,6 +408,30 @@ mod tests {
     }
 
     #[test]
+    fn providers_are_begun_and_tested() {
+        for line in [
+            "countersign provider new acme-sms --lang rust",
+            "countersign provider new acme-sms --lang rust --into d --json",
+            "countersign provider test a.wasm",
+            "countersign provider test a.wasm --conformance c.toml --set from=x=y --json",
+            "countersign provider test --builtin twilio",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+        for line in [
+            "countersign provider",
+            "countersign provider new acme-sms",
+            "countersign provider new Acme --lang rust",
+            "countersign provider new acme-sms --lang cobol",
+            "countersign provider test",
+            "countersign provider test a.wasm --builtin twilio",
+            "countersign provider test a.wasm --set from",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
     fn users_and_imports_take_their_flags_after_the_command() {
         for line in [
             "countersign users show user-1 --json --data d",

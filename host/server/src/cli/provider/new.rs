@@ -19,12 +19,18 @@ const NAME_BYTES_MAX: usize = 32;
 pub(super) enum Language {
     /// Rust, with wit-bindgen.
     Rust,
+    /// JavaScript, with componentize-js.
+    Js,
+    /// Python, with componentize-py.
+    Python,
 }
 
 impl Language {
     fn template(self) -> &'static Template {
         match self {
             Language::Rust => &templates::RUST,
+            Language::Js => &templates::JAVASCRIPT,
+            Language::Python => &templates::PYTHON,
         }
     }
 }
@@ -171,19 +177,25 @@ mod tests {
 
     #[test]
     fn a_project_has_its_name_and_the_wit() {
-        let parent = tempfile::tempdir().expect("a folder");
-        let folder = parent.path().join("new");
-        let project = write("acme-sms", Language::Rust, &folder).expect("written");
-        for file in [".gitignore", "Cargo.toml", "wit/sender.wit"] {
-            assert!(project.files.iter().any(|path| path == file), "{file}");
+        for (language, manifest, words) in [
+            (Language::Rust, "Cargo.toml", "release/acme_sms.wasm"),
+            (Language::Js, "package-lock.json", "acme-sms.wasm"),
+            (Language::Python, "build.py", "acme-sms.wasm"),
+        ] {
+            let parent = tempfile::tempdir().expect("a folder");
+            let folder = parent.path().join("new");
+            let project = write("acme-sms", language, &folder).expect("written");
+            for file in [".gitignore", manifest, "wit/sender.wit", "conformance.toml"] {
+                assert!(project.files.iter().any(|path| path == file), "{file}");
+            }
+            for path in &project.files {
+                let text = fs::read_to_string(folder.join(path)).expect("text");
+                assert!(!text.contains("{{"), "{path}");
+            }
+            let manifest = fs::read_to_string(folder.join(manifest)).expect("text");
+            assert!(manifest.contains("acme-sms"), "{manifest}");
+            assert!(project.for_people().contains(words), "{language:?}");
         }
-        for path in &project.files {
-            let text = fs::read_to_string(folder.join(path)).expect("text");
-            assert!(!text.contains("{{"), "{path}");
-        }
-        let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("text");
-        assert!(manifest.contains("name = \"acme-sms\""), "{manifest}");
-        assert!(project.for_people().contains("release/acme_sms.wasm"));
     }
 
     #[test]

@@ -63,6 +63,51 @@ pub(super) const RUST: Template = Template {
     ],
 };
 
+pub(super) const JAVASCRIPT: Template = Template {
+    language: "JavaScript",
+    files: files!("js":
+        "README.md",
+        "build.js",
+        "conformance.toml",
+        "gitignore.in",
+        "package-lock.json",
+        "package.json",
+        "src/api.js",
+        "src/fetch.js",
+        "src/provider.js",
+        "test/host.js",
+        "test/imports.js",
+        "test/provider.test.js",
+    ),
+    next: &[
+        "npm install && npm run build",
+        "npm test",
+        "countersign provider test {{name}}.wasm",
+    ],
+};
+
+pub(super) const PYTHON: Template = Template {
+    language: "Python",
+    files: files!("python":
+        "README.md",
+        "build.py",
+        "conformance.toml",
+        "gitignore.in",
+        "requirements.txt",
+        "src/api.py",
+        "src/app.py",
+        "src/fetch.py",
+        "tests/__init__.py",
+        "tests/host.py",
+        "tests/test_app.py",
+    ),
+    next: &[
+        "python3 build.py",
+        "python3 -m unittest",
+        "countersign provider test {{name}}.wasm",
+    ],
+};
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -98,6 +143,8 @@ mod tests {
         let source = Path::new(env!("CARGO_MANIFEST_DIR"));
         for (folder, files) in [
             ("src/cli/provider/templates/rust", RUST.files),
+            ("src/cli/provider/templates/js", JAVASCRIPT.files),
+            ("src/cli/provider/templates/python", PYTHON.files),
             ("../../wit/provider/0.1", WIT),
         ] {
             let listed: BTreeSet<String> = files
@@ -106,5 +153,17 @@ mod tests {
                 .collect();
             assert_eq!(listed, below(&source.join(folder)), "{folder}");
         }
+    }
+
+    /// So that what the kit says of one is true of the others.
+    #[test]
+    fn all_projects_speak_the_same_api() {
+        let described = |template: &Template| {
+            let mut files = template.files.iter();
+            files.find(|(path, _)| *path == "conformance.toml").copied()
+        };
+        assert!(described(&RUST).is_some());
+        assert_eq!(described(&JAVASCRIPT), described(&RUST));
+        assert_eq!(described(&PYTHON), described(&RUST));
     }
 }
