@@ -28,7 +28,7 @@ pub(super) const THREADS: usize = 2;
 const GROUP_COMMITS_MAX: usize = 512;
 
 /// How long a group waits for more commits where there is some load, before it is applied. Each sync
-/// wakes all seven of sled's idle threads and takes some 300 µs of the disk; without this, half the
+/// wakes several of sled's threads (`pool.rs`) and takes some 300 µs of the disk; without this, half the
 /// load cost more for each commit than all of it, since groups of two were synced one after the other.
 const COMPANY_WAIT: Duration = Duration::from_micros(500);
 
