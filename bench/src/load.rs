@@ -37,6 +37,10 @@ pub(crate) struct Load {
     pub(crate) overload: bool,
 }
 
+/// What of a schedule that asks for too much goes before the measurement: until then the server finds out
+/// that it is no burst.
+const SETTLING: Duration = Duration::from_millis(500);
+
 /// Where requests go.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
@@ -67,6 +71,10 @@ pub(crate) struct Measured {
     pub(crate) latency: Histogram<u64>,
     /// Of answers with the status 503, where they are counted, in microseconds.
     pub(crate) refused: Histogram<u64>,
+    /// Expected answers before the measurement.
+    pub(crate) answers_before: u64,
+    /// Answers with the status 503 before the measurement.
+    pub(crate) refused_before: u64,
     /// Processor time of the server for one answer, by the names of its threads, in microseconds;
     /// empty where it is not known.
     pub(crate) cpu_us: BTreeMap<String, f64>,
@@ -81,6 +89,8 @@ impl Measured {
             elapsed: Duration::ZERO,
             latency: Histogram::new_with_max(LATENCY_US_MAX, 3)?,
             refused: Histogram::new_with_max(LATENCY_US_MAX, 3)?,
+            answers_before: 0,
+            refused_before: 0,
             cpu_us: BTreeMap::new(),
         })
     }
@@ -98,6 +108,8 @@ impl Measured {
         self.elapsed = self.elapsed.max(other.elapsed);
         self.latency.add(other.latency)?;
         self.refused.add(other.refused)?;
+        self.answers_before += other.answers_before;
+        self.refused_before += other.refused_before;
         Ok(())
     }
 
@@ -153,8 +165,13 @@ pub(crate) async fn run(
                         break;
                     };
                     let (status, answer) = connection.post(body).await?;
-                    if expected(status, &answer) {
+                    let (is_expected, is_before) = (expected(status, &answer), pace.settles(due));
+                    if is_expected && is_before {
+                        measured.answers_before += 1;
+                    } else if is_expected {
                         measured.count(due.elapsed());
+                    } else if load.overload && status == 503 && is_before {
+                        measured.refused_before += 1;
                     } else if load.overload && status == 503 {
                         let latency = microseconds(due.elapsed());
                         measured.refused.saturating_record(latency);
@@ -250,7 +267,7 @@ impl Pace {
     /// by all requests that it hits (no "coordinated omission").
     async fn next(&self) -> Option<Instant> {
         let now = Instant::now();
-        let ends = self.started + self.load.duration;
+        let ends = self.started + self.settling() + self.load.duration;
         let Some(rate) = self.load.per_second else {
             return (now < ends).then_some(now);
         };
@@ -271,7 +288,20 @@ impl Pace {
         Some(Instant::now())
     }
 
+    fn settling(&self) -> Duration {
+        match self.load.overload && self.load.per_second.is_some() {
+            true => SETTLING,
+            false => Duration::ZERO,
+        }
+    }
+
+    /// Whether a request that was due then comes before the measurement.
+    fn settles(&self, due: Instant) -> bool {
+        due < self.started + self.settling()
+    }
+
+    /// Since the beginning of the measurement.
     fn elapsed(&self) -> Duration {
-        self.started.elapsed()
+        self.started.elapsed().saturating_sub(self.settling())
     }
 }

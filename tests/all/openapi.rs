@@ -255,9 +255,15 @@ async fn lookups(server: &Server, admin: &Client, exchanges: &Exchanges, id: &st
     let reveal = format!("{path}/reveal");
     let shown = exchanges.post(admin, &reveal, Value::Null, &[]).await;
     shown.expect_status(200);
+    let number = || json!({"phoneNumber": phone(4)});
+    for path in ["/admin/stops/search", "/admin/stops/clear"] {
+        let done = exchanges.post(admin, path, number(), &[]).await;
+        done.expect_status(200);
+        let refused = exchanges.post(admin, path, json!({}), &[]).await;
+        refused.expect_problem(400);
+    }
     let erase = "/api/phones/erase";
-    let number = json!({"phoneNumber": phone(4)});
-    let erased = exchanges.post(server, erase, number, &[]).await;
+    let erased = exchanges.post(server, erase, number(), &[]).await;
     erased.expect_success();
     let refused = exchanges.post(server, erase, json!({}), &[]).await;
     refused.expect_problem(400);

@@ -163,11 +163,43 @@ async fn each_mistake_fails_the_cases_that_are_about_it() {
 }
 
 #[tokio::test]
+async fn a_code_without_its_text_is_right_for_companies_that_keep_the_texts() {
+    let folder = faulty(FAULTY_PROVIDER_CONFORMANCE);
+    let texts = [
+        "success",
+        "no callback address",
+        "unusual text",
+        "longest text",
+    ];
+    assert_eq!(failed_cases(folder.path(), "code alone").await, texts);
+    let keeps = FAULTY_PROVIDER_CONFORMANCE.replace("[success]", "[success]\ncarries = 'code'");
+    let folder = faulty(&keeps);
+    assert!(failed_cases(folder.path(), "code alone").await.is_empty());
+}
+
+#[tokio::test]
 async fn a_signature_that_covers_the_time_alone_fails_the_kit() {
     let weak = FAULTY_PROVIDER_CONFORMANCE.replace("{seconds}.{body}", "{seconds}.");
     let folder = faulty(&weak);
     let failed = failed_cases(folder.path(), "signs the time alone").await;
     assert_eq!(failed, ["changed callback: delivered"]);
+}
+
+#[tokio::test]
+async fn a_company_that_signs_nothing_is_believed_where_the_description_says_so() {
+    let (before, _) = FAULTY_PROVIDER_CONFORMANCE
+        .split_once("[signature]")
+        .unwrap();
+    let (_, callback) = FAULTY_PROVIDER_CONFORMANCE
+        .split_once("[[callback]]")
+        .unwrap();
+    let folder = faulty(&format!(
+        "{before}[signature]\nkind = 'none'\n[[callback]]{callback}"
+    ));
+    assert!(failed_cases(folder.path(), "believes all").await.is_empty());
+    // One that wants a signature all the same tells nothing.
+    let failed = failed_cases(folder.path(), "none").await;
+    assert_eq!(failed, ["callback: delivered"]);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Numbers that have answered STOP: remembered for the sender that was told, until START.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use countersign_tests::companies::{
     INFOBIP, Notice, TELNYX, VONAGE, WEBHOOK, infobip, telnyx, telnyx_public_key, vonage, webhook,
 };
@@ -16,10 +18,12 @@ const STOPPED: &str = "This number has answered STOP and gets no messages until 
 const ADMIN: &str = "token-of-the-admin-4e71";
 const TEMPLATE: &str = "[[template]]\nname = 'parcel'\ntext = 'It is there'\n";
 
-/// What `phone` writes to our number at Twilio.
+/// What `phone` writes to our number at Twilio, each time anew.
 fn reply(phone: &str, text: &str) -> Receipt {
+    static WRITTEN: AtomicU32 = AtomicU32::new(0);
+    let sid = format!("SM{:032}", WRITTEN.fetch_add(1, Ordering::Relaxed));
     let url = format!("{PUBLIC_URL}/webhooks/twilio");
-    let mut reply = Receipt::about(&url, "SM00000000000000000000000000000017", "", "received");
+    let mut reply = Receipt::about(&url, &sid, "", "received");
     reply.fields.remove("MessageStatus");
     reply
         .with("From", phone)
@@ -69,12 +73,12 @@ async fn a_number_that_answered_stop_gets_nothing_until_start() {
 
     answers(&server, &one, " stop.").await;
     answers(&server, &one, "STOP").await;
+    expect_stopped(server.send(&one).await, Some("phoneNumber"));
     for restarted in [false, true] {
         if restarted {
             assert!(server.terminate().await.success());
             server.restart().await;
         }
-        expect_stopped(server.send(&one).await, Some("phoneNumber"));
         let refused = order(&server, &one).await.expect_problem(400).json();
         assert_eq!(
             (&refused["field"], &refused["detail"]),
@@ -89,7 +93,7 @@ async fn a_number_that_answered_stop_gets_nothing_until_start() {
     let body = json!({ "phoneNumber": one });
     let erased = server.post("/api/phones/erase", &body).await;
     erased.expect_status(200);
-    expect_stopped(server.send(&one).await, Some("phoneNumber"));
+    order(&server, &one).await.expect_problem(400);
 
     answers(&server, &one, "START").await;
     server.send(&one).await.expect_success();
@@ -97,18 +101,74 @@ async fn a_number_that_answered_stop_gets_nothing_until_start() {
     twilio.wait_for_count(5).await;
 }
 
+/// Else whoever may ask for codes could ask without end who has answered STOP.
 #[tokio::test]
-async fn a_refusal_takes_none_of_what_may_be_sent() {
+async fn a_refusal_counts_as_any_other_send() {
     let twilio = FakeTwilio::start().await;
     let server = start(&twilio).await;
     answers(&server, &phone(1), "STOP").await;
-    for _ in 0..5 {
+    for _ in 0..3 {
         expect_stopped(server.send(&phone(1)).await, Some("phoneNumber"));
     }
-    answers(&server, &phone(1), "START").await;
-    for _ in 0..3 {
-        server.send(&phone(1)).await.expect_success();
+    let refused = server.send(&phone(1)).await.expect_status(400).json();
+    assert_eq!(refused["error"], "Too many attempts. Please wait 1 minute.");
+    assert_eq!(twilio.messages().len(), 0);
+}
+
+#[tokio::test]
+async fn an_operator_takes_a_stop_back_and_that_is_in_the_trail() {
+    let twilio = FakeTwilio::start().await;
+    let server = start(&twilio).await;
+    let admin = server.with_key(ADMIN);
+    let (one, other) = (phone(1), phone(2));
+    answers(&server, &one, "STOP").await;
+    answers(&server, &other, "STOP").await;
+    let listed = server.run(&["stops", "list", &one, "--json"]).await;
+    let listed = listed.expect_success().json();
+    assert_eq!(
+        (&listed["stops"][0]["provider"], &listed["readable"]),
+        (&json!("twilio"), &json!(true))
+    );
+    let clear = ["stops", "clear", &one, "--provider", "twilio"];
+    let cleared = server.run(&clear).await.expect_success();
+    assert_eq!(cleared.stdout, "1 taken back.\n");
+    server.send(&one).await.expect_success();
+    let listed = server.run(&["stops", "list", &one]).await;
+    let listed = listed.expect_success().stdout;
+    assert!(listed.contains("nobody"), "{listed}");
+
+    let search = "/admin/stops/search";
+    let number = json!({ "phoneNumber": other });
+    let found = admin.post(search, &number).await.expect_status(200).json();
+    assert_eq!(found["stops"][0]["provider"], "twilio");
+    let misspelt = json!({ "phoneNumber": other, "providr": "twilio" });
+    for path in [search, "/admin/stops/clear"] {
+        admin.post(path, &misspelt).await.expect_problem(400);
+        server.post(path, &number).await.expect_problem(401);
     }
+    let cleared = admin.post("/admin/stops/clear", &number).await;
+    assert_eq!(cleared.expect_status(200).json(), json!({ "cleared": 1 }));
+    server.send(&other).await.expect_success();
+    let again = admin.post("/admin/stops/clear", &number).await;
+    assert_eq!(again.expect_status(200).json(), json!({ "cleared": 0 }));
+
+    let trail = admin.get("/admin/audit").await.expect_status(200).json();
+    let kinds = trail["entries"].as_array().unwrap().iter();
+    let kinds: Vec<_> = kinds.map(|entry| entry["kind"].as_str().unwrap()).collect();
+    let (cleared, listed) = ("stops.cleared", "stops.listed");
+    assert_eq!(kinds, [cleared, cleared, listed, listed, cleared, listed]);
+}
+
+/// Whoever has seen a signed word can post it again.
+#[tokio::test]
+async fn a_word_that_is_posted_again_takes_nothing_back() {
+    let twilio = FakeTwilio::start().await;
+    let server = start(&twilio).await;
+    let stop = reply(&phone(1), "STOP");
+    assert_eq!(stop.post(&server).await.status, 204);
+    answers(&server, &phone(1), "START").await;
+    assert_eq!(stop.post(&server).await.status, 204);
+    server.send(&phone(1)).await.expect_success();
 }
 
 #[tokio::test]
@@ -117,7 +177,7 @@ async fn a_second_factor_says_so_and_a_backup_code_still_logs_in() {
     let server = start(&twilio).await;
     let stopped = server.user("stopped");
     answers(&server, &phone(1), "STOP").await;
-    expect_stopped(stopped.enable(&phone(1)).await, Some("phoneNumber"));
+    expect_stopped(stopped.enable(&phone(1)).await, None);
 
     let user = server.user("enrolled");
     let enrolled = user.enrol(&twilio, &phone(2)).await;

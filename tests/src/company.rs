@@ -11,15 +11,13 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::Response;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::PATIENCE;
+use crate::accept::accept;
 use crate::messages_api::{Request, json_response};
 
 /// What a company makes of the `n`th request (from 1): a status, and the JSON of the answer.
@@ -60,7 +58,7 @@ impl FakeCompany {
             count: watch::Sender::new(0),
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, Arc::clone(&shared)));
+        tasks.spawn(accept(listener, Arc::clone(&shared), answer));
         Self {
             shared,
             address,
@@ -91,23 +89,6 @@ impl FakeCompany {
     /// How many requests have arrived.
     pub fn count(&self) -> usize {
         self.shared.requests().len()
-    }
-}
-
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let mut connections = JoinSet::new();
-    loop {
-        // An accept fails when the other side is already gone again, which is its business.
-        let Ok((stream, _)) = listener.accept().await else {
-            continue;
-        };
-        let shared = Arc::clone(&shared);
-        connections.spawn(async move {
-            let service = service_fn(move |request| answer(Arc::clone(&shared), request));
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        });
     }
 }
 

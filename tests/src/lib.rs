@@ -15,6 +15,7 @@
 
 use std::time::Duration;
 
+mod accept;
 mod browser;
 mod client;
 mod clock;

@@ -12,14 +12,12 @@ use http_body_util::{BodyExt, Full};
 use hyper::Response;
 use hyper::body::Incoming;
 use hyper::header::LOCATION;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::PATIENCE;
+use crate::accept::accept;
 use crate::messages_api::{Message, Request, error, json_response, objection, resource};
 
 /// What the fake does with a request that it would otherwise accept.
@@ -163,7 +161,8 @@ impl FakeTwilio {
     pub fn accept_connections(&mut self) {
         if let Some(socket) = self.refusing.take() {
             let listener = socket.listen(1024).unwrap();
-            self.tasks.spawn(accept(listener, Arc::clone(&self.shared)));
+            self.tasks
+                .spawn(accept(listener, Arc::clone(&self.shared), answer));
         }
     }
 
@@ -341,25 +340,6 @@ fn posts(state: &State) -> impl Iterator<Item = &Request> {
 /// The fake's name for its `n`th message, from 1.
 fn sid(n: usize) -> String {
     format!("SM{n:032x}")
-}
-
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let mut connections = JoinSet::new();
-    loop {
-        // An accept fails when the other side is already gone again, which is its business.
-        let Ok((stream, _)) = listener.accept().await else {
-            continue;
-        };
-        let shared = Arc::clone(&shared);
-        connections.spawn(async move {
-            let service = service_fn(move |request| answer(Arc::clone(&shared), request));
-            // An error is a cut connection: by the server under test, or by the script.
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        });
-        while connections.try_join_next().is_some() {}
-    }
 }
 
 async fn answer(

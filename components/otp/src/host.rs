@@ -34,7 +34,10 @@ pub trait Host {
     /// `codes.check`: counts the try, whatever becomes of the call.
     fn check(&mut self, key: &str, code: &str) -> Verdict;
     /// `queue.enqueue`: returns the message's id.
-    fn enqueue(&mut self, job: Job) -> String;
+    ///
+    /// # Errors
+    /// When the receiver has answered STOP to whoever would send it.
+    fn enqueue(&mut self, job: Job) -> Result<String, Stopped>;
     /// `events.emit`.
     fn emit(&mut self, event: Event);
 }
@@ -128,6 +131,10 @@ pub enum Verdict {
     /// There is no live challenge.
     Absent,
 }
+
+/// The receiver of a message has answered STOP; it was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped;
 
 /// A message that is to carry a challenge's code.
 #[derive(Clone, Debug, PartialEq, Eq)]

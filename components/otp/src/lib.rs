@@ -198,8 +198,8 @@ mod component {
             }
         }
 
-        fn enqueue(&mut self, job: host::Job) -> String {
-            queue::enqueue(&queue::Job {
+        fn enqueue(&mut self, job: host::Job) -> Result<String, host::Stopped> {
+            let added = queue::enqueue(&queue::Job {
                 channel: "sms".into(),
                 to: job.to,
                 template: TEMPLATE.into(),
@@ -211,7 +211,8 @@ mod component {
                 not_before: None,
                 deadline: job.deadline,
                 priority: queue::Priority::Urgent,
-            })
+            });
+            added.map_err(|queue::NotAdded::Stopped| host::Stopped)
         }
 
         fn emit(&mut self, event: host::Event) {

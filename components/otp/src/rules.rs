@@ -21,6 +21,9 @@ use crate::windows::{Last, Window, Windows, longest_reached};
 pub const INVALID: &str = "Invalid or expired code";
 /// What is said, to right and wrong codes alike, when there were too many.
 pub const TOO_MANY: &str = "Too many attempts";
+/// What is said of a number that has answered STOP.
+pub const STOPPED: &str =
+    "This number has answered STOP and gets no messages until it answers START";
 
 const KEY_BYTES_MAX: usize = 256;
 const CODE_BYTES_MAX: usize = 64;
@@ -178,14 +181,20 @@ pub fn send<H: Host>(
         Some(text) => settings.with_last_lines(&text),
         None => settings.text,
     };
-    let message = host.enqueue(Job {
+    let job = Job {
         to: number.e164.clone(),
         text,
         locale: request.locale.clone(),
         purpose: place.purpose.clone(),
         challenge: place.challenge.clone(),
         deadline: expires,
-    });
+    };
+    let Ok(message) = host.enqueue(job) else {
+        // It counts as a send, so that nobody can ask without end who has answered so.
+        store(host, &place, &windows, now);
+        let refusal = refusal_of("phoneNumber", STOPPED);
+        return Ok(refuse(host, &place, &number, "stopped", refusal));
+    };
     windows.last = last(&message, &place);
     store(host, &place, &windows, now);
     host.emit(Event {

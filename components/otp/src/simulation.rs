@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use crate::Undecided;
 use crate::host::{
-    Challenge, Duration, Event, Host, Instant, Job, Kind, Number, PhoneError, Status, Verdict,
+    Challenge, Duration, Event, Host, Instant, Job, Kind, Number, PhoneError, Status, Stopped,
+    Verdict,
 };
 use crate::rules::{
     self, Context, ForgiveRequest, Refusal, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict,
@@ -51,6 +52,8 @@ pub(crate) struct Simulation {
     pub(crate) challenges: BTreeMap<String, ChallengeRow>,
     pub(crate) taken: BTreeMap<String, Vec<Instant>>,
     pub(crate) jobs: Vec<Job>,
+    /// Whether whoever is sent a code has answered STOP.
+    pub(crate) stopped: bool,
     pub(crate) events: Vec<Event>,
     /// Keys that `check` was asked for.
     pub(crate) checked: Vec<String>,
@@ -72,6 +75,7 @@ impl Simulation {
             challenges: BTreeMap::new(),
             taken: BTreeMap::new(),
             jobs: Vec::new(),
+            stopped: false,
             events: Vec::new(),
             checked: Vec::new(),
             written: Vec::new(),
@@ -372,11 +376,14 @@ impl Host for Simulation {
         }
     }
 
-    fn enqueue(&mut self, job: Job) -> String {
+    fn enqueue(&mut self, job: Job) -> Result<String, Stopped> {
         assert!(job.deadline > self.now);
         assert!(self.challenges.contains_key(&job.challenge));
+        if self.stopped {
+            return Err(Stopped);
+        }
         self.jobs.push(job);
-        format!("{:032x}", self.jobs.len())
+        Ok(format!("{:032x}", self.jobs.len()))
     }
 
     fn emit(&mut self, event: Event) {

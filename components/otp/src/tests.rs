@@ -2,7 +2,7 @@
 
 use crate::Undecided;
 use crate::host::{Duration, Event};
-use crate::rules::{self, Context, Refusal, SendRequest, SendVerdict, VerifyVerdict};
+use crate::rules::{self, Context, Refusal, STOPPED, SendRequest, SendVerdict, VerifyVerdict};
 use crate::simulation::{Call, START, Simulation};
 
 const SECOND: Duration = 1_000;
@@ -366,6 +366,29 @@ fn a_damaged_row_decides_nothing() {
         Err(Undecided::Row)
     );
     assert!(host.checked.is_empty());
+}
+
+/// Who may ask for codes must not learn without end who has answered STOP.
+#[test]
+fn a_code_for_who_has_answered_stop_is_refused_and_counts_as_a_send() {
+    let mut host = Simulation::new(&[]);
+    host.stopped = true;
+    let refused = Refusal {
+        text: STOPPED.into(),
+        field: Some("phoneNumber"),
+        retry_at: None,
+    };
+    for _ in 0..3 {
+        assert_eq!(public().refusal_of_send(&mut host, PHONE), refused);
+        assert_eq!(host.last_reason(), "stopped");
+    }
+    let limit = wait("Too many attempts. Please wait 1 minute.", START + MINUTE);
+    assert_eq!(public().refusal_of_send(&mut host, PHONE), limit);
+    host.stopped = false;
+    assert_eq!(public().refusal_of_send(&mut host, PHONE), limit);
+    assert!(host.jobs.is_empty());
+    host.now = START + MINUTE;
+    public().expires_of_send(&mut host, PHONE);
 }
 
 // Client addresses.

@@ -3,7 +3,7 @@
 use countersign_provider::{
     Accepted, Authorization, ErrorClass, Header, Host, Message, Response, SendError, Status,
     StatusUpdate, body, class_of_status, error, get, id, is_success, misconfigured, no_answer,
-    number, post_json, refused, repeatable, unreadable, wanted,
+    number, post_json, refused, repeatable, unreadable, wanted, with_failover,
 };
 use serde_json::{Map, Value, json};
 
@@ -97,11 +97,24 @@ fn rejection(message: &Map<String, Value>) -> Option<SendError> {
     if report::status_of(status) != Some(Status::Failed) {
         return None;
     }
-    Some(error(
+    let error = error(
         class_of_rejection(name),
         code_of(status),
         &format!("Infobip {name}"),
-    ))
+    );
+    // Another company may be able to send there.
+    Some(match is_of_the_way(name) {
+        true => with_failover(error),
+        false => error,
+    })
+}
+
+/// Whether a name says that this account, or this sender, may not send to this network, which says nothing
+/// of others.
+fn is_of_the_way(name: &str) -> bool {
+    ["SENDER", "SOURCE", "NETWORK"]
+        .iter()
+        .any(|word| name.contains(word))
 }
 
 fn code_of(status: &Value) -> Option<String> {
@@ -112,15 +125,10 @@ fn code_of(status: &Value) -> Option<String> {
 #[must_use]
 pub fn class_of_rejection(name: &str) -> ErrorClass {
     let says = |words: &[&str]| words.iter().any(|word| name.contains(word));
-    if says(&[
-        "CREDIT",
-        "ACCOUNT",
-        "SENDER",
-        "SOURCE",
-        "SYSTEM",
-        "NETWORK_FORBIDDEN",
-    ]) {
+    if says(&["CREDIT", "ACCOUNT", "SYSTEM"]) {
         ErrorClass::Auth
+    } else if is_of_the_way(name) {
+        ErrorClass::Blocked
     } else if says(&["FLOODING"]) {
         ErrorClass::Throttled
     } else if report::is_blocking(name) {

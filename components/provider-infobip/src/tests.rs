@@ -105,7 +105,8 @@ fn refused(fake: Fake) -> SendError {
 fn a_success_may_be_a_rejection() {
     for (name, class) in [
         ("REJECTED_NOT_ENOUGH_CREDITS", ErrorClass::Auth),
-        ("REJECTED_SENDER", ErrorClass::Auth),
+        ("REJECTED_SENDER", ErrorClass::Blocked),
+        ("NETWORK_FORBIDDEN", ErrorClass::Blocked),
         ("REJECTED_FLOODING_FILTER", ErrorClass::Throttled),
         ("REJECTED_DESTINATION", ErrorClass::Permanent),
         ("REJECTED_BLACKLISTED", ErrorClass::Blocked),
@@ -114,6 +115,9 @@ fn a_success_may_be_a_rejection() {
         assert_eq!(error.class, class, "{name}");
         assert_eq!(error.text, format!("Infobip {name}"));
         assert_eq!(error.provider_code.as_deref(), Some("26"));
+        let elsewhere = error.attributes.iter().any(|(name, _)| name == "failover");
+        let of_the_way = ["REJECTED_SENDER", "NETWORK_FORBIDDEN"].contains(&name);
+        assert_eq!(elsewhere, of_the_way, "{name}");
     }
 }
 

@@ -69,8 +69,8 @@ pub fn refusal(response: &Response, now: u64) -> SendError {
     let class = class_of_refusal(response.status, code);
     let code_text = code.map(|code| code.to_string());
     let error = refused(response, class, code_text, said.unwrap_or_default(), now);
-    // No route from this sender to this receiver: another sender may have one.
-    if code == Some(21612) {
+    // No route from this sender to this receiver, or none for this kind of sender: another may have one.
+    if let Some(21606 | 21612) = code {
         return with_failover(error);
     }
     error
@@ -84,12 +84,11 @@ pub fn class_of_refusal(status: u16, code: Option<u32>) -> ErrorClass {
         (500.., _) => ErrorClass::UnknownOutcome,
         // 20429 was never processed; 21611: this sender has more than 10 hours waiting.
         (429, _) | (_, Some(20429 | 21611)) => ErrorClass::Throttled,
-        // No such account, no such key, a sender that is missing or not able to, suspended.
-        (401, _) | (404, Some(20404)) | (_, Some(20003 | 21603 | 21606 | 30002)) => {
-            ErrorClass::Auth
-        }
-        // Opted out, country not enabled, number not verified in a trial.
-        (_, Some(21610 | 21408 | 21608)) => ErrorClass::Blocked,
+        // No such account, no such key, a sender that is missing, suspended.
+        (401, _) | (404, Some(20404)) | (_, Some(20003 | 21603 | 30002)) => ErrorClass::Auth,
+        // Opted out, country not enabled, number not verified in a trial; a sender that is not able to
+        // send there: of other destinations that says nothing.
+        (_, Some(21610 | 21408 | 21608 | 21606)) => ErrorClass::Blocked,
         (400..500, _) => ErrorClass::Permanent,
         // Redirects are not followed: nothing was taken.
         _ => ErrorClass::Retryable,
@@ -175,7 +174,6 @@ mod tests {
         check_refusal(401, None, ErrorClass::Auth);
         check_refusal(404, 20404, ErrorClass::Auth);
         check_refusal(400, 21603, ErrorClass::Auth);
-        check_refusal(400, 21606, ErrorClass::Auth);
         check_refusal(400, 30002, ErrorClass::Auth);
     }
 
@@ -195,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_receiver_that_is_not_permitted_is_blocked() {
-        for code in [21610, 21408, 21608] {
+        for code in [21610, 21408, 21608, 21606] {
             check_refusal(400, code, ErrorClass::Blocked);
         }
     }

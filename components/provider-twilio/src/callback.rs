@@ -3,6 +3,9 @@
 //! Source: `twilio/twilio-python` `twilio/request_validator.py` and `twilio/twilio-node`
 //! `src/webhooks/webhooks.ts`. What is signed is the URL as Twilio called it, followed for a form by
 //! every parameter in order of name; whatever else came is not covered, and not read.
+//!
+//! Nothing stands between the names and the values that are signed, so who has seen a form can cut it
+//! anew, and say other things under the same signature ([`is_cut_by_twilio`]).
 
 use std::collections::BTreeSet;
 
@@ -40,7 +43,29 @@ pub fn parse(host: &mut impl Host, request: &Callback) -> Result<News, CallbackE
     if !is_signed {
         return Err(CallbackError::Unsigned);
     }
-    content.news().ok_or(CallbackError::Malformed)
+    content
+        .news(&Ours::read(host))
+        .ok_or(CallbackError::Malformed)
+}
+
+/// What of a callback has to be ours, as far as the settings tell.
+struct Ours {
+    account: Option<String>,
+    /// A number; a messaging service has several, and a name gets no answers.
+    number: Option<String>,
+    service: Option<String>,
+}
+
+impl Ours {
+    fn read(host: &impl Host) -> Self {
+        let service = host.setting("messaging-service-sid");
+        let number = host.setting("from").filter(|from| from.starts_with('+'));
+        Self {
+            account: host.setting("account-sid"),
+            number: number.filter(|_| service.is_none()),
+            service,
+        }
+    }
 }
 
 fn signature(request: &Callback) -> Option<Vec<u8>> {
@@ -98,15 +123,16 @@ impl Content {
         texts.map(String::as_str).collect()
     }
 
-    fn news(&self) -> Option<News> {
+    fn news(&self, ours: &Ours) -> Option<News> {
         match self {
-            Self::Query(pairs) | Self::Form(pairs) => read(|name| {
+            Self::Form(pairs) if !is_cut_by_twilio(pairs) => None,
+            Self::Query(pairs) | Self::Form(pairs) => read(ours, |name| {
                 let (_, value) = pairs.iter().find(|(given, _)| given == name)?;
                 (!value.is_empty()).then(|| value.clone())
             }),
             Self::Json(body) => {
                 let body: Map<String, Value> = serde_json::from_slice(body).ok()?;
-                read(|name| match body.get(name)? {
+                read(ours, |name| match body.get(name)? {
                     Value::String(text) if !text.is_empty() => Some(text.clone()),
                     Value::Number(number) => Some(number.to_string()),
                     _ => None,
@@ -116,8 +142,38 @@ impl Content {
     }
 }
 
+/// The longest name of a parameter that is taken for one of Twilio's.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Whether a form looks as Twilio cuts it. What somebody writes to us is in it, and stands in what is signed
+/// before the names that come later in the alphabet: with the text `aFrom+1202…OptOutTypeSTOPToZ` all
+/// of that could be parameters, and what is left of the true ones the value of `Z`. So each name has
+/// the form of Twilio's, none is there twice, and no value but that text has the names of parameters in it
+/// that every message has.
+fn is_cut_by_twilio(pairs: &[(String, String)]) -> bool {
+    let mut names = BTreeSet::new();
+    pairs.iter().all(|(name, value)| {
+        let is_name = name.len() <= NAME_BYTES_MAX
+            && name.starts_with(|char: char| char.is_ascii_alphabetic())
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let swallows = ["MessageSid", "SmsSid", "AccountSid", "From+"]
+            .iter()
+            .any(|other| value.contains(other));
+        is_name && names.insert(name) && (name == "Body" || !swallows)
+    })
+}
+
 /// What the fields of a callback tell. `RawDlrDoneDate` is not read: it names no time zone.
-fn read(field: impl Fn(&str) -> Option<String>) -> Option<News> {
+fn read(ours: &Ours, field: impl Fn(&str) -> Option<String>) -> Option<News> {
+    let is_ours = |name: &str, known: &Option<String>| match (field(name), known) {
+        (Some(given), Some(known)) => given == *known,
+        _ => true,
+    };
+    if !is_ours("AccountSid", &ours.account) || !is_ours("MessagingServiceSid", &ours.service) {
+        return None;
+    }
     let one_of = |names: &[&str]| names.iter().find_map(|name| field(name));
     let id = one_of(&["MessageSid", "SmsSid", "sid", "id"])?;
     if !api::is_sid(&id) {
@@ -129,6 +185,9 @@ fn read(field: impl Fn(&str) -> Option<String>) -> Option<News> {
         None => field("Body").map(|_| Word::Inbound)?,
     };
     let Word::Outbound(status) = word else {
+        if field("AccountSid").is_none() || !is_ours("To", &ours.number) {
+            return None;
+        }
         return Some(news(Vec::new(), vec![answer(id, &field)?]));
     };
     let code = one_of(&["ErrorCode", "error_code"])

@@ -376,8 +376,16 @@ fn posted_form(url: &str, parameters: &[(&str, &str)], signature: &str) -> Callb
     posted(url, media_type, &form(parameters), signature)
 }
 
+/// The account of [`P`].
+const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
+
+fn called() -> Fake {
+    let settings = [("account-sid", ACCOUNT), ("from", "+15005550006")];
+    Fake::new(&settings, &[TOKEN])
+}
+
 fn parse(request: &Callback) -> Result<Vec<StatusUpdate>, CallbackError> {
-    Twilio::parse_callback(&mut fake(), request).map(|news| news.updates)
+    Twilio::parse_callback(&mut called(), request).map(|news| news.updates)
 }
 
 #[track_caller]
@@ -600,6 +608,7 @@ fn what_is_signed_but_no_status_is_malformed() {
 #[test]
 fn what_somebody_sends_to_us_is_a_reply() {
     let message = [
+        ("AccountSid", ACCOUNT),
         ("MessageSid", "SM1"),
         ("From", "+12025550123"),
         ("To", "+15005550006"),
@@ -607,7 +616,7 @@ fn what_somebody_sends_to_us_is_a_reply() {
     ];
     let check = |more: &[(&str, &str)], text: &str, wish| {
         let request = signed(URL_1, &[&message[..], more].concat());
-        let news = Twilio::parse_callback(&mut fake(), &request).expect("signed and understood");
+        let news = Twilio::parse_callback(&mut called(), &request).expect("signed and understood");
         let want = Reply {
             id: Some("SM1".into()),
             wish,
@@ -623,8 +632,108 @@ fn what_somebody_sends_to_us_is_a_reply() {
     // From nobody, it is no message.
     check_signed(&signed(
         URL_1,
-        &[("SmsSid", "SM1"), ("SmsStatus", "received")],
+        &[
+            ("AccountSid", ACCOUNT),
+            ("SmsSid", "SM1"),
+            ("SmsStatus", "received"),
+        ],
     ));
+}
+
+#[test]
+fn what_is_of_another_account_or_to_another_number_is_not_taken() {
+    let with = |account: &'static str, to: &'static str| {
+        signed(
+            URL_1,
+            &[
+                ("AccountSid", account),
+                ("MessageSid", "SM1"),
+                ("From", "+12025550123"),
+                ("To", to),
+                ("Body", "Stop"),
+            ],
+        )
+    };
+    let (from, other) = ("+15005550006", "+15005550007");
+    assert_eq!(parse(&with(ACCOUNT, from)), Ok(Vec::new()));
+    check_signed(&with("AC9", from));
+    check_signed(&with("", from));
+    check_signed(&with(ACCOUNT, other));
+    let update = signed(
+        URL_1,
+        &[
+            ("AccountSid", "AC9"),
+            ("MessageSid", "SM1"),
+            ("MessageStatus", "sent"),
+        ],
+    );
+    check_signed(&update);
+    // A messaging service has numbers of which the settings know nothing.
+    let mut service = called();
+    service
+        .settings
+        .push(("messaging-service-sid", "MG1".into()));
+    let news = Twilio::parse_callback(&mut service, &with(ACCOUNT, other));
+    assert_eq!(news.map(|news| news.replies.len()), Ok(1));
+}
+
+/// The signature is over names and values with nothing in between: what somebody has written to us, with
+/// this text, can be cut into other parameters by who has seen it.
+#[test]
+fn a_form_that_was_cut_anew_is_not_taken() {
+    let body = "aFrom+12025550199MessageSidSM9OptOutTypeSTOPTo+15005550006Z";
+    let sent = [
+        ("AccountSid", ACCOUNT),
+        ("Body", body),
+        ("From", "+12025550123"),
+        ("MessageSid", "SM1"),
+        ("To", "+15005550006"),
+    ];
+    let seen = signed(URL_1, &sent);
+    assert_eq!(parse(&seen), Ok(Vec::new()), "as it was sent");
+    let (_, signature) = seen.headers.last().expect("a signature");
+    let cut = |parameters: &[(&str, &str)]| {
+        let request = posted_form(URL_1, parameters, signature);
+        // It is the very text that was signed.
+        assert_ne!(parse(&request), Err(CallbackError::Unsigned));
+        check_signed(&request);
+    };
+    let forged = [
+        ("AccountSid", ACCOUNT),
+        ("Body", "a"),
+        ("From", "+12025550199"),
+        ("MessageSid", "SM9"),
+        ("OptOutType", "STOP"),
+        ("To", "+15005550006"),
+    ];
+    let rest = "From+12025550123MessageSidSM1To+15005550006";
+    cut(&[&forged[..], &[("Z", rest)]].concat());
+    let odd = format!("Z{rest}");
+    cut(&[&forged[..], &[(&odd, "")]].concat());
+    // With the true sender beside the other one.
+    let twice = "aFrom+12025550099";
+    let seen = signed(
+        URL_1,
+        &[
+            ("AccountSid", ACCOUNT),
+            ("Body", twice),
+            ("From", "+12025550123"),
+            ("MessageSid", "SM1"),
+        ],
+    );
+    let (_, signature) = seen.headers.last().expect("a signature");
+    let request = posted_form(
+        URL_1,
+        &[
+            ("AccountSid", ACCOUNT),
+            ("Body", "a"),
+            ("From", "+12025550099"),
+            ("From", "+12025550123"),
+            ("MessageSid", "SM1"),
+        ],
+        signature,
+    );
+    check_signed(&request);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use countersign_provider::{
     Accepted, Authorization, Basic, Encoding, ErrorClass, Host, Message, Price, Response,
     SendError, Text, base_url, body, class_of_status, encoding, error, id, is_success,
     misconfigured, no_answer, number, post_form, price, refused, sum, unreadable, wanted,
+    with_failover,
 };
 use serde_json::{Map, Value};
 
@@ -123,7 +124,12 @@ fn refusal(part: &Map<String, Value>) -> SendError {
         (None, _) => "Vonage's answer has no status".into(),
     };
     let code = status.map(|status| status.to_string());
-    error(class_of(status), code, &text)
+    let error = error(class_of(status), code, &text);
+    // Another company may have a sender that may send there.
+    if status == Some(15) {
+        return with_failover(error);
+    }
+    error
 }
 
 /// The class of a part that was not taken.
@@ -132,10 +138,11 @@ pub fn class_of(status: Option<u32>) -> ErrorClass {
     match status {
         // Too fast; too many connections.
         Some(1 | 10) => ErrorClass::Throttled,
-        // Credentials, barred account, no credit, not enabled, signature, sender.
-        Some(4 | 8 | 9 | 11 | 14 | 15 | 32) => ErrorClass::Auth,
-        // The number is barred, or not on the list of a trial.
-        Some(7 | 29) => ErrorClass::Blocked,
+        // Credentials, barred account, no credit, not enabled, signature.
+        Some(4 | 8 | 9 | 11 | 14 | 32) => ErrorClass::Auth,
+        // The number is barred, or not on the list of a trial; a sender that may not send there, which
+        // differs from country to country.
+        Some(7 | 15 | 29) => ErrorClass::Blocked,
         // What we asked for, a prefix that leads nowhere, a number that is gone.
         Some(2 | 3 | 6 | 12 | 22 | 23 | 33) => ErrorClass::Permanent,
         // 5: an error while it was being worked on. Of others nobody knows.

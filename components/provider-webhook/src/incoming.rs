@@ -60,7 +60,10 @@ fn read(body: Value) -> Option<News> {
         let one = one.as_object()?;
         match one.get("type").and_then(Value::as_str) {
             Some("sms.received") => replies.push(answer(one)?),
-            _ => updates.push(update(one)?),
+            None | Some("sms.status") => updates.push(update(one)?),
+            // A message that was posted to the operator and comes back, or what is not known here: taken
+            // for a status, it would be one that nobody has told.
+            Some(_) => return None,
         }
     }
     Some(news(updates, replies))

@@ -246,6 +246,21 @@ fn what_cannot_be_a_status_is_malformed() {
 }
 
 #[test]
+fn what_is_neither_a_status_nor_an_answer_is_malformed() {
+    let status = |word: &str| json!({"type": word, "id": "msg_1", "status": "delivered"});
+    assert_eq!(unsigned(&status("sms.status")).map(|all| all.len()), Ok(1));
+    for word in ["sms.send", "sms.delivered", ""] {
+        assert_eq!(
+            unsigned(&status(word)),
+            Err(CallbackError::Malformed),
+            "{word}"
+        );
+        let all = json!([{"id": "msg_1", "status": "delivered"}, status(word)]);
+        assert_eq!(unsigned(&all), Err(CallbackError::Malformed), "{word}");
+    }
+}
+
+#[test]
 fn the_wish_of_a_route_goes_first() {
     let mut fake = fake().answer(200, "");
     fake.settings.push(("from", "HarbourBank".into()));

@@ -66,8 +66,7 @@ pub fn query_of(url: &str) -> &str {
 }
 
 /// A URL without its query, and the query.
-#[must_use]
-pub fn url_of(url: &str) -> (&str, &str) {
+fn url_of(url: &str) -> (&str, &str) {
     let url = url.split('#').next().unwrap_or_default();
     url.split_once('?').unwrap_or((url, ""))
 }

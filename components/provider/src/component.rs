@@ -84,7 +84,7 @@ impl<P: Provider> sender::Guest for Component<P> {
 
 /// What the component imports.
 #[derive(Clone, Copy, Debug)]
-pub struct Imports;
+struct Imports;
 
 impl Host for Imports {
     fn setting(&self, name: &str) -> Option<String> {

@@ -52,9 +52,9 @@ pub use bindings::exports::countersign::provider::sender::{
     Accepted, Answer, Callback, CallbackError, ErrorClass, Manifest, Message, News, Price, Reply,
     SendError, Setting, Status, StatusUpdate, Wish,
 };
-pub use callback::{form, header, hex, is_recent, news, query_of, reply, unhex, url_of};
-pub use component::{Component, Host, Imports, Provider};
-pub use money::{is_decimal, price, sum, times};
+pub use callback::{form, header, hex, is_recent, news, query_of, reply, unhex};
+pub use component::{Component, Host, Provider};
+pub use money::{price, sum, times};
 pub use request::{base_url, get, manifest, post_form, post_json, setting, sign_key, wanted};
 pub use text::{Encoding, encoding, segments};
 pub use time::{http_date, retry_after, rfc3339, to_rfc3339};

@@ -25,8 +25,7 @@ pub fn price(amount: Option<&Value>, currency: Option<&str>) -> Option<Price> {
 }
 
 /// Whether `text` is a decimal number without a sign: `0.0079`.
-#[must_use]
-pub fn is_decimal(text: &str) -> bool {
+fn is_decimal(text: &str) -> bool {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     text.len() <= AMOUNT_BYTES_MAX && digits(whole) && digits(fraction)

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use countersign_queue::{Attempt, Claim, Finish, Job, Lanes as _, Lease, Outcome, Queue};
+use countersign_queue::{
+    Attempt, Claim, Destination, Finish, Job, Lanes as _, Lease, Outcome, Queue, Stops,
+};
 use countersign_store::{Keyring, StoreError};
 use countersign_types::{
     Accepted, Clock, Entropy, ErrorClass, Message, SendError, Status, UnixMillis,
@@ -183,18 +185,22 @@ impl Inner {
         if at >= claim.job.deadline || self.queue.is_void(&claim.job) {
             return self.end(claim, Status::Expired, None).await;
         }
-        let Some(provider) = self.config.routes.admit(&claim.job) else {
-            let reason = format!("no route leads to {}", claim.job.country);
+        let destination = claim.job.destination();
+        let Some(provider) = self.config.routes.turn(&claim.job) else {
+            let reason = no_route(destination);
             return self.give_up(claim, reason).await;
         };
-        // Since it began to wait, a provider may have failed or come back.
-        if let Some(pass) = pass
-            && !pass.leads_to(&provider, self.clock.monotonic())
-        {
-            self.queue.move_to(claim.lease, provider);
-            return Ok(());
-        }
-        let route = self.config.routes.providers(claim.job.destination());
+        let stops = match stops {
+            Some(stops) => stops,
+            None if carries_code => Stops::default(),
+            None => {
+                let reason = "what its receiver has answered to senders cannot be read; \
+                              `countersign doctor` counts such rows"
+                    .to_owned();
+                return self.give_up(claim, reason).await;
+            }
+        };
+        let route = self.config.routes.providers(destination);
         let is_stopped = match carries_code {
             true => stops.has(&provider),
             false => stops.has_any(route),
@@ -211,6 +217,20 @@ impl Inner {
                 return self.give_up(claim, reason).await;
             }
         };
+        // Last of all, since a probe is used up by it. Since the message began to wait, and since it was
+        // looked at, a provider may have failed or come back.
+        if let Some(pass) = pass
+            && !pass.leads_to(&provider, self.clock.monotonic())
+        {
+            self.queue.move_to(claim.lease, provider);
+            return Ok(());
+        }
+        if let Some(admitted) = self.config.routes.admit(&claim.job)
+            && admitted != provider
+        {
+            self.queue.move_to(claim.lease, admitted);
+            return Ok(());
+        }
         // What follows from a failure goes by the tries before this one.
         let mut before = None;
         if !carries_code {
@@ -224,6 +244,9 @@ impl Inner {
                 return self.end(claim, Status::Expired, None).await;
             }
             before = Some(job);
+        }
+        if let Some(pass) = pass {
+            pass.is_used();
         }
         let ended = self.sender.send(&provider, &message).await;
         self.config.routes.health().learn(&provider, &ended);
@@ -397,6 +420,16 @@ fn stopped(others: bool) -> SendError {
             .to_owned(),
         failover: others,
     }
+}
+
+/// Why there is nobody to hand a message to: all that routes are chosen by.
+fn no_route(destination: Destination<'_>) -> String {
+    format!(
+        "no route leads to {}, {}, for {} messages",
+        destination.country,
+        destination.line.word(),
+        destination.priority.word()
+    )
 }
 
 /// How many SMS it is, where it is one.

@@ -30,6 +30,7 @@ struct Door {
 pub(crate) struct Pass {
     lane: Option<Arc<str>>,
     held: Option<Held>,
+    share: Share,
     places: Places,
 }
 
@@ -37,6 +38,13 @@ struct Held {
     _hand: OwnedSemaphorePermit,
     /// `None`: with a provider that has no bounds.
     _place: Option<OwnedSemaphorePermit>,
+}
+
+/// What of a provider's rate is not used is there for the next message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Share {
+    Held,
+    Used,
 }
 
 impl Places {
@@ -103,6 +111,7 @@ impl Gate for Places {
         Ok(Pass {
             lane: lane.map(Arc::from),
             held: Some(held),
+            share: Share::Held,
             places: self.clone(),
         })
     }
@@ -118,6 +127,7 @@ impl Pass {
         let Ok(place) = self.places.enter(provider, now) else {
             return false;
         };
+        self.give_back();
         if let Some(held) = &mut self.held {
             held._place = place;
         }
@@ -125,11 +135,27 @@ impl Pass {
         self.places.queue.ring();
         true
     }
+
+    /// A message is handed over with it, whatever comes of that.
+    pub(crate) fn is_used(&mut self) {
+        self.share = Share::Used;
+    }
+
+    /// Gives back what was taken of a rate for a message that was not handed over.
+    fn give_back(&self) {
+        let lane = self.lane.as_deref();
+        let door = lane.and_then(|provider| self.places.providers.get(provider));
+        if let (Share::Held, Some(rate)) = (self.share, door.and_then(|door| door.rate.as_ref())) {
+            let mut rate = rate.lock().unwrap_or_else(PoisonError::into_inner);
+            rate.give_back();
+        }
+    }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
         // First the place, then the bell: whoever wakes must find it.
+        self.give_back();
         self.held = None;
         self.places.queue.ring();
     }

@@ -41,6 +41,11 @@ impl Rate {
         self.next_us = self.next_us.max(now_us).saturating_add(self.interval_us);
         Ok(())
     }
+
+    /// Gives back a place that was taken and not used.
+    pub(crate) fn give_back(&mut self) {
+        self.next_us = self.next_us.saturating_sub(self.interval_us);
+    }
 }
 
 #[cfg(test)]
@@ -86,6 +91,15 @@ mod tests {
     #[test]
     fn less_than_one_a_second_is_a_rate_too() {
         assert_eq!(leave(0.5), [0, 1_990, 3_990]);
+    }
+
+    #[test]
+    fn a_place_that_was_given_back_is_there_for_the_next() {
+        let mut rate = Rate::new(1.0);
+        assert_eq!(rate.take(NOW), Ok(()));
+        rate.give_back();
+        assert_eq!(rate.take(NOW), Ok(()));
+        assert!(rate.take(NOW).is_err());
     }
 
     #[test]

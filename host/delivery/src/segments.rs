@@ -404,4 +404,29 @@ mod tests {
         // And nobody writes Russian in Latin letters.
         assert_eq!(dear_letters(&many("ж", 100)), None);
     }
+
+    /// Components count for themselves, by a table of their own, and a message must not be one thing to the
+    /// operator's warnings and another to a company.
+    #[test]
+    fn components_count_as_the_host_does() {
+        let check = |text: &str| {
+            let ours = Segments::of(text);
+            let theirs = match countersign_provider::encoding(text) {
+                countersign_provider::Encoding::Gsm7 => Encoding::Gsm7,
+                countersign_provider::Encoding::Ucs2 => Encoding::Ucs2,
+            };
+            let counted = countersign_provider::segments(text);
+            assert_eq!((ours.encoding, ours.count), (theirs, counted), "{text:?}");
+        };
+        check("");
+        for letter in (0..=0x1_ffff).filter_map(char::from_u32) {
+            check(&letter.to_string());
+        }
+        for letter in ['a', '\u{20ac}', '\u{436}', '\u{1f511}'] {
+            for n in 1..=320 {
+                check(&format!("{}{letter}", many("a", n)));
+                check(&letter.to_string().repeat(n));
+            }
+        }
+    }
 }

@@ -51,4 +51,4 @@ pub use queue::{AcceptError, Overview, Queue, QueueConfig, Reservation, TurnedAw
 pub use receipts::{ReceiveError, Received, UPDATES_MAX};
 pub use search::{SEARCH_PAGE_MAX, Search, SearchPage};
 pub use standing::{StandingCursor, StandingPage};
-pub use stops::Stops;
+pub use stops::{Stop, Stops};

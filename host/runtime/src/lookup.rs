@@ -1,13 +1,14 @@
-//! What people do with messages: find them, look at a whole number, and erase all that is kept of one.
+//! What people do with messages: find them, look at a whole number, erase all that is kept of one, and take
+//! back that one has answered STOP.
 //!
 //! No component is asked. Whoever sees a whole number, looks for one, or erases one, is in the audit trail:
 //! who may try numbers until a masked one is found has seen it.
 
-use countersign_queue::{Erased, Search, SearchPage};
+use countersign_queue::{Erased, ReceiveError, Search, SearchPage, Stop};
 use countersign_types::{MessageId, PhoneNumber, Secret, UnixMillis};
 
 use crate::Runtime;
-use crate::call::{CallContext, CallError};
+use crate::call::{CallContext, CallError, busy};
 use crate::once::Once;
 use crate::phone;
 
@@ -130,5 +131,71 @@ impl Runtime {
         let recorded = self.record_of_messages(context, facts, &erased, once);
         let at = recorded.await?;
         Ok((erased, at))
+    }
+
+    /// What `number` has answered STOP to; `None` where that cannot be read. Returns when it is durable who
+    /// has asked, and in which way: `by_way`, a word.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`].
+    pub async fn stops_of(
+        &self,
+        context: &CallContext,
+        number: &PhoneNumber,
+        by_way: &str,
+    ) -> Result<Option<Vec<Stop>>, CallError> {
+        let host = self.host();
+        let stops = host.queue.stops(&number.e164).await?;
+        let stops = stops.map(|stops| stops.list());
+        let attributes = vec![
+            ("phone".to_owned(), phone::index(&host.keyring, number)),
+            ("way".to_owned(), by_way.to_owned()),
+        ];
+        let facts = ("stops.listed", attributes);
+        self.record_of_messages(context, facts, &(), None).await?;
+        Ok(stops)
+    }
+
+    /// Lets messages of `provider`, or of all, go to `number` again; how many senders it had answered STOP
+    /// to. What is said by `number` from then on counts as ever. Returns when that and its record are
+    /// durable.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]. It may be done then, without a record; to be called again.
+    pub async fn clear_stops(
+        &self,
+        context: &CallContext,
+        number: &PhoneNumber,
+        provider: Option<&str>,
+        by_way: &str,
+        once: Option<Once<'_, usize>>,
+    ) -> Result<(usize, UnixMillis), CallError> {
+        let host = self.host();
+        let now = host.instants.now();
+        let cleared = host.queue.clear_stops(&number.e164, provider, now).await;
+        let cleared = cleared.map_err(|error| match error {
+            ReceiveError::Busy => busy(),
+            ReceiveError::Store(error) => error.into(),
+        })?;
+        let index = phone::index(&host.keyring, number);
+        tracing::info!(
+            phone = index,
+            provider,
+            cleared,
+            way = by_way,
+            "a STOP was taken back"
+        );
+        let mut attributes = vec![
+            ("phone".to_owned(), index),
+            ("cleared".to_owned(), cleared.to_string()),
+            ("way".to_owned(), by_way.to_owned()),
+        ];
+        attributes.extend(provider.map(|name| ("provider".to_owned(), name.to_owned())));
+        let facts = ("stops.cleared", attributes);
+        let recorded = self.record_of_messages(context, facts, &cleared, once);
+        let at = recorded.await?;
+        Ok((cleared, at))
     }
 }

@@ -12,29 +12,9 @@ use crate::runtime::Subject;
 /// What is said of a number that no provider takes messages to.
 pub const NO_ROUTE: &str = "No message can be sent to this number";
 
-/// What is said of a number that has answered STOP.
+/// What is said of a number that has answered STOP, here and by the component `otp`.
 pub const STOPPED: &str =
     "This number has answered STOP and gets no messages until it answers START";
-
-/// The verdict `refused` in place of the error that the receiver of a code has answered STOP.
-pub(crate) fn or_stopped<V>(
-    ended: Result<(V, UnixMillis), CallError>,
-    now: UnixMillis,
-    field: Option<&str>,
-    refused: impl FnOnce(Refusal) -> V,
-) -> Result<(V, UnixMillis), CallError> {
-    match ended {
-        Err(CallError::Stopped) => {
-            let refusal = Refusal {
-                text: STOPPED.to_owned(),
-                field: field.map(str::to_owned),
-                retry_at: None,
-            };
-            Ok((refused(refusal), now))
-        }
-        ended => ended,
-    }
-}
 
 /// Asks for a code to be sent.
 #[derive(Clone, Debug, Default)]
@@ -176,7 +156,7 @@ impl Runtime {
             user: None,
         };
         let versions = self.versions(&subject);
-        let ended = self
+        let (verdict, instant) = self
             .call_about(
                 &versions,
                 &versions.otp,
@@ -192,9 +172,8 @@ impl Runtime {
                     })
                 },
             )
-            .await;
-        let ended = ended.map(|(verdict, instant)| (sent(&verdict), instant));
-        or_stopped(ended, self.now(), Some("phoneNumber"), SendVerdict::Refused)
+            .await?;
+        Ok((sent(&verdict), instant))
     }
 
     /// Checks a code; returns the instant of the verdict, too. To be awaited to its end even where the client has gone.

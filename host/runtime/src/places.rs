@@ -11,23 +11,29 @@
 //! (Controlled delay with a time-out for each caller, as in B. Maurer, "Fail at Scale", ACM Queue 13(8),
 //! 2015; with a line for each, as in RFC 8290.)
 //!
-//! A component whose calls usually compute for long has all its places, and one processor: its calls run
-//! one after the other. Many at once would not be done sooner, and whoever shares the processors with them
-//! would wait for each.
+//! Calls of a component that usually computes for long take turns besides: [`alone`].
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::call_figures::PlacesOverview;
 use crate::{Caller, Limits};
 
+mod alone;
+
+pub(crate) use alone::Alone;
+use alone::Usual;
+
 /// How long a call waits in a crowd.
 const CROWDED_WAIT: Duration = Duration::from_millis(5);
+
+/// Which part of the longest wait a line may stand for without getting empty: of the crowd that makes it
+/// stand nobody waits for longer than that before it is known for one.
+const STANDING: u32 = 4;
 
 /// How many calls of a crowd wait: about as many as get places within [`CROWDED_WAIT`].
 const CROWDED_WAITING: usize = 8;
@@ -98,19 +104,6 @@ struct Inner {
     usual: Usual,
 }
 
-/// What one call has of a processor, on a moving average.
-struct Usual {
-    nanos: AtomicU64,
-    /// For those of a component that computes for long.
-    alone: Arc<Semaphore>,
-    /// How often a guest is asked whether its time is over, which is the measure of what is long here: a
-    /// quarter of it, ten times what a call of a built-in component has on a busy machine.
-    epoch: Duration,
-}
-
-/// The permit of a component that computes for long: until it is dropped no other call of it runs.
-pub(crate) type Alone = OwnedSemaphorePermit;
-
 /// Those who wait. A place is free only while nobody does.
 struct Lines {
     free: usize,
@@ -159,41 +152,18 @@ impl Places {
             }),
             waiting_max,
             wait,
-            usual: Usual {
-                nanos: AtomicU64::new(0),
-                alone: Arc::new(Semaphore::new(1)),
-                epoch,
-            },
+            usual: Usual::new(epoch),
         }))
     }
 
     /// A run of one of the calls has had a processor for so long.
     pub(crate) fn ran(&self, used: Duration) {
-        // Of two at once one may not count.
-        let nanos = &self.0.usual.nanos;
-        let before = nanos.load(Ordering::Relaxed);
-        let used = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
-        nanos.store(before - before / 8 + used / 8, Ordering::Relaxed);
+        self.0.usual.ran(used);
     }
 
-    /// Waits until no other call runs, where they usually compute for long; and, where one did, for as long
-    /// again, five epochs at most, so that the processor is others' for half of the time.
+    /// The turn of a call where they usually compute for long.
     pub(crate) async fn alone(&self) -> Option<Alone> {
-        let Usual {
-            nanos,
-            alone,
-            epoch,
-        } = &self.0.usual;
-        let usual = Duration::from_nanos(nanos.load(Ordering::Relaxed));
-        if usual < *epoch / 4 {
-            return None;
-        }
-        if let Ok(alone) = alone.clone().try_acquire_owned() {
-            return Some(alone);
-        }
-        let alone = alone.clone().acquire_owned().await.ok();
-        tokio::time::sleep(usual.min(*epoch * 5)).await;
-        alone
+        self.0.usual.alone().await
     }
 
     /// Whether a call of `caller` would find no room to wait now, so that nothing needs to be done for
@@ -276,7 +246,8 @@ impl Lines {
     fn has_room(&mut self, inner: &Inner, caller: &Caller, now: Instant) -> bool {
         let line = self.callers.get(caller);
         let waiting = line.map_or(0, |line| line.waiting.len());
-        let stands = line.is_some_and(|line| now.duration_since(line.since) >= inner.wait);
+        let stands =
+            line.is_some_and(|line| now.duration_since(line.since) >= inner.wait / STANDING);
         let was_crowd = self.is_crowd(caller, now);
         if !(was_crowd || stands) {
             self.crowds.remove(caller);
@@ -379,31 +350,6 @@ mod tests {
 
     fn key(id: &str) -> Caller {
         Caller::Key(id.to_owned())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn calls_that_usually_compute_for_long_run_one_after_the_other_with_pauses() {
-        let places = Places::new(8, 8, LONG, EPOCH);
-        assert!(places.alone().await.is_none(), "nothing is known yet");
-        (0..100).for_each(|_| places.ran(EPOCH / 10));
-        assert!(places.alone().await.is_none(), "they are short");
-        (0..100).for_each(|_| places.ran(4 * EPOCH / 5));
-        let began = Instant::now();
-        let first = places.alone().await;
-        assert!(first.is_some());
-        assert!(began.elapsed().is_zero());
-        let mut second = Box::pin(places.alone());
-        assert!(second.as_mut().now_or_never().is_none());
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(second.as_mut().now_or_never().is_none(), "one runs");
-        drop(first);
-        let second = second.await;
-        let paused = began.elapsed() - Duration::from_secs(1);
-        assert!(paused >= EPOCH / 2 && paused <= EPOCH, "{paused:?}");
-        // A few quick ones, and they are as others again.
-        (0..100).for_each(|_| places.ran(EPOCH / 500));
-        assert!(places.alone().await.is_none());
-        drop(second);
     }
 
     #[tokio::test]
@@ -553,22 +499,22 @@ mod tests {
         };
         let (first, span) = join("a", 0);
         assert_eq!(span, wait);
-        let (second, span) = join("a", 99);
+        let (second, span) = join("a", 24);
         assert_eq!(span, wait, "the crowd is not old yet");
         drop(first);
-        let (third, span) = join("a", 100);
+        let (third, span) = join("a", 25);
         assert_eq!(span, CROWDED_WAIT, "one of them has waited all the time");
-        let (_other, span) = join("b", 100);
+        let (_other, span) = join("b", 25);
         assert_eq!(span, wait, "it is not this caller's crowd");
         drop((second, third));
-        let (fourth, span) = join("a", 199);
+        let (fourth, span) = join("a", 124);
         assert_eq!(
             span, CROWDED_WAIT,
             "an empty line is not the end of a crowd"
         );
         drop(fourth);
-        let (_fifth, span) = join("a", 200);
-        assert_eq!(span, wait, "nobody was turned away for as long");
+        let (_fifth, span) = join("a", 125);
+        assert_eq!(span, wait, "nobody was turned away for a whole wait");
     }
 
     #[tokio::test(start_paused = true)]
@@ -584,7 +530,7 @@ mod tests {
         let burst: Vec<_> = (0..100).map_while(|_| join().ok()).collect();
         assert_eq!(burst.len(), 100, "a burst may wait");
         assert!(!places.turn_away(&crowd), "it is no crowd yet");
-        tokio::time::advance(wait).await;
+        tokio::time::advance(wait / STANDING).await;
         assert!(join().is_err(), "the burst stands there still");
         assert!(places.turn_away(&crowd));
         assert!(!places.turn_away(&quiet));

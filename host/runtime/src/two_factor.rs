@@ -13,7 +13,7 @@ use crate::Runtime;
 use crate::bindings::two_factor::exports::countersign::service::two_factor as bindings;
 use crate::call::{CallContext, CallError};
 use crate::once::Once;
-use crate::otp::{Refusal, or_stopped};
+use crate::otp::Refusal;
 use crate::runtime::Subject;
 use crate::secrets::SecretValue;
 use crate::totp::{MOVED_SECRET_BYTES, from_base32};
@@ -569,7 +569,7 @@ impl Runtime {
             locale: request.locale,
             proof: request.proof.map(wit::proof),
         };
-        let ended = call!(
+        call!(
             self,
             subject,
             context,
@@ -578,12 +578,6 @@ impl Runtime {
             call_enable,
             request,
             wit::enabling
-        );
-        or_stopped(
-            ended,
-            self.now(),
-            Some("phoneNumber"),
-            EnableVerdict::Refused,
         )
     }
 
@@ -761,7 +755,7 @@ impl Runtime {
             authority: wit::authority(request.authority),
             locale: request.locale,
         };
-        let ended = call!(
+        call!(
             self,
             subject,
             context,
@@ -770,8 +764,7 @@ impl Runtime {
             call_login_send,
             request,
             wit::login_sent
-        );
-        or_stopped(ended, self.now(), None, LoginSendVerdict::Refused)
+        )
     }
 
     /// Checks the code of a login.

@@ -38,6 +38,7 @@ use crate::lookup::{self, MessagesRequest, WithNumber};
 use crate::queue::{self, Page, QueueError, QueueRequest, Replayed, Status};
 use crate::recount::{AnalyticsRequest, RecountShown, Recounts};
 use crate::services::{self, Parts, ServicesError, Started};
+use crate::stops::{self, StopsRequest};
 use crate::story::Story;
 use crate::users::{self, Moved, Trail, UserShown, UsersRequest};
 
@@ -94,6 +95,7 @@ pub(crate) enum Request {
     Queue(QueueRequest),
     Users(UsersRequest),
     Messages(MessagesRequest),
+    Stops(StopsRequest),
     Components(ComponentsRequest),
     Analytics(AnalyticsRequest),
     /// Write a backup to the file, an absolute path.
@@ -136,6 +138,8 @@ pub(crate) enum Answer {
     Message(Box<Story>),
     Revealed(WithNumber),
     Trail(Trail),
+    Stops(stops::Listed),
+    StopsCleared(stops::Cleared),
     User(Box<UserShown>),
     UserChanged,
     MovedIn(Vec<Moved>),
@@ -355,6 +359,7 @@ impl Office {
             },
             Request::Users(request) => self.users(request).await,
             Request::Messages(request) => self.messages(request).await,
+            Request::Stops(request) => self.stops(request).await,
             Request::Analytics(request) => self.analytics(request).await,
             Request::Backup { file } => self.backup(file).await,
             Request::Doctor => Answer::Findings(self.doctor().await),
@@ -471,6 +476,17 @@ impl Office {
             Err(refused) => return Answer::Failed(refused),
         };
         match lookup::perform(runtime, request).await {
+            Ok(answer) => answer,
+            Err(error) => failed(&error),
+        }
+    }
+
+    async fn stops(&self, request: StopsRequest) -> Answer {
+        let runtime = match self.runtime("countersign::stops::not_opened").await {
+            Ok(runtime) => runtime,
+            Err(refused) => return Answer::Failed(refused),
+        };
+        match stops::perform(runtime, request).await {
             Ok(answer) => answer,
             Err(error) => failed(&error),
         }

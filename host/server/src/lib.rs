@@ -9,7 +9,7 @@
 //!   `control` is the socket through which the command line reaches a
 //!   running server; `data` is the data folder; `sealed` tells which secret keys its rows need;
 //!   `doctor` looks for what is wrong with all that;
-//!   `queue`, `story` and `dashboard` are what is told of messages, `recount` counts them anew;
+//!   `queue`, `story`, `stops` and `dashboard` are what is told of messages, `recount` counts them anew;
 //!   `providers` is what is told of providers;
 //!   `conformance` tries out what others have written for a company;
 //!   `components` is what is told of versions, `watched` the folder that brings some;
@@ -37,6 +37,7 @@ mod recount;
 mod sealed;
 mod serve;
 mod services;
+mod stops;
 mod story;
 mod telemetry;
 mod users;

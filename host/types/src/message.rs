@@ -52,6 +52,24 @@ pub enum NumberKind {
 }
 
 impl NumberKind {
+    /// The word for answers and routes, as in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            NumberKind::Mobile => "mobile",
+            NumberKind::FixedLine => "fixed-line",
+            NumberKind::FixedLineOrMobile => "fixed-line-or-mobile",
+            NumberKind::TollFree => "toll-free",
+            NumberKind::PremiumRate => "premium-rate",
+            NumberKind::SharedCost => "shared-cost",
+            NumberKind::Personal => "personal",
+            NumberKind::Voip => "voip",
+            NumberKind::Pager => "pager",
+            NumberKind::Uan => "uan",
+            NumberKind::Voicemail => "voicemail",
+            NumberKind::Unknown => "unknown",
+        }
+    }
+
     /// Whether messages may be sent to such numbers: not where the receiver pays or earns by the message,
     /// nor where nobody can read one. The component `otp` has the same rule.
     pub fn can_receive(self) -> bool {

@@ -90,7 +90,7 @@ pub(crate) fn run(
                 attributes: Vec::new(),
             }),
             "send" => {
-                queue::enqueue(&queue::Job {
+                let added = queue::enqueue(&queue::Job {
                     channel: "sms".to_owned(),
                     to: "+12025550123".to_owned(),
                     template: "probe".to_owned(),
@@ -108,6 +108,9 @@ pub(crate) fn run(
                     deadline: now() + 600_000,
                     priority: queue::Priority::Normal,
                 });
+                if let Err(reason) = added {
+                    answers.push(format!("{reason:?}"));
+                }
             }
             "now" => answers.push(now().to_string()),
             "random" => {

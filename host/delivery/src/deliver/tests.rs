@@ -2,7 +2,7 @@ use std::sync::Mutex;
 
 use countersign_queue::{Job, Open, QueueConfig};
 use countersign_store::{SledStore, Store};
-use countersign_types::{ManualClock, MessageId, MonotonicMillis, SeededEntropy, Wish};
+use countersign_types::{ManualClock, MessageId, MonotonicMillis, Reply, SeededEntropy, Wish};
 
 use super::*;
 use crate::testing::{NOW, SECOND, accept, notice, refusal, refusal_for, verification};
@@ -119,6 +119,17 @@ impl Bench {
 
     async fn add(&self, with_code: bool) -> MessageId {
         self.add_to("US", with_code).await
+    }
+
+    async fn heard_stop(&self, provider: &str, now: UnixMillis) -> bool {
+        let stop = Reply {
+            phone: "+12025550123".to_owned(),
+            wish: Wish::Stop,
+            id: None,
+            at: None,
+        };
+        let heard = self.queue.heard(provider, &stop, now).await;
+        heard.expect("stored")
     }
 
     async fn add_to(&self, country: &str, with_code: bool) -> MessageId {
@@ -388,7 +399,10 @@ async fn what_cannot_be_handed_over_at_all_says_why_in_its_story() {
     bench.work().await;
     assert!(bench.tried().is_empty());
     for (id, want) in [
-        (without_route, "no route leads to GG"),
+        (
+            without_route,
+            "no route leads to GG, fixed-line-or-mobile, for normal messages",
+        ),
         (
             unfilled,
             "it cannot be rendered: nothing fills the placeholder `{name}`",
@@ -668,6 +682,46 @@ async fn what_waits_for_a_provider_that_fails_goes_to_the_next_without_asking_it
     assert_eq!((times("fails"), times("works")), (5, 40), "{tried:?}");
 }
 
+/// A message that is not handed over shows nothing of a provider, so it must not be the one by which it is
+/// probed.
+#[tokio::test]
+async fn a_probe_is_not_used_up_by_a_message_that_is_not_handed_over() {
+    let bench = Bench::new(&["a", "b"], Vec::new()).await;
+    let fails = || error(ErrorClass::Retryable);
+    let work = async || {
+        while bench.queue.depth() > 0 {
+            let claim = bench.claim().await;
+            bench.delivery.deliver(claim).await.expect("stored");
+        }
+    };
+    for _ in 0..5 {
+        *bench.script.answers.lock().expect("unlocked") = vec![fails()];
+        bench.add(true).await;
+        work().await;
+    }
+    bench.clock.advance(5 * SECOND);
+    let unfilled = Job {
+        variables: Vec::new(),
+        ..notice(bench.clock.now())
+    };
+    accept(&bench.queue, &*bench.entropy, &unfilled).await;
+    bench.script.sent.lock().expect("unlocked").clear();
+    work().await;
+    assert!(bench.tried().is_empty(), "it cannot be rendered");
+    assert!(bench.heard_stop("a", bench.clock.now()).await);
+    bench.add(true).await;
+    work().await;
+    assert_eq!(bench.tried(), ["b"], "it was stopped");
+    bench.script.sent.lock().expect("unlocked").clear();
+    let other = Job {
+        to: "+12025550124".to_owned(),
+        ..verification(NOW)
+    };
+    accept(&bench.queue, &*bench.entropy, &other).await;
+    work().await;
+    assert_eq!(bench.tried(), ["a"], "the probe");
+}
+
 #[tokio::test]
 async fn a_sender_that_was_told_stop_is_not_asked_and_only_codes_go_by_another() {
     for (with_code, want, tries, status) in [
@@ -676,8 +730,7 @@ async fn a_sender_that_was_told_stop_is_not_asked_and_only_codes_go_by_another()
     ] {
         let bench = Bench::new(&["a", "b"], Vec::new()).await;
         let id = bench.add(with_code).await;
-        let heard = bench.queue.heard("a", "+12025550123", Wish::Stop, NOW);
-        assert!(heard.await.expect("stored"));
+        assert!(bench.heard_stop("a", NOW).await);
         bench.work().await;
         assert_eq!(bench.tried(), want, "code: {with_code}");
         let message = bench.queue.message(id, bench.clock.now()).await;
@@ -703,8 +756,7 @@ async fn a_stop_for_one_sender_ends_no_code_that_another_may_still_carry() {
     for stumbles in [ErrorClass::Throttled, ErrorClass::UnknownOutcome] {
         let bench = Bench::new(&["b", "a"], vec![error(stumbles)]).await;
         let id = bench.add(true).await;
-        let heard = bench.queue.heard("a", "+12025550123", Wish::Stop, NOW);
-        assert!(heard.await.expect("stored"));
+        assert!(bench.heard_stop("a", NOW).await);
         for _ in 0..3 {
             bench.work().await;
             bench.clock.advance(60 * SECOND);
@@ -718,8 +770,7 @@ async fn a_stop_for_one_sender_ends_no_code_that_another_may_still_carry() {
     let bench = Bench::new(&["b", "a"], Vec::new()).await;
     let id = bench.add(true).await;
     for provider in ["a", "b"] {
-        let heard = bench.queue.heard(provider, "+12025550123", Wish::Stop, NOW);
-        assert!(heard.await.expect("stored"));
+        assert!(bench.heard_stop(provider, NOW).await);
     }
     bench.work().await;
     assert!(bench.tried().is_empty());
@@ -734,8 +785,7 @@ async fn a_stop_for_one_sender_ends_no_code_that_another_may_still_carry() {
 async fn what_nobody_asked_for_goes_by_no_sender_where_one_was_told_stop() {
     let bench = Bench::new(&["a", "b"], Vec::new()).await;
     let id = bench.add(false).await;
-    let heard = bench.queue.heard("b", "+12025550123", Wish::Stop, NOW);
-    assert!(heard.await.expect("stored"));
+    assert!(bench.heard_stop("b", NOW).await);
     bench.work().await;
     assert!(bench.tried().is_empty());
     let message = bench.queue.message(id, bench.clock.now()).await;

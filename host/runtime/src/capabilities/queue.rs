@@ -9,7 +9,7 @@ use rand::Rng;
 
 use super::{Access, bounded, codes, count};
 use crate::bindings::service::countersign::service::queue;
-use crate::call::{CallError, Enqueued, misuse, queue_full};
+use crate::call::{Enqueued, misuse, queue_full};
 
 const MESSAGES_MAX: u32 = 8;
 const VARIABLES_MAX: usize = 16;
@@ -17,7 +17,10 @@ const VARIABLES_MAX: usize = 16;
 const DEADLINE_MAX: Duration = Duration::from_secs(72 * 3600);
 
 impl queue::Host for Access<'_> {
-    async fn enqueue(&mut self, job: queue::Job) -> wasmtime::Result<String> {
+    async fn enqueue(
+        &mut self,
+        job: queue::Job,
+    ) -> wasmtime::Result<Result<String, queue::NotAdded>> {
         let view = self.view()?;
         view.may_write()?;
         count("messages", &mut view.run.used.messages, MESSAGES_MAX)?;
@@ -80,10 +83,7 @@ impl queue::Host for Access<'_> {
         if job.challenge.is_some() {
             match view.run.host.queue.is_stopped(&job).await {
                 Ok(false) => {}
-                Ok(true) => {
-                    view.run.refused = Some(CallError::Stopped);
-                    return misuse("the receiver has answered STOP");
-                }
+                Ok(true) => return Ok(Err(queue::NotAdded::Stopped)),
                 Err(error) => return Err(view.run.failed(error.into())),
             }
         }
@@ -108,7 +108,7 @@ impl queue::Host for Access<'_> {
         // Counted whoever asked for it, whatever the component says of it itself.
         view.run.transaction.emit(accepted_event(id, &job));
         view.run.enqueued.push(Enqueued { place, id });
-        Ok(id.to_string())
+        Ok(Ok(id.to_string()))
     }
 }
 

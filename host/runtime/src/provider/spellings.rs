@@ -218,9 +218,7 @@ impl<'t> Reading<'t> {
         let mut at = 0;
         let mut escapes = false;
         // Most texts have none at all, and are not copied.
-        if memchr::memchr3(b'%', b'\\', b'&', &self.bytes).is_none() {
-            return None;
-        }
+        memchr::memchr3(b'%', b'\\', b'&', &self.bytes)?;
         while at < self.bytes.len() {
             let rest = &self.bytes[at..];
             let mut utf8 = [0; 4];

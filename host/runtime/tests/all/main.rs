@@ -13,6 +13,7 @@ mod callbacks;
 mod erase;
 mod fuzz;
 mod hostile;
+mod kept;
 mod once;
 mod providers;
 mod recount;

@@ -15,6 +15,12 @@ const LATER: Duration = Duration::from_secs(5);
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
+        if let StoreError::Unreadable { .. } = error {
+            tracing::error!(%error, "a request needs a row that cannot be read");
+            let detail =
+                "A row that this needs cannot be read; `countersign doctor` counts such rows.";
+            return Problem::new(Kind::StoreFailed, detail).after(SOON);
+        }
         tracing::error!(%error, "a request met a store that does not answer");
         let detail = "Nothing can be read or written now; see /readyz.";
         Problem::new(Kind::StoreFailed, detail).after(SOON)

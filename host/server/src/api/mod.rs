@@ -35,6 +35,7 @@ mod problem;
 mod providers;
 mod queue;
 mod requests;
+mod stops;
 mod two_factor;
 mod users;
 mod webhooks;
@@ -325,6 +326,8 @@ fn routes() -> Routes {
         .route("/admin/messages/search", post(lookup::search))
         .route("/admin/messages/{id}", get(messages::story))
         .route("/admin/messages/{id}/reveal", post(lookup::reveal))
+        .route("/admin/stops/search", post(stops::search))
+        .route("/admin/stops/clear", post(stops::clear))
         .route("/admin/providers", get(providers::list))
         .route("/admin/queue", get(queue::status))
         .route("/admin/queue/dead", get(queue::dead))

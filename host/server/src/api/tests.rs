@@ -456,7 +456,7 @@ async fn who_has_no_token_for_administration_is_told_which() {
 }
 
 /// Every route, and what lies beside them.
-const PATHS: [&str; 27] = [
+const PATHS: [&str; 29] = [
     "/",
     "/healthz",
     "/readyz",
@@ -472,6 +472,8 @@ const PATHS: [&str; 27] = [
     "/admin/messages/search",
     "/admin/messages/x",
     "/admin/messages/x/reveal",
+    "/admin/stops/search",
+    "/admin/stops/clear",
     "/admin/providers",
     "/admin/queue",
     "/admin/queue/dead",

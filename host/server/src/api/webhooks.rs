@@ -94,7 +94,7 @@ async fn work(
     let received = queue.receive(&provider, &news.updates, now).await;
     let received = received.map_err(Problem::from)?;
     for reply in &news.replies {
-        let heard = queue.heard(&provider, &reply.phone, reply.wish, now).await;
+        let heard = queue.heard(&provider, reply, now).await;
         if heard.map_err(Problem::from)? {
             tracing::info!(provider, wish = ?reply.wish, "somebody has answered a sender");
         }

@@ -107,7 +107,8 @@ impl Messages {
 /// What is printed: as JSON, and for people.
 type Printed = (Value, String);
 
-fn typed(phone: String) -> Result<String, AskError> {
+/// The number `phone`, or what stands on standard input.
+pub(super) fn typed(phone: String) -> Result<String, AskError> {
     if phone != FROM_INPUT {
         return Ok(phone);
     }

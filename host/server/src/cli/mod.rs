@@ -14,6 +14,7 @@ mod keys;
 mod messages;
 mod provider;
 mod queue;
+mod stops;
 mod template;
 mod users;
 
@@ -69,6 +70,8 @@ enum Command {
     Template(template::Template),
     /// Look at the queue, and replay messages that no provider could take.
     Queue(queue::Queue),
+    /// Look at what a number has answered STOP to, and take it back.
+    Stops(stops::Stops),
     /// List, inspect, install, take back and export the components that decide and speak.
     Component(component::Component),
     /// Write a provider component of your own, and test it.
@@ -211,6 +214,7 @@ pub fn main() -> ExitCode {
         Some(Command::Messages(command)) => command.run(&environment),
         Some(Command::Template(command)) => command.run(&environment),
         Some(Command::Queue(command)) => command.run(&environment),
+        Some(Command::Stops(command)) => command.run(&environment),
         Some(Command::Component(command)) => command.run(&environment),
         Some(Command::Provider(command)) => command.run(),
         Some(Command::Users(command)) => command.run(&environment),
@@ -239,6 +243,7 @@ impl Command {
             Command::Messages(command) => command.json,
             Command::Template(command) => command.json,
             Command::Queue(command) => command.json,
+            Command::Stops(command) => command.json,
             Command::Component(command) => command.json,
             Command::Provider(command) => command.json,
             Command::Keyring(command) => command.wants_json(),
@@ -340,6 +345,24 @@ mod tests {
     }
 
     #[test]
+    fn stops_are_listed_and_cleared() {
+        for good in [
+            "countersign stops list +12025550123",
+            "countersign stops list - --json",
+            "countersign stops clear +12025550123 --provider twilio --data d",
+        ] {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "countersign stops",
+            "countersign stops list",
+            "countersign stops clear --provider twilio",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn messages_are_found_and_shown() {
         for line in [
             "countersign messages find",
@@ -379,6 +402,30 @@ mod tests {
             "countersign component install otp",
             "countersign component install otp otp.wasm --canary 0",
             "countersign component install otp otp.wasm --canary 100",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn providers_are_begun_and_tested() {
+        for line in [
+            "countersign provider new acme-sms --lang rust",
+            "countersign provider new acme-sms --lang rust --into d --json",
+            "countersign provider test a.wasm",
+            "countersign provider test a.wasm --conformance c.toml --set from=x=y --json",
+            "countersign provider test --builtin twilio",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+        for line in [
+            "countersign provider",
+            "countersign provider new acme-sms",
+            "countersign provider new Acme --lang rust",
+            "countersign provider new acme-sms --lang cobol",
+            "countersign provider test",
+            "countersign provider test a.wasm --builtin twilio",
+            "countersign provider test a.wasm --set from",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

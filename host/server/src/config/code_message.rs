@@ -4,14 +4,11 @@
 use countersign_delivery::Segments;
 
 use super::settings::Otp;
+use super::template::{SEGMENTS_MAX, TEXT_BYTES_MAX};
 use super::{ConfigError, Merged, letters};
 
 /// The component's own text, where `otp.text` sets none.
 const DEFAULT_TEXT: &str = "Your verification code is: {code}\n\nValid for {minutes} minutes.";
-/// As the WIT of components bounds a message's text.
-const TEXT_BYTES_MAX: usize = 1_600;
-/// A text of 1,600 bytes is no more SMS than these, whatever its letters.
-const SEGMENTS_MAX: u64 = 24;
 /// Google, "Perform SMS Verification on a Server": "Be no longer than 140 bytes".
 const RETRIEVER_BYTES_MAX: usize = 140;
 /// A code has at most so many digits, and is valid for at most so many minutes.
@@ -40,7 +37,7 @@ pub(super) fn last_lines(merged: &Merged) -> Result<Vec<(String, String)>, Confi
         }
     }
     if let Some(most) = otp.segments_max {
-        merged.whole("otp.segments-max", most, 1..=SEGMENTS_MAX)?;
+        merged.whole("otp.segments-max", most, 1..=u64::from(SEGMENTS_MAX))?;
     }
     match misfit(otp, default_text(otp)) {
         None => Ok(pairs),

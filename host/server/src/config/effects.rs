@@ -9,6 +9,9 @@ use super::provider::{Provider, TWILIO_VARIABLES};
 use super::settings::Credential;
 use super::{API_KEY, ConfigError, Environment, Merged, PublicUrl};
 
+/// `callback` in Vonage's `sms.yml`; its component refuses to send with a longer one.
+const VONAGE_CALLBACK_BYTES_MAX: usize = 100;
+
 /// A line for each of them.
 ///
 /// # Errors
@@ -75,6 +78,17 @@ fn of_providers(
         if provider.is_console() && provider.allow_hosts.is_some() {
             found.push(format!(
                 "allow-hosts of the provider `{name}` has no effect: it only prints"
+            ));
+        }
+        let callback = public_url.map(|public_url| public_url.webhook(name));
+        if let Some(callback) = callback.filter(|_| provider.is_vonage())
+            && callback.len() > VONAGE_CALLBACK_BYTES_MAX
+        {
+            found.push(format!(
+                "the provider `{name}` takes no message: Vonage takes callback addresses of at most \
+                 {VONAGE_CALLBACK_BYTES_MAX} bytes, and {callback} has {}; give the server a shorter \
+                 public-url, or the provider a shorter name",
+                callback.len()
             ));
         }
         if provider.unsigned && (provider.is_console() || public_url.is_none()) {

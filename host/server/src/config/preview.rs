@@ -71,9 +71,12 @@ pub(crate) enum PreviewError {
         help("`countersign template list` names those that are configured")
     )]
     Unknown(String),
-    #[error("the template has no placeholder `{{{0}}}`")]
-    #[diagnostic(code(countersign::template::no_place))]
-    NoPlace(String),
+    #[error("the template has no placeholder `{{{name}}}`")]
+    #[diagnostic(code(countersign::template::no_place), help("{has}"))]
+    NoPlace { name: String, has: String },
+    #[error("no code is sent for `{word}`")]
+    #[diagnostic(code(countersign::template::purpose), help("{known}"))]
+    Purpose { word: String, known: String },
     #[error("nothing fills the placeholder `{{{0}}}`")]
     #[diagnostic(code(countersign::template::unfilled), help("add `--set {0}=VALUE`"))]
     Unfilled(String),
@@ -109,7 +112,11 @@ impl Merged {
         wish: &Wish,
     ) -> Result<Result<Preview, PreviewError>, ConfigError> {
         let templates = self.judged()?;
-        let (name, purpose) = (wish.name.as_str(), wish.purpose.as_deref());
+        let name = wish.name.as_str();
+        let purpose = match self.purpose_of(wish) {
+            Ok(purpose) => purpose,
+            Err(error) => return Ok(Err(error)),
+        };
         let found = templates.texts.find(name, purpose, wish.locale.as_deref());
         let general = self.general_code();
         let text = match found {
@@ -122,6 +129,29 @@ impl Merged {
         }
         let country = wish.country.as_deref();
         Ok(Ok(self.preview(name, text, Some(&wish.values), country)))
+    }
+
+    /// What the message is for that is looked at: that of a request that says nothing, where nothing is said.
+    fn purpose_of<'a>(&'a self, wish: &'a Wish) -> Result<Option<&'a str>, PreviewError> {
+        let refused = |word: &str, known: String| {
+            Err(PreviewError::Purpose {
+                word: word.to_owned(),
+                known,
+            })
+        };
+        let known = super::template::purposes(&self.settings.otp);
+        match &wish.purpose {
+            Some(word) if wish.name != OTP_TEMPLATE => {
+                let known = format!("only the texts of `{OTP_TEMPLATE}` are for a purpose");
+                refused(word, known)
+            }
+            Some(word) if !known.contains(&word.as_str()) => {
+                refused(word, format!("there are {}", known.join(", ")))
+            }
+            Some(word) => Ok(Some(word)),
+            None if wish.name == OTP_TEMPLATE => Ok(known.first().copied()),
+            None => Ok(None),
+        }
     }
 
     /// All messages, with what they are made by judged as at a start.
@@ -210,7 +240,17 @@ fn check_values(name: &str, text: &str, values: &[(String, String)]) -> Result<(
         .iter()
         .find(|(name, _)| !places.contains(name.as_str()))
     {
-        return Err(PreviewError::NoPlace(name.clone()));
+        let has: Vec<_> = places
+            .iter()
+            .map(|place| format!("`{{{place}}}`"))
+            .collect();
+        return Err(PreviewError::NoPlace {
+            name: name.clone(),
+            has: match has.is_empty() {
+                true => "nothing of it is filled in by `--set`".to_owned(),
+                false => format!("it has {}", has.join(", ")),
+            },
+        });
     }
     let is_filled = |place: &&&str| values.iter().any(|(name, _)| name == **place);
     match places.iter().find(|place| !is_filled(place)) {
@@ -267,10 +307,55 @@ mod tests {
         assert!(check(&[value("x"), value("y")]).is_ok());
         assert!(matches!(check(&[value("x")]), Err(PreviewError::Unfilled(place)) if place == "y"));
         let more = [value("x"), value("y"), value("z")];
-        assert!(matches!(check(&more), Err(PreviewError::NoPlace(place)) if place == "z"));
+        let Err(PreviewError::NoPlace { name, has }) = check(&more) else {
+            panic!("a value that has no place");
+        };
+        assert_eq!((&*name, &*has), ("z", "it has `{x}`, `{y}`"));
         let code = check_values(OTP_TEMPLATE, "{code}", &[value("code")]);
-        assert!(matches!(code, Err(PreviewError::NoPlace(_))));
+        assert!(matches!(code, Err(PreviewError::NoPlace { .. })));
         assert!(check_values(OTP_TEMPLATE, "{code}", &[]).is_ok());
         assert_eq!(fill("{x}/{y}", &[value("y"), value("x")]), "1/1");
+    }
+
+    #[test]
+    fn a_message_is_shown_as_a_request_without_a_purpose_gets_it() {
+        let file = |text: &str| {
+            let file = tempfile::NamedTempFile::new().expect("a file");
+            std::fs::write(file.path(), text).expect("written");
+            file
+        };
+        let text = "[otp]\npurposes = ['signup', 'payment']\n\
+                    [[template]]\nname = 'verification'\npurpose = 'signup'\ntext = 'Sign up: {code}'\n\
+                    [[template]]\nname = 'parcel'\ntext = 'It is there'\n";
+        let file = file(text);
+        let flags = crate::config::Flags {
+            config: Some(file.path().to_owned()),
+            ..crate::config::Flags::default()
+        };
+        let merged = Merged::load(&flags, &crate::config::Environment::from([]));
+        let merged = merged.expect("loaded");
+        let show = |name: &str, purpose: Option<&str>| {
+            let wish = Wish {
+                name: name.to_owned(),
+                purpose: purpose.map(str::to_owned),
+                ..Wish::default()
+            };
+            merged.preview_of(&wish).expect("judged")
+        };
+        let shown = |purpose| show(OTP_TEMPLATE, purpose).expect("shown").text;
+        assert!(shown(None).starts_with("Sign up: "));
+        assert!(shown(Some("signup")).starts_with("Sign up: "));
+        for purpose in ["payment", "login", "enrolment"] {
+            assert!(shown(Some(purpose)).starts_with("Your verification"));
+        }
+        let Err(PreviewError::Purpose { known, .. }) = show(OTP_TEMPLATE, Some("singup")) else {
+            panic!("a misspelt purpose");
+        };
+        assert_eq!(known, "there are signup, payment, login, enrolment");
+        assert!(matches!(
+            show("parcel", Some("signup")),
+            Err(PreviewError::Purpose { .. })
+        ));
+        assert!(show("parcel", None).is_ok());
     }
 }

@@ -18,12 +18,14 @@ const BUILT_IN_CONSOLE: &str = "provider-console";
 pub(super) const BUILT_IN_TWILIO: &str = "provider-twilio";
 /// The built-in component that speaks Telnyx's Messaging API.
 const BUILT_IN_TELNYX: &str = "provider-telnyx";
+/// The built-in component that speaks Vonage's SMS API.
+const BUILT_IN_VONAGE: &str = "provider-vonage";
 const BUILT_IN: [&str; 6] = [
     BUILT_IN_CONSOLE,
     "provider-infobip",
     BUILT_IN_TELNYX,
     BUILT_IN_TWILIO,
-    "provider-vonage",
+    BUILT_IN_VONAGE,
     "provider-webhook",
 ];
 
@@ -80,6 +82,11 @@ pub(crate) struct Provider {
 }
 
 impl Provider {
+    /// Whether it is Vonage, as it is built in.
+    pub(super) fn is_vonage(&self) -> bool {
+        self.component == ComponentSource::BuiltIn(BUILT_IN_VONAGE)
+    }
+
     /// Whether it only prints, so that nothing is spent and nobody is written to.
     pub(crate) fn is_console(&self) -> bool {
         self.component == ComponentSource::BuiltIn(BUILT_IN_CONSOLE)

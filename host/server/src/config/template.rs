@@ -16,14 +16,14 @@ use super::{ConfigError, code_message, letters, settings};
 const TEMPLATES_MAX: usize = 1_000;
 const NAME_BYTES_MAX: usize = 64;
 /// As the WIT of components bounds a message's text.
-const TEXT_BYTES_MAX: usize = 1_600;
+pub(super) const TEXT_BYTES_MAX: usize = 1_600;
 /// As the WIT bounds a message's variables.
 const PLACES_MAX: usize = 16;
 const PLACE_BYTES_MAX: usize = 32;
 /// The longest language tag that must be supported (RFC 5646, 4.4.1).
 const LOCALE_BYTES_MAX: usize = 35;
 /// 1,600 UTF-16 units, which every provider takes, are so many SMS.
-const SEGMENTS_MAX: u32 = 24;
+pub(super) const SEGMENTS_MAX: u32 = 24;
 /// What a message's values are counted as, where nothing is known of them.
 pub(super) const TYPICAL: &str = "xxxxxxxxxx";
 /// The text that the service `otp` sends; `otp.text` sets the general one.
@@ -198,6 +198,15 @@ fn language(entry: &settings::Template) -> Result<Option<Language>, String> {
     })
 }
 
+/// What codes are sent for: the first is what a request without a word means.
+pub(super) fn purposes(otp: &Otp) -> Vec<&str> {
+    let public: Vec<&str> = match &otp.purposes {
+        Some(public) => public.iter().map(String::as_str).collect(),
+        None => vec![DEFAULT_PURPOSE],
+    };
+    public.into_iter().chain(OF_TWO_FACTOR).collect()
+}
+
 fn purpose(otp: &Otp, entry: &settings::Template) -> Result<Option<String>, String> {
     let Some(purpose) = &entry.purpose else {
         return Ok(None);
@@ -207,13 +216,10 @@ fn purpose(otp: &Otp, entry: &settings::Template) -> Result<Option<String>, Stri
             "has a `purpose`, which only texts of `{OTP_TEMPLATE}` have: what other messages are for says `kind`"
         ));
     }
-    let default = [DEFAULT_PURPOSE.to_owned()];
-    let public = otp.purposes.as_deref().unwrap_or(&default);
-    let known = public.iter().map(String::as_str).chain(OF_TWO_FACTOR);
-    if known.clone().any(|known| known == purpose) {
+    let known = purposes(otp);
+    if known.contains(&purpose.as_str()) {
         return Ok(Some(purpose.clone()));
     }
-    let known: Vec<&str> = known.collect();
     Err(format!(
         "has the purpose `{purpose}`, for which no code is sent; there are {}",
         known.join(", ")

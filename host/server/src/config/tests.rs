@@ -551,6 +551,20 @@ fn a_setting_without_effect_is_warned_of_by_its_name() {
     );
     let named = provider("credentials = { auth-token = { env = 'TWILIO_AUTH_TOKEN' } }");
     check(&named, &[token], &[]);
+    // A callback address of 100 bytes, and of 101.
+    let vonage = |letters: usize| {
+        let host = format!("{}.example", "v".repeat(letters));
+        format!(
+            "public-url = 'https://{host}'\n[[provider]]\nname = 'vonage'\ncomponent = 'provider-vonage'\n"
+        )
+    };
+    let letters = 100 - "https://.example/webhooks/vonage".len();
+    check(&vonage(letters), &[], &[]);
+    check(
+        &vonage(letters + 1),
+        &[],
+        &["the provider `vonage` takes no message"],
+    );
     let key = (API_KEY, "0123456789abcdef0123456789abcdef");
     check("open = true", &[key], &["open has no effect"]);
     check("open = true", &[], &[]);

@@ -37,6 +37,18 @@ impl Read {
         }
     }
 
+    /// Whether it tells nothing, where that would be believed.
+    fn tells_nothing(&self) -> Outcome {
+        const EXPECTED: &str = "nothing is told";
+        match (&self.observed.failed, &self.result) {
+            (Some(reason), _) => component_failed(EXPECTED, reason),
+            (None, Ok(news)) if !(news.updates.is_empty() && news.replies.is_empty()) => {
+                failed(EXPECTED, self.came(), "tell only what the company has said")
+            }
+            _ => ok(self.came()),
+        }
+    }
+
     /// Whether nothing of it counts, and the component has asked.
     fn is_refused(&self, asks: bool, help: &str) -> Outcome {
         const EXPECTED: &str = "refused as unsigned";
@@ -103,6 +115,10 @@ async fn each(kit: &mut Kit<'_>, trial: &ProviderTrial, desk: &Desk<'_>, callbac
     if kit.is_wanted(&name) {
         let read = read(kit, trial, &name, signed.clone()).await;
         kit.push(name, is_told(callback, &read));
+    }
+    if desk.signature.kind == Kind::None {
+        let reason = "the company signs nothing: whoever knows the address is believed, so the operator must write unsigned = true";
+        return kit.push(title("forged callback"), skipped(reason));
     }
     let secret = desk.signature.kind == Kind::Secret;
     let old = Desk {
@@ -261,7 +277,12 @@ async fn garbage(kit: &mut Kit<'_>, trial: &ProviderTrial) {
             headers,
             body,
         };
+        let unsigned = kit.description.is_unsigned();
         let read = read(kit, trial, name, request).await;
-        kit.push(name, read.is_refused(false, NEVER_ASKS));
+        let outcome = match unsigned {
+            true => read.tells_nothing(),
+            false => read.is_refused(false, NEVER_ASKS),
+        };
+        kit.push(name, outcome);
     }
 }

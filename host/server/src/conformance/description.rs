@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use countersign_types::{ErrorClass, Status};
 use miette::{Diagnostic, NamedSource, SourceSpan};
@@ -25,7 +26,7 @@ pub(crate) struct Description {
     /// What is answered to requests that hand over no message, such as one for a token.
     #[serde(default)]
     pub(super) other: Vec<Other>,
-    /// How callbacks are signed; nothing where the company signs none.
+    /// How callbacks are signed; nothing where none come.
     pub(super) signature: Option<Signature>,
     /// Callbacks, and what they tell.
     #[serde(default)]
@@ -49,6 +50,19 @@ pub(super) struct Success {
     pub(super) body: String,
     /// The ids that `send` must return. `{id}` is the message's own.
     pub(super) ids: Vec<String>,
+    /// What of the message the request carries.
+    #[serde(default)]
+    pub(super) carries: Carries,
+}
+
+/// What a company is handed of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Carries {
+    #[default]
+    Text,
+    /// The code alone: the company keeps the texts.
+    Code,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -87,7 +101,8 @@ pub(super) struct Signature {
     /// Of `hmac` and `digest`.
     #[serde(default)]
     pub(super) hash: Hash,
-    /// The credential that holds the key.
+    /// The credential that holds the key, where there is one.
+    #[serde(default)]
     pub(super) credential: String,
     /// How it holds it.
     #[serde(default)]
@@ -110,11 +125,14 @@ pub(super) enum Kind {
     Ed25519,
     /// The credential itself.
     Secret,
+    /// The company signs nothing, and the operator believes it so.
+    None,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Hash {
+    Md5,
     Sha1,
     #[default]
     Sha256,
@@ -260,7 +278,7 @@ pub(crate) enum DescriptionError {
         name: String,
         reason: String,
         #[source_code]
-        text: NamedSource<String>,
+        text: Arc<NamedSource<String>>,
         #[label("here")]
         place: Option<SourceSpan>,
     },
@@ -290,7 +308,7 @@ impl Description {
         let wrong = |reason: String, place| DescriptionError::Wrong {
             name: name.to_owned(),
             reason,
-            text: NamedSource::new(name, text.to_owned()),
+            text: Arc::new(NamedSource::new(name, text.to_owned())),
             place,
         };
         let description: Description = toml::from_str(text).map_err(|error| {
@@ -301,6 +319,12 @@ impl Description {
             Ok(()) => Ok(description),
             Err(reason) => Err(wrong(reason, None)),
         }
+    }
+
+    /// Whether its callbacks count without a signature, since the company has none.
+    pub(super) fn is_unsigned(&self) -> bool {
+        let signature = self.signature.as_ref();
+        signature.is_some_and(|signature| signature.kind == Kind::None)
     }
 
     fn judge(&self) -> Result<(), String> {
@@ -318,7 +342,9 @@ impl Description {
         }
         for callback in &self.callback {
             if self.signature.is_none() {
-                return Err("there are callbacks and no `signature`".to_owned());
+                return Err(
+                    "there are callbacks and no `signature`; of a company that signs nothing its kind is \"none\"".to_owned(),
+                );
             }
             if callback.update.is_none() && callback.reply.is_none() {
                 return Err(format!(
@@ -328,7 +354,10 @@ impl Description {
             }
         }
         match &self.signature {
-            Some(signature) if !self.credentials.contains_key(&signature.credential) => {
+            Some(signature)
+                if signature.kind != Kind::None
+                    && !self.credentials.contains_key(&signature.credential) =>
+            {
                 Err(format!(
                     "`signature.credential` is `{}`, which is no credential here",
                     signature.credential

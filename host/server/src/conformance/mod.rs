@@ -1,13 +1,14 @@
 //! The conformance kit: a provider component in the real runtime, against a server that plays the company.
 //!
 //! [`description`] is what the kit knows of the company, [`company`] the server, [`signing`] signs callbacks.
-//! [`sending`], [`callbacks`] and [`asking`] are the cases, [`report`] is what came of them. Nothing but
+//! [`manifest`], [`sending`], [`callbacks`] and [`asking`] are the cases, [`report`] is what came of them. Nothing but
 //! loopback is reached: the provider is granted the kit's server alone.
 
 mod asking;
 mod callbacks;
 mod company;
 mod description;
+mod manifest;
 mod report;
 mod sending;
 mod signing;
@@ -19,8 +20,7 @@ use std::time::Duration;
 
 use countersign_delivery::scrub;
 use countersign_runtime::{
-    GrantError, Limits, Observed, ProviderConfig, ProviderManifest, ProviderNeed, ProviderTrial,
-    StartError, Workbench,
+    Limits, Observed, ProviderConfig, ProviderManifest, ProviderTrial, StartError, Workbench,
 };
 use countersign_types::{Clock, Message, MessageId, Secret, SystemClock, SystemEntropy};
 
@@ -217,7 +217,8 @@ impl Kit<'_> {
             // Nothing else, whatever the manifest asks for: nobody is called with made-up credentials.
             allow_hosts: Some(vec![authority.to_owned()]),
             terminal: false,
-            unsigned: false,
+            // As the operator has to say where the company signs nothing.
+            unsigned: self.description.is_unsigned(),
             own: self.subject.own,
         }
     }
@@ -266,7 +267,7 @@ impl Kit<'_> {
             ..self.config(&authority)
         };
         let granted = self.workbench.load(&limits, &config).await.err();
-        let judged = judge_manifest(&manifest, &observed, granted.as_ref());
+        let judged = manifest::judge(&manifest, &observed, granted.as_ref());
         self.push("manifest", judged);
         match self.trial(&limits, &authority).await {
             Ok(trial) => Some((manifest, trial)),
@@ -363,76 +364,4 @@ impl Kit<'_> {
 
 fn millis(span: Duration) -> f64 {
     span.as_secs_f64() * 1_000.0
-}
-
-/// `granted` is what would keep its own hosts from being granted.
-fn judge_manifest(
-    manifest: &ProviderManifest,
-    observed: &Observed,
-    granted: Option<&StartError>,
-) -> Outcome {
-    const HELP: &str = "the bounds are in the doc lines of wit/sender.wit";
-    if observed.requests > 0
-        || observed.signature_checks > 0
-        || !observed.settings.is_empty()
-        || !observed.lines.is_empty()
-    {
-        let came = "it calls the host";
-        return failed(
-            "`describe` uses no import",
-            came,
-            "return what is always so",
-        );
-    }
-    if let Some(StartError::Grant(
-        error @ (GrantError::OwnNetwork { .. } | GrantError::NoHost { .. }),
-    )) = granted
-    {
-        return failed("hosts that can be granted", error.to_string(), HELP);
-    }
-    let bounded = |text: &str, max| (1..=max).contains(&text.len());
-    if !bounded(&manifest.name, 64) || !bounded(&manifest.version, 64) {
-        let came = format!("`{}` and `{}`", manifest.name, manifest.version);
-        return failed("a name and a version", came, HELP);
-    }
-    for (kind, needs) in [
-        ("setting", &manifest.settings),
-        ("credential", &manifest.credentials),
-    ] {
-        if let Some(came) = wrong_need(kind, needs) {
-            return failed("each with a name and a sentence", came, HELP);
-        }
-    }
-    let count = |number: usize, what: &str| match number {
-        1 => format!("1 {what}"),
-        number => format!("{number} {what}s"),
-    };
-    ok(format!(
-        "{}, {}, {}",
-        count(manifest.settings.len(), "setting"),
-        count(manifest.credentials.len(), "credential"),
-        count(manifest.hosts.len(), "host")
-    ))
-}
-
-/// The first setting or credential that is not as the WIT wants it.
-fn wrong_need(kind: &str, needs: &[ProviderNeed]) -> Option<String> {
-    let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-    needs.iter().enumerate().find_map(|(index, need)| {
-        let (name, sentence) = (&need.name, need.description.trim());
-        if !(1..=64).contains(&name.len()) || !name.bytes().all(plain) {
-            return Some(format!(
-                "the {kind} `{name}` is not 1 to 64 lower-case letters, digits and hyphens"
-            ));
-        }
-        if needs[..index].iter().any(|other| other.name == *name) {
-            return Some(format!("the {kind} `{name}` is there twice"));
-        }
-        if !(1..=256).contains(&sentence.len()) {
-            return Some(format!(
-                "the {kind} `{name}` has no sentence of at most 256 bytes for the operator"
-            ));
-        }
-        None
-    })
 }

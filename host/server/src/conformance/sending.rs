@@ -5,7 +5,7 @@ use countersign_types::{Accepted, ErrorClass, Message, SendError};
 use std::time::Duration;
 
 use super::company::{Act, Answer, Request, nobody};
-use super::description::Success;
+use super::description::{Carries, Success};
 use super::{CODE, Kit, KitError, Outcome, PHONE, answer, component_failed, failed, ok, skipped};
 
 /// How long an answer may take in the case of one that never comes.
@@ -153,10 +153,16 @@ fn is_taken(success: &Success, message: &Message, sent: &Sent) -> Outcome {
         return failed("one request", came, help);
     };
     let texts = request.texts();
-    if !texts.iter().any(|text| text.contains(&message.text)) {
-        let came = "no field of the request holds it";
-        let help = "send `text` as it is, encoded as the request's media type says, and never cut";
-        return failed("the whole text", came, help);
+    let (expected, wanted, help) = match success.carries {
+        Carries::Text => (
+            "the whole text",
+            message.text.as_str(),
+            "send `text` as it is, encoded as the request's media type says, and never cut",
+        ),
+        Carries::Code => ("the code", CODE, "send `code`, as [success] says"),
+    };
+    if !texts.iter().any(|text| text.contains(wanted)) {
+        return failed(expected, "no field of the request holds it", help);
     }
     if !texts.iter().any(|text| text.contains(&PHONE[1..])) {
         let came = "no field of the request holds it";

@@ -1,5 +1,6 @@
 //! Callbacks as the company would sign them, and as somebody else would.
 
+use ::hmac::{KeyInit, Mac};
 use aws_lc_rs::error::KeyRejected;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use aws_lc_rs::{digest, hmac};
@@ -7,6 +8,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use countersign_runtime::CallbackRequest;
 use countersign_types::hex;
+use md5::{Digest, Md5};
 
 use super::description::{Callback, Encoding, Hash, Kind, Signature};
 
@@ -85,6 +87,7 @@ impl Desk<'_> {
         let body = self.filled(&callback.body);
         let over = self.filled(self.over(callback)).replace("{body}", &body);
         let bytes = match self.signature.kind {
+            Kind::None => return Ok(String::new()),
             Kind::Ed25519 => {
                 let seed = match signer {
                     Signer::Company => &OURS,
@@ -161,6 +164,7 @@ impl Desk<'_> {
 
 fn mac(hash: Hash, key: &[u8], data: &[u8]) -> Vec<u8> {
     let algorithm = match hash {
+        Hash::Md5 => return mac_md5(key, data),
         Hash::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
         Hash::Sha256 => hmac::HMAC_SHA256,
         Hash::Sha384 => hmac::HMAC_SHA384,
@@ -170,8 +174,19 @@ fn mac(hash: Hash, key: &[u8], data: &[u8]) -> Vec<u8> {
     code.as_ref().to_vec()
 }
 
+fn mac_md5(key: &[u8], data: &[u8]) -> Vec<u8> {
+    let Ok(mac) = ::hmac::Hmac::<Md5>::new_from_slice(key) else {
+        unreachable!("an HMAC takes keys of any length");
+    };
+    mac.chain_update(data).finalize().into_bytes().to_vec()
+}
+
 fn keyed_digest(hash: Hash, data: &[u8], key: &[u8]) -> Vec<u8> {
     let algorithm = match hash {
+        Hash::Md5 => {
+            let digest = Md5::new().chain_update(data).chain_update(key);
+            return digest.finalize().to_vec();
+        }
         Hash::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
         Hash::Sha256 => &digest::SHA256,
         Hash::Sha384 => &digest::SHA384,
@@ -227,6 +242,32 @@ mod tests {
         assert!(find(&forged).is_some_and(|forged| forged.len() == right.len() && forged != right));
         assert_eq!(find(&desk.unsigned(&callback)), None);
         assert!(desk.has_time(&callback));
+    }
+
+    /// Vonage's vector of `contracts/sms-providers.md`, by each of its algorithms.
+    #[test]
+    fn each_hash_signs_as_others_sign_by_it() {
+        let text = b"&err-code=0&messageId=0A01&msisdn=447700900000&nonce=n1&status=delivered&text=a_b_c&timestamp=1582650446&to=AcmeInc";
+        let key = b"vonage-secret";
+        for (hash, want) in [
+            (Hash::Md5, "3c875ae3215d0874d97514f60918ea40"),
+            (Hash::Sha1, "10f56a6012fdaf42d6345eabd06054699d5fe028"),
+            (
+                Hash::Sha256,
+                "2f387377f459a4b39bc23178d6bbc1eb6c5c97b32b3c4e26db67b2292ead5647",
+            ),
+        ] {
+            assert_eq!(hex(&mac(hash, key, text)), want, "{hash:?}");
+        }
+        let digest = keyed_digest(Hash::Md5, text, key);
+        assert_eq!(hex(&digest), "93a081bd4f1949263f1cd28a9ea149b0");
+        let lengths = [Hash::Sha384, Hash::Sha512].map(|hash| {
+            (
+                mac(hash, key, text).len(),
+                keyed_digest(hash, text, key).len(),
+            )
+        });
+        assert_eq!(lengths, [(48, 48), (64, 64)]);
     }
 
     #[test]

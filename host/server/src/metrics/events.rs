@@ -28,7 +28,7 @@ const APPROVED: usize = 4;
 
 /// What has become of a wish to send or to verify, and why. The last of each verdict with several
 /// reasons is for words that are not known.
-const VERDICTS: [(&str, &str); 12] = [
+const VERDICTS: [(&str, &str); 13] = [
     ("sent", "none"),
     ("approved", "none"),
     ("forgiven", "none"),
@@ -40,6 +40,7 @@ const VERDICTS: [(&str, &str); 12] = [
     ("refused", "address-limit"),
     ("refused", "guessing-budget"),
     ("refused", "number-kind"),
+    ("refused", "stopped"),
     ("refused", "other"),
 ];
 

@@ -1,5 +1,6 @@
 //! `countersign provider test`: runs the conformance kit and prints what came of it.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,6 +12,9 @@ use super::super::ask::print;
 use crate::components;
 use crate::conformance::{self, Description, KitError, Subject};
 use crate::services::built_in;
+
+/// As large as those are that bring an interpreter with them.
+const LARGE_BYTES: usize = 2 * 1024 * 1024;
 
 /// Where the description of a company is looked for.
 const DESCRIPTION: &str = "conformance.toml";
@@ -102,6 +106,13 @@ impl Test {
             settings: self.set,
             ..subject
         };
+        if !as_json && subject.component.len() > LARGE_BYTES {
+            // Nobody reading it is no reason to fail.
+            let _ = writeln!(
+                std::io::stderr().lock(),
+                "It is large: compiling it takes a while."
+            );
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

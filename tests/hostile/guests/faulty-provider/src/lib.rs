@@ -111,6 +111,7 @@ impl Guest for Faulty {
         }
         let text: String = match () {
             () if is("cuts texts") => message.text.chars().take(160).collect(),
+            () if is("code alone") => message.code.unwrap_or_default(),
             () if is("plain texts") => message.text.replace(|c: char| !c.is_ascii(), "?"),
             () => message.text,
         };

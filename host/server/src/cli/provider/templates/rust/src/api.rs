@@ -51,7 +51,10 @@ pub fn refusal(status: u16, headers: &[Pair], body: &[u8]) -> SendError {
         class: class_of(status, code),
         retry_after: retry_after(headers),
         provider_code: code.map(Into::into),
-        text: format!("HTTP {status}: {said}"),
+        text: match said {
+            "" => format!("HTTP {status}"),
+            said => format!("HTTP {status}: {said}"),
+        },
         attributes: Vec::new(),
     }
 }
@@ -233,7 +236,7 @@ mod tests {
     #[test]
     fn an_answer_without_an_id_that_the_host_takes_is_none() {
         assert!(accepted(br#"{"id":"m-1","parts":2}"#).is_some());
-        let long = format!(r#"{{"id":"{}"}}"#, "x".repeat(129));
+        let long = json!({ "id": "x".repeat(129) }).to_string();
         for answer in ["", "[]", "{}", r#"{"id":""}"#, r#"{"id":"a/b"}"#, &long] {
             assert!(accepted(answer.as_bytes()).is_none(), "{answer}");
         }
