@@ -291,7 +291,7 @@ mod v0_1 {
             let request = signed(kind, "POST", RECEIPT);
             let told = runtime.parse_callback("kept", request.clone()).await;
             let told = told.unwrap_or_else(|error| panic!("{kind}: {error}"));
-            assert_eq!(told.updates, [want.clone()], "{kind}");
+            assert_eq!(told.updates, std::slice::from_ref(&want), "{kind}");
             assert_eq!(told.answer, None);
             if kind == "secret" {
                 // It covers nothing.
