@@ -3,6 +3,7 @@
 //!
 //! - `load` sends requests and keeps the latencies; `baseline`, `store` and `server` are what it
 //!   measures; `component` measures calls without any of it.
+//! - `providers` are written in three languages; `company` is the other end of their deliveries.
 //! - `swap` replaces components under load; `attackers` are components made to do harm.
 //! - `instructions` counts them, by what they are for.
 //! - `timing` compares the times of logins' answers.
@@ -20,6 +21,7 @@
 mod analytics;
 mod attackers;
 mod baseline;
+mod company;
 mod component;
 mod cores;
 mod drain;
@@ -27,6 +29,7 @@ mod instructions;
 mod load;
 mod overload;
 mod process;
+mod providers;
 mod report;
 mod server;
 mod store;
@@ -89,6 +92,9 @@ struct Args {
     /// A Python that has DuckDB, for the part `analytics`
     #[arg(long, value_name = "FILE")]
     duckdb: Option<PathBuf>,
+    /// A folder with `rust.wasm`, `js.wasm` and `python.wasm`, for the part `providers`
+    #[arg(long, value_name = "FOLDER")]
+    providers: Option<PathBuf>,
     /// Serve the baseline, for another process of this program
     #[arg(long, hide = true)]
     serve_baseline: bool,
@@ -125,12 +131,15 @@ enum Part {
     Timing,
     /// Counting messages, and dashboards of a year of them; only when it is asked for
     Analytics,
+    /// The same provider in Rust, JavaScript and Python; only when it is asked for
+    Providers,
     /// Where the instructions of a send and its delivery go; needs valgrind; only when it is asked for
     Instructions,
 }
 
 /// What takes long and is not measured unless it is named.
-const ASKED_FOR: [Part; 4] = [
+const ASKED_FOR: [Part; 5] = [
+    Part::Providers,
     Part::Memory,
     Part::Timing,
     Part::Analytics,
@@ -281,6 +290,13 @@ async fn round(
     if args.wants(Part::Attackers) {
         eprintln!("  attackers");
         attackers::measure(folder, load.duration, report).await?;
+    }
+    if args.wants(Part::Providers) {
+        let components = args.providers.as_deref();
+        let components = components
+            .ok_or("the part `providers` needs --providers; `cargo xtask bench` gives it")?;
+        let messages = args.effort(4_000);
+        providers::measure(&binary()?, components, folder, &load, messages, report).await?;
     }
     let (sends, verifies) = (args.wants(Part::Send), args.wants(Part::Verify));
     if !(sends || verifies) {

@@ -60,6 +60,11 @@ fn project(
     let into = folder.to_string_lossy();
     let new = ["provider", "new", NAME, "--lang", language, "--into", &into];
     run_in(root(), &countersign.to_string_lossy(), new, &[])?;
+    if language == "rust" {
+        // The very versions that this repository is built with.
+        let lock = folder.join("Cargo.lock");
+        fs::copy(root().join("Cargo.lock"), &lock).map_err(|error| failed(&lock, error))?;
+    }
     if let Some((name, there)) = lent {
         let here = folder.join(name);
         symlink(there, &here).map_err(|error| failed(&here, error))?;

@@ -358,6 +358,15 @@ mod v0_1 {
         assert!(matches!(told, Err(CallbackError::Malformed)), "{told:?}");
     }
 
+    #[test]
+    fn it_is_the_one_that_was_built_when_the_interface_was_frozen() {
+        let found = HEXLOWER.encode(digest::digest(&digest::SHA256, KEPT).as_ref());
+        assert_eq!(
+            found, "c4dc9f5682d0fca798cadcccdd82e841e8bf894c8f834a26b73968b5ecec1be6",
+            "a binary that is kept is not built again"
+        );
+    }
+
     #[tokio::test]
     async fn a_subscription_is_confirmed_by_a_request_of_its_own() {
         let (address, mut requests) = server(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;

@@ -25,9 +25,10 @@ export function accepted(answer) {
 
 /** Why a message was not taken, by what the company says of it. */
 export function refusal(response) {
-  const { code, message = '' } = parsed(response.text())?.error ?? {};
+  const { code, message } = parsed(response.text())?.error ?? {};
+  const said = message ? `: ${message}` : '';
   return {
-    ...failure(classOf(response.status, code), `HTTP ${response.status}: ${message}`),
+    ...failure(classOf(response.status, code), `HTTP ${response.status}${said}`),
     retryAfter: retryAfter(response.headers.get('retry-after')),
     providerCode: typeof code === 'string' ? code : undefined,
   };

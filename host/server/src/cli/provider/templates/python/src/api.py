@@ -55,11 +55,12 @@ def refusal(response) -> SendError:
     error = error if isinstance(error, dict) else {}
     code = error.get("code")
     code = code if isinstance(code, str) else None
+    said = error.get("message")
     return SendError(
         class_=class_of(response.status, code),
         retry_after=retry_after(response.headers.get("retry-after", "")),
         provider_code=code,
-        text=f"HTTP {response.status}: {error.get('message', '')}",
+        text=f"HTTP {response.status}: {said}" if said else f"HTTP {response.status}",
         attributes=[],
     )
 

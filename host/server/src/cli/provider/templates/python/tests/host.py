@@ -14,7 +14,7 @@ sys.path[:0] = [str(PROJECT / "bindings"), str(PROJECT / "src")]
 try:
     from componentize_py_types import Err
     from wit_world.imports import http, log, settings, signatures
-except ImportError:
+except ModuleNotFoundError:
     sys.exit("there is no bindings/: type `python3 build.py` first")
 
 
