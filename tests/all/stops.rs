@@ -271,9 +271,11 @@ async fn every_company_tells_of_stop_in_its_own_way() {
         let unsigned = said(&phone(1), "STOP").unsigned().post(&server, name).await;
         unsigned.expect_problem(403);
         server.send(&phone(1)).await.expect_success();
-        for (text, stopped) in [("STOP", true), ("hello", true), ("START", false)] {
-            let told = said(&phone(1), text).post(&server, name).await;
-            assert_eq!(told.status, 204, "{name}: {}", told.text());
+        for (texts, stopped) in [(&["STOP", "hello"][..], true), (&["START"], false)] {
+            for text in texts {
+                let told = said(&phone(1), text).post(&server, name).await;
+                assert_eq!(told.status, 204, "{name}: {}", told.text());
+            }
             let answer = server.send(&phone(1)).await;
             match stopped {
                 true => expect_stopped(answer, Some("phoneNumber")),

@@ -3,6 +3,7 @@
 //!
 //! Source: the project's contract on SMS providers.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::hmac;
@@ -201,6 +202,12 @@ pub struct Notice {
     body: String,
 }
 
+/// An id of what somebody has written, each time another one.
+fn written(prefix: &str) -> String {
+    static WRITTEN: AtomicU32 = AtomicU32::new(0);
+    format!("{prefix}{:04}", WRITTEN.fetch_add(1, Ordering::Relaxed))
+}
+
 impl Notice {
     /// Vonage's receipt for a part, with HMAC-SHA256.
     pub fn vonage(id: &str, status: &str) -> Self {
@@ -218,7 +225,7 @@ impl Notice {
     /// What `phone` writes to a number at Vonage.
     pub fn vonage_reply(phone: &str, text: &str) -> Self {
         Self::vonage_signed([
-            ("messageId", "0B0001"),
+            ("messageId", &written("0B")),
             ("msisdn", phone.trim_start_matches('+')),
             ("nonce", "n1"),
             ("text", text),
@@ -260,7 +267,7 @@ impl Notice {
     pub fn telnyx_reply(phone: &str, text: &str) -> Self {
         Self::telnyx_signed(
             &json!({"id": "e-2", "event_type": "message.received", "payload": {
-                "id": "t-in", "direction": "inbound", "text": text, "from": {"phone_number": phone},
+                "id": written("t-"), "direction": "inbound", "text": text, "from": {"phone_number": phone},
                 "to": [{"phone_number": "+15005550006"}]
             }}),
         )
@@ -294,7 +301,7 @@ impl Notice {
     /// What `phone` writes to a number at Infobip.
     pub fn infobip_reply(phone: &str, text: &str) -> Self {
         Self::infobip_results(vec![json!({
-            "messageId": "8177", "from": phone.trim_start_matches('+'), "to": "15005550006",
+            "messageId": written("81"), "from": phone.trim_start_matches('+'), "to": "15005550006",
             "text": text, "receivedAt": "2026-01-02T03:04:05.000+0000", "smsCount": 1
         })])
     }
@@ -337,7 +344,9 @@ impl Notice {
 
     /// What `phone` writes to the sender of a webhook of one's own.
     pub fn webhook_reply(phone: &str, text: &str) -> Self {
-        Self::webhook_signed(&json!({"type": "sms.received", "from": phone, "text": text}))
+        Self::webhook_signed(&json!({
+            "type": "sms.received", "id": written("in_"), "from": phone, "text": text
+        }))
     }
 
     fn webhook_signed(body: &Value) -> Self {

@@ -346,7 +346,7 @@ fn python(python: &Python) -> Result<PathBuf, Failure> {
     let needed = |failure| {
         Failure(format!(
             "{what} needs Python, and that could not be set up ({failure}); \
-             put Python 3.9 or newer with its module venv on the PATH"
+             put Python 3.11 or newer with its module venv on the PATH"
         ))
     };
     let shown = folder.to_string_lossy();

@@ -30,12 +30,9 @@ const CREDENTIAL_WORDS: [&str; 8] = [
 ];
 
 /// What a field of a form is called that is there to carry a credential, without hyphens and underscores.
-/// None of them is one whose value a company would pass on to somebody: a text, a sender, an address.
-const CREDENTIAL_FIELDS: [&str; 24] = [
-    "user",
-    "username",
-    "login",
-    "account",
+/// None of them is one whose value a company would pass on to somebody, or keep for its customers to read: a
+/// text, a sender, an address, a name. Who a caller is is a setting.
+const CREDENTIAL_FIELDS: [&str; 20] = [
     "pass",
     "password",
     "passwd",
@@ -144,7 +141,17 @@ pub(super) fn fields(
     grants: &Grants,
     fields: &[Field],
     form: &[(String, String)],
+    headers: &HeaderMap,
 ) -> Result<Vec<(String, String)>, Failure> {
+    // Or a component could ask in the name of another account, and leave the credential there.
+    let other = headers
+        .keys()
+        .find(|name| carries_credential(name.as_str()));
+    if let Some(name) = other {
+        return Err(not_sent(format!(
+            "beside credentials in fields the header `{name}` says who asks; one of the two has to go"
+        )));
+    }
     if fields.len() > FIELDS_MAX {
         return Err(not_sent(format!(
             "more than {FIELDS_MAX} fields with credentials"
@@ -221,7 +228,18 @@ fn signature(
     Ok((name, format!("{}{code}", signed.prefix)))
 }
 
+/// Whether a header's name says that it carries a credential.
+fn carries_credential(name: &str) -> bool {
+    name.split('-').any(|word| CREDENTIAL_WORDS.contains(&word))
+}
+
 fn check_prefix(prefix: &str) -> Result<(), Failure> {
+    // Of a header that is not text nothing would be found in an answer that repeats it.
+    if !prefix.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return Err(not_sent(
+            "what stands before a credential is ASCII that can be seen",
+        ));
+    }
     if prefix.len() > CREDENTIAL_PREFIX_BYTES_MAX {
         return Err(not_sent("what stands before a credential is too long"));
     }
@@ -234,8 +252,7 @@ fn check_prefix(prefix: &str) -> Result<(), Failure> {
 fn credential_header(name: &str) -> Result<HeaderName, Failure> {
     let parsed = header_name(name)?;
     let text = parsed.as_str();
-    let meant =
-        text.starts_with("x-") || text.split('-').any(|word| CREDENTIAL_WORDS.contains(&word));
+    let meant = text.starts_with("x-") || carries_credential(text);
     let other = NO_CREDENTIAL.iter().any(|start| text.starts_with(start));
     if !meant || other || text.len() > CREDENTIAL_NAME_BYTES_MAX {
         return Err(not_sent(format!(

@@ -78,7 +78,7 @@ impl Provider {
         };
         // Never one that has seen a message: whatever this one makes of a stranger's bytes ends here.
         let mut instance = self.fresh();
-        instance.serve_anybody(self.limits.callback_time, !self.unsigned);
+        instance.serve_anybody(self.limits.callback_time);
         let parsed = instance.meter().run(async {
             let (exports, store) = instance.ready(&self.exports).await?;
             exports.parse_callback(store, url, request).await

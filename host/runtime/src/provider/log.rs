@@ -18,7 +18,7 @@ impl Call {
         let clean = scrub(&self.grants.credentials.scrub(text));
         let text = cut(&clean, self.limits.log_line_bytes);
         // Whoever sends a callback could else fill the log by way of the component.
-        let stranger = self.one.asked_by_anybody && !self.one.signature_held;
+        let stranger = self.one.reads_callback && !self.one.signature_held;
         let level = if stranger { Level::Debug } else { level };
         match level {
             Level::Error => {

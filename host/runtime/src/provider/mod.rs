@@ -164,10 +164,9 @@ struct One {
     signature_checks: u32,
     /// A check has found a signature to be right.
     signature_held: bool,
-    /// It reads a callback, so that it sends no request before a signature has held.
+    /// It reads a callback, which anybody may have sent: before a signature has held it sends no request, and
+    /// what it says is no more than `debug`.
     reads_callback: bool,
-    /// It reads what anybody may have sent: nothing is believed before a signature has held.
-    asked_by_anybody: bool,
     lines: usize,
     seen: Seen,
 }
@@ -180,7 +179,6 @@ impl One {
             signature_checks: 0,
             signature_held: false,
             reads_callback: false,
-            asked_by_anybody: false,
             lines: 0,
             seen: Seen::default(),
         }
@@ -489,13 +487,11 @@ impl Instance {
         self.store.set_epoch_deadline(1);
     }
 
-    /// The call that has begun reads what somebody has sent, in `time`; with `asked_by_anybody` nothing of
-    /// it is believed before a signature has held.
-    fn serve_anybody(&mut self, time: Duration, asked_by_anybody: bool) {
+    /// The call that has begun reads what somebody has sent, in `time`.
+    fn serve_anybody(&mut self, time: Duration) {
         let one = &mut self.store.data_mut().one;
         one.meter = Meter::new(time);
         one.reads_callback = true;
-        one.asked_by_anybody = asked_by_anybody;
     }
 
     fn meter(&self) -> Arc<Meter> {

@@ -106,16 +106,15 @@ impl Door {
         let presented = self.presented(headers, component);
         let mut crowds = self.crowds();
         let crowd = crowds.get_mut(&presented)?;
-        let refused = match self.late.load(Ordering::Relaxed) {
-            true => Err(CallError::Busy {
+        // That the loop is late may be others' doing, so it makes nobody a crowd for longer.
+        if self.late.load(Ordering::Relaxed) {
+            return Some(CallError::Busy {
                 retry_after: RETRY_AFTER,
-            }),
-            false => room(&crowd.caller),
-        };
-        if refused.is_err() {
-            crowd.until = Instant::now() + REMEMBERED_TIME;
+            });
         }
-        refused.err()
+        let refused = room(&crowd.caller).err()?;
+        crowd.until = Instant::now() + REMEMBERED_TIME;
+        Some(refused)
     }
 
     /// Looks how late the event loop is until nobody is remembered any more: a task that waits for a
@@ -290,6 +289,12 @@ mod tests {
         assert!(door.turn_away(&other, "otp", full).is_none());
         busy(LOOK_TIME).await;
         assert!(door.turn_away(&crowd, "otp", free).is_none(), "over");
+        // Others keep the loop late: who finds room is no crowd for longer than a second.
+        for _ in 0..60 {
+            busy(LOOK_TIME + 4 * LATE).await;
+            let _ = door.turn_away(&crowd, "otp", free);
+        }
+        assert!(door.turn_away(&crowd, "otp", full).is_none(), "forgotten");
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, Once, PoisonError, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use crate::StoreError;
 
@@ -24,6 +25,10 @@ pub(super) const AWAKE: usize = 3;
 
 /// How often it is tried to stop one. A flush that is over before anybody waits for it stops none.
 const TRIES_MAX: usize = 100;
+
+/// How long one may take to say that it stops. A start does not wait for it any longer: what is not stopped
+/// costs time and nothing else.
+const WAIT: Duration = Duration::from_secs(1);
 
 /// Stops the thread that wakes it, and says so first.
 struct Stop(Mutex<mpsc::Sender<()>>);
@@ -61,13 +66,17 @@ fn stop(tree: &sled::Tree, threads: usize) -> Result<usize, StoreError> {
             break;
         }
         let waker = Waker::from(Arc::new(Stop(Mutex::new(said.clone()))));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "one at a time, before anything is written"
+        )]
         let mut flush = pin!(tree.flush_async());
         match flush.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(flushed) => {
                 flushed.map_err(|error| failed(&error))?;
             }
             // Before the next one, so that never two of them flush.
-            Poll::Pending if hears.recv().is_ok() => stopped += 1,
+            Poll::Pending if hears.recv_timeout(WAIT).is_ok() => stopped += 1,
             Poll::Pending => break,
         }
     }
