@@ -1,26 +1,21 @@
 //! The company that new provider projects speak to: takes every message, remembers when, and spends as little as it
-//! can. It has a thread of its own, so that the load generator does not starve it.
+//! can.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::Failure;
+use crate::fake::{self, Answer};
 
 /// The company. Its thread ends when it goes.
 #[derive(Debug)]
@@ -44,30 +39,14 @@ struct Service {
 impl Company {
     /// One that answers each request after `delay`.
     pub(crate) fn start(delay: Duration) -> Result<Company, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
         let arrived = Arrived::default();
-        let (held, mut ends) = watch::channel(false);
+        let (held, ends) = watch::channel(false);
         let service = Service {
             arrived: arrived.clone(),
             held: ends.clone(),
             delay,
         };
-        thread::Builder::new()
-            .name("bench-company".to_owned())
-            .spawn(move || {
-                runtime.block_on(async {
-                    let gone = async { while ends.changed().await.is_ok() {} };
-                    tokio::select! {
-                        () = accept(listener, service) => {}
-                        () = gone => {}
-                    }
-                });
-            })?;
+        let address = fake::serve("bench-company", service, ends, answer)?;
         Ok(Company {
             address,
             arrived,
@@ -95,27 +74,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn accept(listener: std::net::TcpListener, service: Service) {
-    let Ok(listener) = TcpListener::from_std(listener) else {
-        return;
-    };
-    // A connection that could not be had is missed by whoever wanted it.
-    while let Ok((stream, _)) = listener.accept().await {
-        let _ = stream.set_nodelay(true);
-        let service = service.clone();
-        tokio::spawn(async move {
-            let answer = service_fn(move |request| answer(service.clone(), request));
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), answer)
-                .await;
-        });
-    }
-}
-
-async fn answer(
-    mut service: Service,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(mut service: Service, request: Request<Incoming>) -> Answer {
     let arrival = Instant::now();
     let body = match request.into_body().collect().await {
         Ok(body) => body.to_bytes(),

@@ -25,6 +25,7 @@ mod company;
 mod component;
 mod cores;
 mod drain;
+mod fake;
 mod instructions;
 mod load;
 mod overload;

@@ -1,28 +1,23 @@
 //! The other end of the deliveries: takes every message, keeps its code, and spends as little as it
-//! can. It has a thread of its own, so that the load generator does not starve it.
+//! can.
 //!
 //! Whether requests are right is what the end-to-end tests look at; here only their number and codes
 //! count.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::Failure;
+use crate::fake::{self, Answer};
 
 /// How many codes are kept at most.
 const CODES_MAX: usize = 2_000_000;
@@ -52,29 +47,13 @@ struct Shared {
 impl Twilio {
     /// Starts it.
     pub(crate) fn start() -> Result<Twilio, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
-        let (held, mut ends) = watch::channel(false);
+        let (held, ends) = watch::channel(false);
         let service = Service {
             shared: shared.clone(),
             held: ends.clone(),
         };
-        thread::Builder::new()
-            .name("bench-twilio".to_owned())
-            .spawn(move || {
-                runtime.block_on(async {
-                    let gone = async { while ends.changed().await.is_ok() {} };
-                    tokio::select! {
-                        () = accept(listener, service) => {}
-                        () = gone => {}
-                    }
-                });
-            })?;
+        let address = fake::serve("bench-twilio", service, ends, answer)?;
         Ok(Twilio {
             address,
             shared,
@@ -106,27 +85,7 @@ struct Service {
     held: watch::Receiver<bool>,
 }
 
-async fn accept(listener: std::net::TcpListener, service: Service) {
-    let Ok(listener) = TcpListener::from_std(listener) else {
-        return;
-    };
-    // A connection that could not be had is missed by whoever wanted it.
-    while let Ok((stream, _)) = listener.accept().await {
-        let _ = stream.set_nodelay(true);
-        let service = service.clone();
-        tokio::spawn(async move {
-            let answer = service_fn(move |request| answer(service.clone(), request));
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), answer)
-                .await;
-        });
-    }
-}
-
-async fn answer(
-    mut service: Service,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(mut service: Service, request: Request<Incoming>) -> Answer {
     let body = match request.into_body().collect().await {
         Ok(body) => body.to_bytes(),
         Err(_) => Bytes::new(),
