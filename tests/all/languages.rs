@@ -1,5 +1,6 @@
-//! Providers that somebody else writes, in JavaScript and in Python: from a new project and its own build command to
-//! a receipt.
+//! Providers that somebody else writes, in each language: from a new project and its own build command to a receipt.
+
+use std::path::Path;
 
 use countersign_tests::companies::{EXAMPLE, Notice, example, json_of, shows};
 use countersign_tests::{FakeCompany, Language, PUBLIC_URL, Project, Server, phone};
@@ -7,6 +8,11 @@ use serde_json::json;
 
 use crate::companies::{check_attempt, check_receipt, is_right, send};
 use crate::messages::{story_tried, story_until};
+
+#[tokio::test]
+async fn a_provider_in_rust_from_a_new_project_to_a_receipt() {
+    from_a_new_project_to_a_receipt(Language::Rust).await;
+}
 
 #[tokio::test]
 async fn a_provider_in_javascript_from_a_new_project_to_a_receipt() {
@@ -25,6 +31,7 @@ async fn from_a_new_project_to_a_receipt(language: Language) {
     let passed = project.kit().await.expect_success();
     let passed = passed.stdout;
     assert!(passed.contains(" 0 failed, 0 skipped"), "{passed}");
+    is_shown(&component).await;
     let company = FakeCompany::start(example).await;
     let config = format!(
         "[[provider]]\nname = 'my-sms'\ncomponent = '{}'\n\
@@ -76,4 +83,19 @@ async fn from_a_new_project_to_a_receipt(language: Language) {
         "blocked",
         "opted-out",
     );
+}
+
+/// Whoever is to install it sees what it wants to be given.
+async fn is_shown(component: &Path) {
+    let args = ["component", "inspect", component.to_str().unwrap()];
+    let inspected = Server::builder().console().run(&args).await;
+    let shown = inspected.expect_success().stdout;
+    for words in [
+        "It is my-sms 0.1.0. It can be asked",
+        "webhook-secret  optional  What signs",
+        "  api.example.com\n",
+        "a callback  50ms of running",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
 }

@@ -1,14 +1,11 @@
-//! For whoever writes a provider: new projects, the conformance kit, and what `inspect` shows.
+//! For whoever writes a provider: the conformance kit.
 
 use std::fs;
 use std::path::Path;
 
 use countersign_hostile::{FAULTY_PROVIDER, FAULTY_PROVIDER_CONFORMANCE};
-use countersign_tests::companies::{code_in, json_of};
-use countersign_tests::{FakeCompany, Finished, Server, cargo, phone};
+use countersign_tests::{FakeCompany, Finished, Server};
 use serde_json::{Value, json};
-
-use crate::messages::story_until;
 
 async fn run(args: &[&str]) -> Finished {
     Server::builder().console().run(args).await
@@ -150,7 +147,53 @@ async fn each_mistake_fails_the_cases_that_are_about_it() {
         ("follows", &["redirect to another path"]),
         (
             "trusts answers",
-            &["malformed answer: cut off", "malformed answer: HTML"],
+            &[
+                "malformed answer: cut off",
+                "malformed answer: HTML",
+                "malformed answer: other JSON",
+                "status: malformed answer",
+            ],
+        ),
+        (
+            "all errors are permanent",
+            &[
+                "refusal: unsubscribed",
+                "HTTP 401",
+                "HTTP 429",
+                "HTTP 500",
+                "HTTP 503",
+                "connection refused",
+                "hang-up before the answer",
+                "hang-up in the answer",
+                "no answer in time",
+                "huge answer",
+                "malformed answer: cut off",
+                "malformed answer: HTML",
+                "malformed answer: other JSON",
+            ],
+        ),
+        ("refused connections may be sent", &["connection refused"]),
+        (
+            "3xx and 4xx are success",
+            &[
+                "refusal: no such number",
+                "refusal: unsubscribed",
+                "HTTP 401",
+                "HTTP 429",
+                "redirect to a private address",
+                "redirect to another path",
+                "refusal that repeats the request",
+            ],
+        ),
+        ("tells no status", &["status"]),
+        (
+            "believes any status answer",
+            &[
+                "status: HTTP 404",
+                "status: HTTP 500",
+                "status: malformed answer",
+                "status: hang-up",
+            ],
         ),
         ("any id", &["long id", "empty id"]),
         ("cuts texts", &["longest text"]),
@@ -160,6 +203,51 @@ async fn each_mistake_fails_the_cases_that_are_about_it() {
     ] {
         assert_eq!(failed_cases(folder.path(), fault).await, cases, "{fault}");
     }
+}
+
+#[tokio::test]
+async fn what_the_description_has_wrong_fails_a_case_of_its_own() {
+    let right = FAULTY_PROVIDER_CONFORMANCE;
+    for (wrong, cases) in [
+        // What the manifest requires is not there; without it nothing else can be tried.
+        (right.replace("base-url =", "fault ="), ["configuration"]),
+        (format!("{right}[skip]\n'HTTP 402' = 'prepaid'\n"), ["skip"]),
+    ] {
+        let folder = faulty(&wrong);
+        assert_eq!(failed_cases(folder.path(), "none").await, cases);
+    }
+}
+
+#[tokio::test]
+async fn nobody_but_the_kit_is_called_whatever_the_settings_say() {
+    let right = FAULTY_PROVIDER_CONFORMANCE;
+    let folder = faulty(right);
+    let elsewhere = FakeCompany::start(|_, _| (200, json!({"id": "m-1"}))).await;
+    let others = [
+        elsewhere.base_url(),
+        "http://169.254.169.254".to_owned(),
+        "https://api.example.com/{server}".to_owned(),
+        "{server}@169.254.169.254".to_owned(),
+        "{server}1".to_owned(),
+    ];
+    let file = folder.path().join("faulty.wasm");
+    let file = file.to_str().unwrap();
+    let words = ["`base-url` leads elsewhere", "`{server}`"];
+    for other in others {
+        let set = format!("base-url={other}");
+        let args = ["provider", "test", file, "--set", &set];
+        run(&args).await.expect_refusal(&words);
+        // In a description that has `{server}` in another setting.
+        let described = right.replace("{server}", &other);
+        let described = described.replace("[credentials]", "fault = '{server}'\n[credentials]");
+        fs::write(folder.path().join("conformance.toml"), described).unwrap();
+        let args = ["provider", "test", file];
+        run(&args).await.expect_refusal(&words);
+        fs::write(folder.path().join("conformance.toml"), right).unwrap();
+    }
+    assert_eq!(elsewhere.count(), 0);
+    let below = ["provider", "test", file, "--set", "base-url={server}/v1"];
+    run(&below).await.expect_success();
 }
 
 #[tokio::test]
@@ -198,23 +286,32 @@ async fn a_company_that_signs_nothing_is_believed_where_the_description_says_so(
     ));
     assert!(failed_cases(folder.path(), "believes all").await.is_empty());
     // One that wants a signature all the same tells nothing.
-    let failed = failed_cases(folder.path(), "none").await;
-    assert_eq!(failed, ["callback: delivered"]);
+    let (file, set) = (folder.path().join("faulty.wasm"), "fault=none");
+    let args = ["provider", "test", file.to_str().unwrap(), "--set", set];
+    let refused = run(&args).await.expect_refusal(&["1 cases failed"]);
+    for words in [
+        "FAILED   callback: delivered",
+        "came:     it wants a signature of a company that has none\n",
+    ] {
+        assert!(refused.stdout.contains(words), "{}", refused.stdout);
+    }
 }
 
 #[tokio::test]
 async fn a_failure_is_told_to_people_with_what_to_do() {
-    let folder = faulty(FAULTY_PROVIDER_CONFORMANCE);
+    let skip = "[skip]\n'long id' = 'its ids are short'\n";
+    let folder = faulty(&format!("{FAULTY_PROVIDER_CONFORMANCE}{skip}"));
     let file = folder.path().join("faulty.wasm");
     let file = file.to_str().unwrap();
     let finished = run(&["provider", "test", file, "--set", "fault=believes all"]).await;
     let finished = finished.expect_refusal(&["3 cases failed", "docs/providers.md"]);
     for words in [
         "FAILED   callback: delivered",
-        "without having the signature checked",
+        "came:     no signature was checked: either it told without one, or it returned `unsigned` before asking\n",
         "to do:    call a function of `signatures`",
         "ok       success",
-        "skipped  status",
+        "skipped  long id ",
+        "  its ids are short\n",
     ] {
         assert!(
             finished.stdout.contains(words),
@@ -257,87 +354,4 @@ async fn what_cannot_be_tested_is_said_with_what_to_do() {
     let finished = run(&["provider", "test", file, "--json"]).await;
     assert!(!finished.status.success(), "{finished:?}");
     assert_eq!(outcomes(&finished.json()), [("manifest", "failed")]);
-}
-
-/// The API of the Rust template's made-up company.
-fn example(request: &countersign_tests::Request, n: usize) -> (u16, Value) {
-    let authorized = request.header("authorization") == Some("Bearer key-of-the-test");
-    if !authorized || request.path != "/v1/messages" {
-        return (401, json!({"error": {"code": "no-key", "message": "no"}}));
-    }
-    (201, json!({"id": format!("m-{n}"), "parts": 1}))
-}
-
-#[tokio::test]
-async fn a_new_project_in_rust_builds_passes_the_kit_and_sends() {
-    let parent = tempfile::tempdir().unwrap();
-    let folder = parent.path().join("project");
-    let into = folder.to_str().unwrap();
-    let new = [
-        "provider", "new", "acme-sms", "--lang", "rust", "--into", into,
-    ];
-    let written = run(&new).await.expect_success();
-    assert!(
-        written
-            .stdout
-            .contains("cargo build --release --target wasm32-wasip2")
-    );
-    run(&new).await.expect_refusal(&["is not empty"]);
-    // The very versions that this repository is built with, so that nothing is fetched.
-    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
-    fs::copy(lock, folder.join("Cargo.lock")).unwrap();
-    let tested = cargo(&folder, &["test", "--release"])
-        .await
-        .expect_success();
-    assert!(tested.stdout.contains("7 passed"), "{tested:?}");
-    let build = ["build", "--release", "--target", "wasm32-wasip2"];
-    cargo(&folder, &build).await.expect_success();
-
-    let file = folder.join("target/wasm32-wasip2/release/acme_sms.wasm");
-    let file = file.to_str().unwrap();
-    let conformance = folder.join("conformance.toml");
-    let conformance = conformance.to_str().unwrap();
-    let args = ["provider", "test", file, "--conformance", conformance];
-    let tested = run(&args).await.expect_success();
-    assert!(
-        tested.stdout.contains(" 0 failed, 0 skipped"),
-        "{}",
-        tested.stdout
-    );
-
-    let inspected = run(&["component", "inspect", file]).await.expect_success();
-    for words in [
-        "It is acme-sms 0.1.0. It can be asked",
-        "webhook-secret  optional  What signs",
-        "  api.example.com\n",
-        "a callback  50ms of running",
-    ] {
-        assert!(
-            inspected.stdout.contains(words),
-            "{words}: {}",
-            inspected.stdout
-        );
-    }
-
-    let company = FakeCompany::start(example).await;
-    let config = format!(
-        "[[provider]]\nname = 'acme'\ncomponent = '{file}'\n\
-         settings = {{ base-url = '{}', from = 'Example' }}\n\
-         credentials = {{ api-key = {{ env = 'ACME' }} }}\n",
-        company.base_url()
-    );
-    let server = Server::builder()
-        .config(&config)
-        .env("ACME", "key-of-the-test");
-    let server = server.start().await;
-    let sent = server.send(&phone(1)).await.expect_success().json();
-    let request = company.request(1).await;
-    let body = json_of(&request);
-    assert_eq!(body["to"], phone(1));
-    assert_eq!(body["from"], "Example");
-    assert_eq!(body["reference"], sent["messageId"]);
-    let id = sent["messageId"].as_str().unwrap();
-    story_until(&server, id, "sent").await;
-    let code = code_in(body["text"].as_str().unwrap());
-    server.verify(&phone(1), &code).await.expect_success();
 }

@@ -1,8 +1,9 @@
-//! Projects in JavaScript and Python, built as somebody builds them who has just begun one.
+//! Projects in each language, built as somebody builds them who has just begun one.
 
 use std::env;
+use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -15,9 +16,11 @@ use crate::python::in_target;
 /// What every project here is called.
 const NAME: &str = "my-sms";
 
-/// A language beside Rust.
+/// A language that projects come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
+    /// With Cargo.
+    Rust,
     /// With componentize-js.
     JavaScript,
     /// With componentize-py.
@@ -28,22 +31,10 @@ impl Language {
     /// As `--lang` names it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Rust => "rust",
             Self::JavaScript => "js",
             Self::Python => "python",
         }
-    }
-
-    fn command(self, line: &[&str]) -> Command {
-        let program = match self {
-            Self::JavaScript => "npm",
-            Self::Python => "python3",
-        };
-        let mut command = Command::new(installed(program));
-        command
-            .env_clear()
-            .envs(env::var_os("PATH").map(|path| ("PATH", path)))
-            .args(line);
-        command
     }
 }
 
@@ -75,14 +66,20 @@ impl Project {
         ];
         let written = Server::builder().console().run(&new).await;
         written.expect_success();
-        let (there, here) = match language {
-            Language::JavaScript => (
+        let put = |there: PathBuf, here: &str| symlink(there, folder.join(here)).unwrap();
+        match language {
+            // The very versions that this repository is built with, so that nothing is fetched. A copy, since
+            // Cargo takes out what the project does not need.
+            Language::Rust => {
+                let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
+                fs::copy(lock, folder.join("Cargo.lock")).unwrap();
+            }
+            Language::JavaScript => put(
                 in_target("provider-js/node_modules", "cargo xtask node"),
                 "node_modules",
             ),
-            Language::Python => (in_target("provider-python", "cargo xtask python"), ".venv"),
-        };
-        symlink(there, folder.join(here)).unwrap();
+            Language::Python => put(in_target("provider-python", "cargo xtask python"), ".venv"),
+        }
         project
     }
 
@@ -94,16 +91,26 @@ impl Project {
     /// Runs its build command, and returns the component.
     pub async fn build(&self) -> PathBuf {
         let line: &[&str] = match self.language {
+            Language::Rust => &["build", "--release", "--target", "wasm32-wasip2"],
             Language::JavaScript => &["run", "build"],
             Language::Python => &["build.py"],
         };
         self.run(line).await.expect_success();
-        self.folder().join(format!("{NAME}.wasm"))
+        self.component()
+    }
+
+    fn component(&self) -> PathBuf {
+        let file = match self.language {
+            Language::Rust => "target/wasm32-wasip2/release/my_sms.wasm",
+            Language::JavaScript | Language::Python => "my-sms.wasm",
+        };
+        self.folder().join(file)
     }
 
     /// Runs its own tests, which may need what the build has written.
     pub async fn tests(&self) -> Finished {
         let line: &[&str] = match self.language {
+            Language::Rust => &["test", "--release"],
             Language::JavaScript => &["test"],
             Language::Python => &["-m", "unittest"],
         };
@@ -112,17 +119,48 @@ impl Project {
 
     /// Runs the conformance kit on the component.
     pub async fn kit(&self) -> Finished {
-        let component = self.folder().join(format!("{NAME}.wasm"));
+        let component = self.component();
         let component = component.to_string_lossy();
-        let test = ["provider", "test", &component];
+        let conformance = self.folder().join("conformance.toml");
+        let conformance = conformance.to_string_lossy();
+        let test = [
+            "provider",
+            "test",
+            &component,
+            "--conformance",
+            &conformance,
+        ];
         Server::builder().console().run(&test).await
     }
 
+    /// Runs a command of its language in it. Nothing is fetched: what a project in Rust needs must be among what
+    /// this repository was built of.
     async fn run(&self, line: &[&str]) -> Finished {
-        let mut command = self.language.command(line);
-        command
-            .current_dir(self.folder())
-            .env("HOME", self.home.path());
+        let mut command = match self.language {
+            Language::Rust => {
+                let mut cargo = Command::new("cargo");
+                cargo
+                    .env("CARGO_NET_OFFLINE", "true")
+                    .env("CARGO_TARGET_DIR", self.folder().join("target"))
+                    // Of the Cargo that runs the tests.
+                    .env_remove("RUSTFLAGS")
+                    .env_remove("CARGO_ENCODED_RUSTFLAGS");
+                cargo
+            }
+            Language::JavaScript => self.alone("npm"),
+            Language::Python => self.alone("python3"),
+        };
+        command.args(line).current_dir(self.folder());
         finish(command).await
+    }
+
+    /// A program that finds nothing of ours but other programs.
+    fn alone(&self, program: &str) -> Command {
+        let mut command = Command::new(installed(program));
+        command
+            .env_clear()
+            .envs(env::var_os("PATH").map(|path| ("PATH", path)))
+            .env("HOME", self.home.path());
+        command
     }
 }

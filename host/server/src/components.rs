@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use countersign_runtime::{
     By, InstallError, Installed, Plan, Record, Registry, Sha256, Step, Version,
 };
+use countersign_types::one_line;
 use miette::Diagnostic;
 use serde::{Deserialize, Serialize};
 
@@ -329,7 +330,12 @@ fn refused(error: &InstallError) -> Answer {
 /// As the command line says it.
 pub(crate) fn unfit(error: &InstallError) -> Refused {
     let code = format!("countersign::component::{}", error.code());
-    Refused::new(&code, with_cause(error), Some(&error.help()))
+    // Names in a file may hold anything.
+    Refused::new(
+        &code,
+        one_line(&with_cause(error)),
+        Some(&one_line(&error.help())),
+    )
 }
 
 #[cfg(test)]

@@ -25,5 +25,5 @@ pub use message::{
 pub use secret::Secret;
 pub use seldom::Seldom;
 pub use status::{Answer, News, Reply, Status, StatusUpdate, Wish};
-pub use text::is_control;
+pub use text::{is_control, one_line};
 pub use time::{Clock, ManualClock, MonotonicMillis, NoTime, SystemClock, UnixMillis};

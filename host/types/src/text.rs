@@ -13,9 +13,20 @@ pub fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// `text` as one line that is safe to show: blanks stand where [`is_control`] names a character.
+pub fn one_line(text: &str) -> String {
+    text.replace(is_control, " ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_that_is_shown_steers_no_terminal() {
+        let shown = one_line("a\r\nb\u{1b}]0;title\u{7}\u{1b}[2J\u{9b}Hc\u{202e}d");
+        assert_eq!(shown, "a  b ]0;title  [2J Hc d");
+    }
 
     #[test]
     fn what_breaks_lines_or_turns_text_around_is_told_from_writing() {

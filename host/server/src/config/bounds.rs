@@ -12,6 +12,9 @@ use super::{
 };
 use crate::users::{ProofSettings, TokenSettings};
 
+/// The most that `components.bytes-max` can be.
+pub(crate) const COMPONENT_BYTES_MOST: u64 = 1 << 28;
+
 /// The bounds are those of the component, told at the start instead of at the first call.
 pub(super) fn otp(merged: &Merged) -> Result<Vec<(String, String)>, ConfigError> {
     let otp = &merged.settings.otp;
@@ -113,7 +116,11 @@ pub(super) fn components(merged: &Merged) -> Result<RegistrySettings, ConfigErro
             1..=100,
         )?),
         trial: seconds("components.trial-seconds", given.trial_seconds, 0..=86_400)?,
-        bytes_max: whole("components.bytes-max", given.bytes_max, 1_024..=1 << 28)?,
+        bytes_max: whole(
+            "components.bytes-max",
+            given.bytes_max,
+            1_024..=COMPONENT_BYTES_MOST,
+        )?,
         compile: seconds(
             "components.compile-seconds",
             given.compile_seconds,

@@ -29,6 +29,7 @@ use countersign_types::Secret;
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use tracing_subscriber::EnvFilter;
 
+pub(crate) use bounds::COMPONENT_BYTES_MOST;
 pub(crate) use environment::Environment;
 pub(crate) use preview::{Preview, Wish};
 pub(crate) use provider::{ComponentSource, Provider};

@@ -114,7 +114,7 @@ async fn each(kit: &mut Kit<'_>, trial: &ProviderTrial, desk: &Desk<'_>, callbac
     let name = title("callback");
     if kit.is_wanted(&name) {
         let read = read(kit, trial, &name, signed.clone()).await;
-        kit.push(name, is_told(callback, &read));
+        kit.push(name, is_told(callback, desk.signature.kind, &read));
     }
     if desk.signature.kind == Kind::None {
         let reason = "the company signs nothing: whoever knows the address is believed, so the operator must write unsigned = true";
@@ -194,7 +194,7 @@ fn other_than(text: &str) -> String {
     other
 }
 
-fn is_told(callback: &Callback, read: &Read) -> Outcome {
+fn is_told(callback: &Callback, kind: Kind, read: &Read) -> Outcome {
     let mut wanted = Vec::new();
     if let Some(update) = &callback.update {
         wanted.push(format!("{} {}", update.id, update.status.word()));
@@ -208,8 +208,14 @@ fn is_told(callback: &Callback, read: &Read) -> Outcome {
     }
     match &read.result {
         Ok(news) if tells(callback, news) => ok(read.came()),
+        Err(CallbackError::Unsigned) if kind == Kind::None => {
+            let help =
+                "tell what the callback says, or describe in [signature] how the company signs";
+            let came = "it wants a signature of a company that has none";
+            failed(expected, came, help)
+        }
         Err(CallbackError::Unsigned) if read.observed.signature_checks == 0 => {
-            let came = "it tells without having the signature checked, so the host drops it all and answers 403";
+            let came = "no signature was checked: either it told without one, or it returned `unsigned` before asking";
             failed(expected, came, NEVER_ASKS)
         }
         Err(CallbackError::Unsigned) => {

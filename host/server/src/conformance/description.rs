@@ -1,12 +1,17 @@
 //! `conformance.toml`: what the kit has to know of a company's API to play the company.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use countersign_types::{ErrorClass, Status};
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use serde::Deserialize;
+
+/// Far more than any company's words.
+const BYTES_MAX: u64 = 1024 * 1024;
 
 /// The file, judged.
 #[derive(Clone, Debug, Deserialize)]
@@ -269,6 +274,12 @@ pub(crate) enum DescriptionError {
         #[source]
         source: std::io::Error,
     },
+    #[error("`{}` has more than {BYTES_MAX} bytes", path.display())]
+    #[diagnostic(
+        code(countersign::provider::large_description),
+        help("name the conformance.toml of the company, which is a text of some lines")
+    )]
+    TooLarge { path: PathBuf },
     #[error("`{name}` is wrong: {reason}")]
     #[diagnostic(
         code(countersign::provider::description),
@@ -289,9 +300,22 @@ impl Description {
     ///
     /// # Errors
     ///
-    /// When it cannot be read or understood.
+    /// When it cannot be read or understood, or has more than a MiB.
     pub(crate) fn read(path: &Path) -> Result<Description, DescriptionError> {
-        let text = std::fs::read_to_string(path);
+        let mut bytes = Vec::new();
+        let read = File::open(path)
+            .and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut bytes))
+            // Before it is read as text: a character may be cut in two.
+            .map(|count| count as u64 > BYTES_MAX);
+        let text = match read {
+            Ok(true) => {
+                return Err(DescriptionError::TooLarge {
+                    path: path.to_owned(),
+                });
+            }
+            Ok(false) => String::from_utf8(bytes).map_err(std::io::Error::other),
+            Err(error) => Err(error),
+        };
         let text = text.map_err(|source| DescriptionError::Unreadable {
             path: path.to_owned(),
             source,
@@ -400,6 +424,28 @@ mod tests {
         check_wrong("settings = { base-url = '{server}' }", "success");
         check_wrong("success = { ids = ['a'] }", "no setting");
         check_wrong(&LEAST.replace("'a'", ""), "success.ids");
+    }
+
+    #[test]
+    fn a_file_that_is_no_description_is_not_read_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("c.toml");
+        let padded = |bytes: usize| LEAST.to_owned() + &"#".repeat(bytes - LEAST.len());
+        let most = usize::try_from(BYTES_MAX).expect("small");
+        std::fs::write(&path, padded(most)).expect("written");
+        assert!(Description::read(&path).is_ok());
+        std::fs::write(&path, padded(most + 1)).expect("written");
+        let error = Description::read(&path).expect_err("too large");
+        assert!(
+            matches!(error, DescriptionError::TooLarge { .. }),
+            "{error}"
+        );
+        std::fs::write(&path, b"\xff").expect("written");
+        let error = Description::read(&path).expect_err("no text");
+        assert!(
+            matches!(error, DescriptionError::Unreadable { .. }),
+            "{error}"
+        );
     }
 
     #[test]

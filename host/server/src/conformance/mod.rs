@@ -23,6 +23,7 @@ use countersign_runtime::{
     Limits, Observed, ProviderConfig, ProviderManifest, ProviderTrial, StartError, Workbench,
 };
 use countersign_types::{Clock, Message, MessageId, Secret, SystemClock, SystemEntropy};
+use url::Url;
 
 use self::company::{Answer, Company};
 pub(crate) use self::description::Description;
@@ -58,6 +59,11 @@ pub(crate) enum KitError {
     Start(#[from] StartError),
     #[error("the kit has no keys to sign with: {0}")]
     Keys(String),
+    /// Its host would be granted, so a component that is tried out could call it.
+    #[error(
+        "the setting `base-url` leads elsewhere than to the kit's own server, and nobody else is called: begin it with `{SERVER}`"
+    )]
+    Elsewhere,
 }
 
 /// Tries all cases. What is wrong with the component is in the report.
@@ -94,6 +100,7 @@ pub(crate) async fn run(subject: Subject, description: &Description) -> Result<R
         lines: Vec::new(),
         asked: BTreeSet::new(),
     };
+    kit.check_base_url()?;
     if let Some((manifest, trial)) = kit.load().await {
         sending::run(&mut kit, &trial).await?;
         callbacks::run(&mut kit, &trial).await;
@@ -194,8 +201,8 @@ impl Kit<'_> {
         self.asked.extend(observed.settings.iter().cloned());
     }
 
-    /// The provider as an operator would configure it, whose company is at `authority`.
-    fn config(&self, authority: &str) -> ProviderConfig {
+    /// The settings of the description and of the command line, where the company is at `authority`.
+    fn settings(&self, authority: &str) -> Vec<(String, String)> {
         let server = format!("http://{authority}");
         let described = self.description.settings.iter();
         let mut settings: Vec<_> = described
@@ -205,12 +212,32 @@ impl Kit<'_> {
             settings.retain(|(known, _)| known != name);
             settings.push((name.clone(), value.replace(SERVER, &server)));
         }
+        settings
+    }
+
+    /// Refuses a `base-url` of anybody but the kit's server, since the grant adds its host. What leads there by
+    /// `{server}` leads to nobody where that stands for the address of nobody.
+    fn check_base_url(&self) -> Result<(), KitError> {
+        let here = self.company.authority();
+        let settings = self.settings(&here);
+        let base = settings.iter().find(|(name, _)| name == "base-url");
+        let origin = |text: &str| Url::parse(text).map(|url| url.origin());
+        match base {
+            Some((_, base)) if origin(base) != origin(&format!("http://{here}")) => {
+                Err(KitError::Elsewhere)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The provider as an operator would configure it, whose company is at `authority`.
+    fn config(&self, authority: &str) -> ProviderConfig {
         let credentials = self.credentials.iter();
         ProviderConfig {
             name: self.subject.name.clone(),
             component_name: self.subject.name.clone(),
             component: Vec::new(),
-            settings,
+            settings: self.settings(authority),
             credentials: credentials
                 .map(|(name, text)| (name.clone(), Secret::new(text.clone())))
                 .collect(),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use countersign_types::one_line;
 use serde::Serialize;
 use serde_json::json;
 
@@ -79,18 +80,20 @@ impl Report {
         format!("{shown}\n")
     }
 
-    /// A line for each case, and what to do where one has failed.
+    /// A line for each case, and what to do where one has failed. What a component says steers no terminal.
     pub(crate) fn for_people(&self) -> String {
         let widest = self.cases.iter().map(|case| case.name.len()).max();
         let width = widest.unwrap_or(0);
-        let mut lines = format!("{}\n\n", self.component);
+        let mut lines = format!("{}\n\n", one_line(&self.component));
         for case in &self.cases {
-            let name = &case.name;
+            let name = one_line(&case.name);
             // Writing to a `String` cannot fail.
             let _ = match &case.outcome {
-                Outcome::Ok { note } => writeln!(lines, "  ok       {name:width$}  {note}"),
+                Outcome::Ok { note } => {
+                    writeln!(lines, "  ok       {name:width$}  {}", one_line(note))
+                }
                 Outcome::Skipped { reason } => {
-                    writeln!(lines, "  skipped  {name:width$}  {reason}")
+                    writeln!(lines, "  skipped  {name:width$}  {}", one_line(reason))
                 }
                 Outcome::Failed {
                     expected,
@@ -98,11 +101,14 @@ impl Report {
                     help,
                 } => writeln!(
                     lines,
-                    "  FAILED   {name:width$}  expected: {expected}\n\
-                     {0:1$}  came:     {came}\n\
-                     {0:1$}  to do:    {help}",
-                    "",
-                    width + 11
+                    "  FAILED   {name:width$}  expected: {}\n\
+                     {blank:indent$}  came:     {}\n\
+                     {blank:indent$}  to do:    {}",
+                    one_line(expected),
+                    one_line(came),
+                    one_line(help),
+                    blank = "",
+                    indent = width + 11
                 ),
             };
         }
@@ -177,5 +183,33 @@ mod tests {
         assert_eq!(json["failed"], 1);
         assert_eq!(json["cases"][1]["outcome"], "failed");
         assert_eq!(json["cases"][1]["help"], "say so");
+    }
+
+    #[test]
+    fn what_a_component_says_steers_no_terminal() {
+        let evil = || "x\r\u{1b}]0;title\u{7}\u{1b}[2Jy".to_owned();
+        let outcomes = [
+            Outcome::Ok { note: evil() },
+            Outcome::Skipped { reason: evil() },
+            Outcome::Failed {
+                expected: evil(),
+                came: evil(),
+                help: evil(),
+            },
+        ];
+        let cases = outcomes.map(|outcome| Case {
+            name: evil(),
+            outcome,
+        });
+        let report = Report {
+            component: evil(),
+            cases: cases.into(),
+            used: Used::default(),
+        };
+        let shown = report.for_people();
+        let steers = |c: char| countersign_types::is_control(c) && c != '\n';
+        assert!(!shown.contains(steers), "{shown:?}");
+        assert_eq!(shown.matches("x  ]0;title  [2Jy").count(), 9, "{shown:?}");
+        assert_eq!(shown.lines().count(), 9, "{shown:?}");
     }
 }

@@ -8,7 +8,7 @@ use countersign_runtime::{
     Inspection, InstallError, Limits, ProviderManifest, ProviderNeed, Workbench, WorldShape,
     inspect,
 };
-use countersign_types::{SystemClock, SystemEntropy};
+use countersign_types::{SystemClock, SystemEntropy, one_line};
 use serde_json::{Value, json};
 
 use super::super::Failure;
@@ -76,24 +76,29 @@ impl Inspected {
         format!("{shown}\n")
     }
 
+    /// What the file says steers no terminal.
     pub(super) fn for_people(&self) -> String {
         let list = |names: &[String]| {
             let names = names.iter();
-            names.map(|name| format!("  {name}\n")).collect::<String>()
+            names
+                .map(|name| format!("  {}\n", one_line(name)))
+                .collect::<String>()
         };
         let verdict = match (self.world, &self.refused) {
             (None, _) => "It exports nothing that a world of this release asks for.\n".to_owned(),
             (Some(world), None) => format!("It fits the world {}.\n", world.name),
             (Some(world), Some(error)) => format!(
-                "It does not fit the world {}: {error}.\nTo do: {}.\n",
+                "It does not fit the world {}: {}.\nTo do: {}.\n",
                 world.name,
-                error.help()
+                one_line(&error.to_string()),
+                one_line(&error.help())
             ),
         };
         let manifest = match &self.manifest {
             None => String::new(),
             Some(Ok(manifest)) => manifest_lines(manifest),
             Some(Err(reason)) => {
+                let reason = one_line(reason);
                 format!("It cannot say what it is, so it will not be loaded: {reason}.\n")
             }
         };
@@ -224,7 +229,8 @@ fn manifest_lines(manifest: &ProviderManifest) -> String {
             } else {
                 "optional"
             };
-            format!("  {:width$}  {wanted}  {}\n", need.name, need.description)
+            let (name, description) = (one_line(&need.name), one_line(&need.description));
+            format!("  {name:width$}  {wanted}  {description}\n")
         });
         [format!("{title}:\n")]
             .into_iter()
@@ -232,16 +238,62 @@ fn manifest_lines(manifest: &ProviderManifest) -> String {
             .collect::<String>()
     };
     let hosts = manifest.hosts.iter();
-    let hosts: String = hosts.map(|host| format!("  {host}\n")).collect();
+    let hosts: String = hosts
+        .map(|host| format!("  {}\n", one_line(host)))
+        .collect();
     let asks = match manifest.tells_status {
         true => "It can be asked what became of messages.\n",
         false => "It cannot be asked what became of messages.\n",
     };
     format!(
         "It is {} {}. {asks}{}{}hosts, which it may call unless allow-hosts names others:\n{hosts}",
-        manifest.name,
-        manifest.version,
+        one_line(&manifest.name),
+        one_line(&manifest.version),
         needs("settings", &manifest.settings),
         needs("credentials", &manifest.credentials)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::services::built_in;
+
+    #[test]
+    fn what_a_file_says_steers_no_terminal() {
+        let evil = || "x\r\u{1b}]0;title\u{7}\u{1b}[2Jy".to_owned();
+        let needs = || {
+            vec![ProviderNeed {
+                name: evil(),
+                description: evil(),
+                required: true,
+            }]
+        };
+        let manifest = ProviderManifest {
+            name: evil(),
+            version: evil(),
+            settings: needs(),
+            credentials: needs(),
+            hosts: vec![evil()],
+            tells_status: false,
+        };
+        let mut found = inspect(built_in("provider-webhook").expect("built in")).expect("good");
+        found.imports = vec![evil()];
+        found.exports = vec![evil()];
+        let mut inspected = Inspected {
+            found,
+            world: None,
+            refused: None,
+            manifest: Some(Ok(manifest)),
+            limits: Limits::default(),
+        };
+        let steers = |c: char| countersign_types::is_control(c) && c != '\n';
+        let shown = inspected.for_people();
+        assert!(!shown.contains(steers), "{shown:?}");
+        assert_eq!(shown.matches("x  ]0;title  [2Jy").count(), 9, "{shown:?}");
+        inspected.manifest = Some(Err(evil()));
+        let shown = inspected.for_people();
+        assert!(!shown.contains(steers), "{shown:?}");
+        assert_eq!(shown.matches("x  ]0;title  [2Jy").count(), 3, "{shown:?}");
+    }
 }

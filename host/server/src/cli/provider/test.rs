@@ -10,6 +10,7 @@ use miette::Diagnostic;
 use super::super::Failure;
 use super::super::ask::print;
 use crate::components;
+use crate::config::COMPONENT_BYTES_MOST;
 use crate::conformance::{self, Description, KitError, Subject};
 use crate::services::built_in;
 
@@ -82,6 +83,12 @@ enum TestError {
         help("there are infobip, telnyx, twilio, vonage and webhook")
     )]
     NotBuiltIn { name: String },
+    #[error("`{}` has more than {bytes_max} bytes", path.display())]
+    #[diagnostic(
+        code(countersign::provider::large_component),
+        help("no server can be told to take it: strip it of debug information")
+    )]
+    TooLarge { path: PathBuf, bytes_max: u64 },
     #[error("nothing could be tested")]
     #[diagnostic(code(countersign::provider::kit))]
     Kit(#[source] KitError),
@@ -95,7 +102,7 @@ impl Test {
     pub(super) fn run(self, as_json: bool) -> Result<(), Failure> {
         let (subject, described) = match (self.builtin, self.file) {
             (Some(name), _) => of_this_program(&name)?,
-            (None, file) => of_file(&file.unwrap_or_default())?,
+            (None, file) => of_file(&file.unwrap_or_default(), COMPONENT_BYTES_MOST)?,
         };
         let description = match (&self.conformance, described) {
             (None, Described::Here(name, text)) => Description::parse(name, text)?,
@@ -158,8 +165,15 @@ fn of_this_program(name: &str) -> Result<(Subject, Described), TestError> {
     Ok((subject, Described::Here(DESCRIPTION, text)))
 }
 
-fn of_file(file: &Path) -> Result<(Subject, Described), Failure> {
-    let component = components::read(file, u64::from(u32::MAX))?;
+fn of_file(file: &Path, bytes_max: u64) -> Result<(Subject, Described), Failure> {
+    let component = components::read(file, bytes_max)?;
+    if component.len() as u64 > bytes_max {
+        let refused = TestError::TooLarge {
+            path: file.to_owned(),
+            bytes_max,
+        };
+        return Err(refused.into());
+    }
     let subject = Subject {
         name: file
             .file_stem()
@@ -178,4 +192,26 @@ fn of_file(file: &Path) -> Result<(Subject, Described), Failure> {
         false => beside,
     };
     Ok((subject, Described::At(found)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_no_server_takes_is_not_read_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("acme.wasm");
+        std::fs::write(&file, [0; 9]).expect("written");
+        let (subject, _) = of_file(&file, 9).expect("read");
+        assert_eq!(
+            (subject.name.as_str(), subject.component.len()),
+            ("acme", 9)
+        );
+        let refused = of_file(&file, 8).err().expect("too large");
+        assert!(
+            refused.to_string().contains("more than 8 bytes"),
+            "{refused}"
+        );
+    }
 }

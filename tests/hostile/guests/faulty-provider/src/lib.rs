@@ -31,7 +31,10 @@ fn is(fault: &str) -> bool {
 
 fn error(class: ErrorClass, retry_after: Option<u64>) -> SendError {
     SendError {
-        class,
+        class: match is("all errors are permanent") {
+            true => ErrorClass::Permanent,
+            false => class,
+        },
         retry_after,
         provider_code: None,
         text: "not taken".to_owned(),
@@ -40,11 +43,20 @@ fn error(class: ErrorClass, retry_after: Option<u64>) -> SendError {
 }
 
 fn post(url: &str, body: &Value) -> Result<http::Response, http::Failure> {
+    let body = http::Body::Bytes(body.to_string().into_bytes());
+    ask(http::Method::Post, url.to_owned(), body)
+}
+
+fn ask(
+    method: http::Method,
+    url: String,
+    body: http::Body,
+) -> Result<http::Response, http::Failure> {
     http::send(&http::Request {
-        method: http::Method::Post,
-        url: url.to_owned(),
+        method,
+        url,
         headers: Vec::new(),
-        body: http::Body::Bytes(body.to_string().into_bytes()),
+        body,
         authorization: http::Authorization::Bearer("token".to_owned()),
         timeout: None,
         attributes: Vec::new(),
@@ -75,11 +87,14 @@ fn refusal(response: &http::Response) -> SendError {
 }
 
 fn id(body: &[u8]) -> Option<String> {
-    let answer: Value = match is("trusts answers") {
-        true => serde_json::from_slice(body).expect("JSON"),
-        false => serde_json::from_slice(body).ok()?,
+    let answer = serde_json::from_slice::<Value>(body).ok();
+    let id = answer
+        .as_ref()
+        .and_then(|answer| answer.get("id")?.as_str());
+    let id = match is("trusts answers") {
+        true => id.expect("an answer with an id"),
+        false => id?,
     };
-    let id = answer.get("id")?.as_str()?;
     let bounded = (1..=128).contains(&id.len()) || is("any id");
     bounded.then(|| id.to_owned())
 }
@@ -98,7 +113,7 @@ impl Guest for Faulty {
             settings: vec![setting("base-url", true), setting("fault", false)],
             credentials: vec![setting("token", true)],
             hosts: Vec::new(),
-            attributes: Vec::new(),
+            attributes: vec![("fetch-status".to_owned(), "supported".to_owned())],
         }
     }
 
@@ -133,18 +148,19 @@ impl Guest for Faulty {
         }
         let response = answer.map_err(|failure| match failure.maybe_sent {
             true => error(ErrorClass::UnknownOutcome, None),
+            false if is("refused connections may be sent") => {
+                error(ErrorClass::UnknownOutcome, None)
+            }
             false => error(ErrorClass::Retryable, None),
         })?;
+        if (300..500).contains(&response.status) && is("3xx and 4xx are success") {
+            return Ok(accepted("m-1".to_owned()));
+        }
         if !(200..300).contains(&response.status) {
             return Err(refusal(&response));
         }
         let id = id(&response.body).ok_or_else(|| error(ErrorClass::UnknownOutcome, None))?;
-        Ok(Accepted {
-            ids: vec![id],
-            segments: None,
-            price: None,
-            attributes: Vec::new(),
-        })
+        Ok(accepted(id))
     }
 
     fn parse_callback(callback: Callback) -> Result<News, CallbackError> {
@@ -158,25 +174,55 @@ impl Guest for Faulty {
             return Err(CallbackError::Unsigned);
         }
         let id = id(&callback.body).ok_or(CallbackError::Malformed)?;
-        let update = StatusUpdate {
-            id,
-            status: Status::Delivered,
-            error: None,
-            at: None,
-            price: None,
-            segments: None,
-            attributes: Vec::new(),
-        };
         Ok(News {
-            updates: vec![update],
+            updates: vec![delivered(id)],
             replies: Vec::new(),
             answer: None,
             attributes: Vec::new(),
         })
     }
 
-    fn fetch_status(_: Vec<String>) -> Result<Vec<StatusUpdate>, SendError> {
-        Ok(Vec::new())
+    fn fetch_status(ids: Vec<String>) -> Result<Vec<StatusUpdate>, SendError> {
+        if is("tells no status") {
+            return Ok(Vec::new());
+        }
+        let mut updates = Vec::new();
+        for asked in ids {
+            let url = settings::get("base-url").unwrap_or_default();
+            let answer = ask(
+                http::Method::Get,
+                format!("{url}/{asked}"),
+                http::Body::Empty,
+            );
+            let told = match answer {
+                Ok(answer) if answer.status == 200 => id(&answer.body),
+                _ => None,
+            };
+            let believed = is("believes any status answer").then_some(asked);
+            updates.extend(told.or(believed).map(delivered));
+        }
+        Ok(updates)
+    }
+}
+
+fn accepted(id: String) -> Accepted {
+    Accepted {
+        ids: vec![id],
+        segments: None,
+        price: None,
+        attributes: Vec::new(),
+    }
+}
+
+fn delivered(id: String) -> StatusUpdate {
+    StatusUpdate {
+        id,
+        status: Status::Delivered,
+        error: None,
+        at: None,
+        price: None,
+        segments: None,
+        attributes: Vec::new(),
     }
 }
 
