@@ -5,7 +5,7 @@
 //! every parameter in order of name; whatever else came is not covered, and not read.
 //!
 //! Nothing stands between the names and the values that are signed, so who has seen a form can cut it
-//! anew, and say other things under the same signature ([`is_cut_by_twilio`]).
+//! anew, and say other things under the same signature (`is_cut_by_twilio`).
 
 use std::collections::BTreeSet;
 
