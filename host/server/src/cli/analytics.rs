@@ -15,12 +15,8 @@ use crate::recount::{AnalyticsRequest, RecountShown};
 pub(super) struct Analytics {
     #[command(subcommand)]
     action: Action,
-    /// The configuration file [env: COUNTERSIGN_CONFIG].
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<std::path::PathBuf>,
-    /// The data folder [env: COUNTERSIGN_DATA] [default: data].
-    #[arg(long, value_name = "DIR", global = true)]
-    data: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    place: Place,
     /// Print JSON.
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -36,11 +32,7 @@ enum Action {
 impl Analytics {
     /// Does it and prints what was done.
     pub(super) fn run(self, environment: &Environment) -> Result<(), Failure> {
-        let place = Place {
-            config: self.config,
-            data: self.data,
-        };
-        let settings = Merged::load(&place.into(), environment)?.offline()?;
+        let settings = Merged::load(&self.place.into(), environment)?.offline()?;
         let Action::Rebuild = self.action;
         let done = rebuild(&settings)?;
         Ok(print(&match self.json {

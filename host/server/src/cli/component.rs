@@ -24,12 +24,8 @@ use inspected::Inspected;
 pub(super) struct Component {
     #[command(subcommand)]
     action: Action,
-    /// The configuration file [env: COUNTERSIGN_CONFIG].
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
-    /// The data folder [env: COUNTERSIGN_DATA] [default: data].
-    #[arg(long, value_name = "DIR", global = true)]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
     /// Print JSON.
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -73,13 +69,9 @@ impl Component {
     /// Does it and prints the answer.
     pub(super) fn run(self, environment: &Environment) -> Result<(), Failure> {
         let json = self.json;
-        let place = Place {
-            config: self.config,
-            data: self.data,
-        };
         let request = match self.action {
             Action::Inspect { file } => {
-                let limits = Merged::load(&place.into(), environment)?.offline()?;
+                let limits = Merged::load(&self.place.into(), environment)?.offline()?;
                 let limits = services::limits(limits.services.limits);
                 let shown = Inspected::of(&file, limits)?;
                 return Ok(print(&match json {
@@ -98,7 +90,7 @@ impl Component {
                 ComponentsRequest::Export { name, file }
             }
         };
-        let settings = Merged::load(&place.into(), environment)?.offline()?;
+        let settings = Merged::load(&self.place.into(), environment)?.offline()?;
         if let ComponentsRequest::Export { name, file } = &request
             && !settings.folders.data.join("store").exists()
             && let Some(bytes) = built_in(name)

@@ -15,12 +15,8 @@ use crate::control::{Answer, KeyShown, KeysRequest, Request};
 pub(super) struct Keys {
     #[command(subcommand)]
     action: Action,
-    /// The configuration file [env: COUNTERSIGN_CONFIG].
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<std::path::PathBuf>,
-    /// The data folder [env: COUNTERSIGN_DATA] [default: data].
-    #[arg(long, value_name = "DIR", global = true)]
-    data: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    place: Place,
     /// Print JSON.
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -46,11 +42,7 @@ enum Action {
 impl Keys {
     /// Does it and prints the answer.
     pub(super) fn run(self, environment: &Environment) -> Result<(), Failure> {
-        let place = Place {
-            config: self.config,
-            data: self.data,
-        };
-        let merged = Merged::load(&place.into(), environment)?;
+        let merged = Merged::load(&self.place.into(), environment)?;
         let request = match self.action {
             Action::Create { name } => KeysRequest::Create { name },
             Action::List => KeysRequest::List,

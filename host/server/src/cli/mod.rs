@@ -113,14 +113,14 @@ struct ServeFlags {
     watch: Option<PathBuf>,
 }
 
-/// Where the configuration and the data are.
+/// Where the configuration and the data are; behind a command's subcommands, too.
 #[derive(Debug, Args)]
 struct Place {
     /// The configuration file [env: COUNTERSIGN_CONFIG].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// The data folder [env: COUNTERSIGN_DATA] [default: data].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     data: Option<PathBuf>,
 }
 

@@ -15,12 +15,8 @@ use crate::stops::{Listed, StopsRequest};
 pub(super) struct Stops {
     #[command(subcommand)]
     action: Action,
-    /// The configuration file [env: COUNTERSIGN_CONFIG].
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<std::path::PathBuf>,
-    /// The data folder [env: COUNTERSIGN_DATA] [default: data].
-    #[arg(long, value_name = "DIR", global = true)]
-    data: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    place: Place,
     /// Print JSON.
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -49,11 +45,7 @@ enum Action {
 impl Stops {
     /// Does it and prints the answer.
     pub(super) fn run(self, environment: &Environment) -> Result<(), Failure> {
-        let place = Place {
-            config: self.config,
-            data: self.data,
-        };
-        let settings = Merged::load(&place.into(), environment)?.offline()?;
+        let settings = Merged::load(&self.place.into(), environment)?.offline()?;
         let request = match self.action {
             Action::List { number } => StopsRequest::List {
                 phone: typed(number)?,

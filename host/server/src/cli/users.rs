@@ -16,12 +16,8 @@ use crate::users::{Name, UserShown, UsersRequest, by_line};
 pub(super) struct Users {
     #[command(subcommand)]
     action: Action,
-    /// The configuration file [env: COUNTERSIGN_CONFIG].
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<std::path::PathBuf>,
-    /// The data folder [env: COUNTERSIGN_DATA] [default: data].
-    #[arg(long, value_name = "DIR", global = true)]
-    data: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    place: Place,
     /// Print JSON.
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -54,11 +50,7 @@ enum Action {
 impl Users {
     /// Does it and prints the answer.
     pub(super) fn run(self, environment: &Environment) -> Result<(), Failure> {
-        let place = Place {
-            config: self.config,
-            data: self.data,
-        };
-        let settings = Merged::load(&place.into(), environment)?.offline()?;
+        let settings = Merged::load(&self.place.into(), environment)?.offline()?;
         let (request, done) = match self.action {
             Action::Show { id } => (UsersRequest::Show { id: Name(id) }, ""),
             Action::Unlock { id } => {
