@@ -243,7 +243,7 @@ fn numbered(value: &str) -> (&str, &str) {
 }
 
 /// What the function called `name` is for; `None` where that depends on its caller.
-fn work(name: &str) -> Option<&'static str> {
+pub(crate) fn work(name: &str) -> Option<&'static str> {
     let path = name.trim_start_matches(['<', '&']);
     let path = path.strip_prefix("mut ").unwrap_or(path);
     let found = WORK.iter().find(|(start, _)| path.starts_with(start));

@@ -5,7 +5,7 @@
 //!   measures; `component` measures calls without any of it.
 //! - `providers` are written in three languages; `company` is the other end of their deliveries.
 //! - `swap` replaces components under load; `attackers` are components made to do harm.
-//! - `instructions` counts them, by what they are for.
+//! - `instructions` counts them, by what they are for; `profile` says the same of the time.
 //! - `timing` compares the times of logins' answers.
 //! - `overload` asks for more than there is, with the cores shared out by `cores`.
 //! - `twilio` is the other end of the deliveries, `process` a child process and what it uses.
@@ -30,6 +30,7 @@ mod instructions;
 mod load;
 mod overload;
 mod process;
+mod profile;
 mod providers;
 mod report;
 mod server;
@@ -136,15 +137,18 @@ enum Part {
     Providers,
     /// Where the instructions of a send and its delivery go; needs valgrind; only when it is asked for
     Instructions,
+    /// Where the time of a send and its delivery goes; needs perf; only when it is asked for
+    Profile,
 }
 
 /// What takes long and is not measured unless it is named.
-const ASKED_FOR: [Part; 5] = [
+const ASKED_FOR: [Part; 6] = [
     Part::Providers,
     Part::Memory,
     Part::Timing,
     Part::Analytics,
     Part::Instructions,
+    Part::Profile,
 ];
 
 impl Args {
@@ -274,6 +278,10 @@ async fn round(
         let load = args.load();
         // Each takes some 10 ms there.
         instructions::measure(&binary()?, folder, load.duration * 4, report).await?;
+    }
+    if args.wants(Part::Profile) {
+        eprintln!("  time of a send, with perf");
+        profile::measure(&binary()?, folder, &load, report).await?;
     }
     if args.wants(Part::Overload) {
         eprintln!("  overload");

@@ -15,6 +15,10 @@ const TIMES: f64 = 3.0;
 /// since a schedule that waits for connections asks no more than is answered.
 const CONNECTIONS: usize = 8;
 
+/// Connections that find the capacity: as many calls as the server runs at once on its one core. Of more some
+/// are refused, and who asks again at once then measures refusals.
+const CAPACITY_CONNECTIONS: usize = 32;
+
 /// One round.
 #[derive(Clone, Debug)]
 pub(crate) struct Overload {
@@ -39,6 +43,7 @@ pub(crate) async fn measure(
     // On a machine that is busy with something else this may already be too much now and then.
     let found = Load {
         overload: true,
+        connections: CAPACITY_CONNECTIONS,
         ..*load
     };
     let capacity = server.send(&found).await?.measured;

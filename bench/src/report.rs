@@ -516,7 +516,7 @@ fn cpu_us(rounds: &[Measured]) -> Vec<(&'static str, f64)> {
 }
 
 /// What a thread of the server does, by its name as the kernel keeps it (15 bytes).
-fn work(thread: &str) -> &'static str {
+pub(crate) fn work(thread: &str) -> &'static str {
     match thread {
         "countersign" => "requests",
         "countersign-del" => "deliveries",

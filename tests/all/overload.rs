@@ -15,6 +15,12 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+const SALE: &str = r#"
+[[template]]
+name = "sale"
+text = "Sale!"
+"#;
+
 /// One place, and a line that is soon full.
 fn small(twilio: &FakeTwilio) -> Builder {
     Server::builder()
@@ -48,6 +54,28 @@ async fn who_finds_no_room_is_refused_while_the_only_place_stays_taken() {
         (answer.status == 200).then_some(())
     })
     .await;
+}
+
+/// Neither do they who ask for messages, of which no component decides: they stand in the same line for
+/// the store.
+#[tokio::test]
+async fn who_finds_no_room_for_a_message_is_refused_while_the_only_place_stays_taken() {
+    let twilio = FakeTwilio::start().await;
+    let server = small(&twilio).config(SALE).on_disk(PowerMode::Power, 1);
+    let server = server.start().await;
+    let disk = server.disk();
+    disk.hold_syncs();
+    let bodies: Vec<_> = (0..16)
+        .map(|n| json!({ "to": phone(n), "template": "sale" }))
+        .collect();
+    let asks = bodies.iter().map(|body| server.post("/api/messages", body));
+    let mut asks: FuturesUnordered<_> = asks.collect();
+    for _ in 1..bodies.len() {
+        let answer = asks.next().await.unwrap().expect_problem(503);
+        assert!(answer.retry_after() >= Duration::from_secs(1));
+    }
+    disk.go_on();
+    asks.next().await.unwrap().expect_status(202);
 }
 
 #[tokio::test(flavor = "multi_thread")]

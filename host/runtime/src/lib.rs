@@ -56,6 +56,7 @@ pub use message::{MessageRequest, ReplayCallError};
 pub use once::Once;
 pub use otp::{NO_ROUTE, Refusal, STOPPED, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict};
 pub use phone::{PhoneError, is_region};
+pub use places::{HOST_CALLS, Place};
 pub use provider::{
     CallbackError, CallbackRequest, GrantError, Observed, ProviderConfig, ProviderManifest,
     ProviderNeed, ProviderTrial, Workbench, is_private,

@@ -42,9 +42,9 @@ pub struct Limits {
     /// How many service calls of one caller wait for one of these places; further ones are turned
     /// away. Callers take turns.
     pub service_waiting: usize,
-    /// How long a service call waits for a place. Where its caller's have waited all the time for
-    /// this long they are a crowd: then no more than 8 wait, and 5 ms only, until none has been turned
-    /// away for as long.
+    /// How long a service call waits for a place. Where none of its caller's has got one within 5 ms for a
+    /// quarter of this they are a crowd: then no more than 8 wait, and 5 ms only, until none has been
+    /// turned away for as long.
     pub service_wait: Duration,
     /// How many calls about one subject wait for each other; further ones are turned away.
     pub subject_waiting: usize,

@@ -3,13 +3,16 @@
 //! Each component has places of its own, so that a slow one takes none of the others'. For those, callers
 //! wait in lines of their own and take turns, so that one that asks without end stops nobody but itself.
 //!
-//! A line is there for bursts. One that does not get empty any more only makes its caller late: a
+//! A line is there for bursts. One in which nobody gets a place soon any more only makes its caller late: a
 //! crowd, of which few may wait, and not for long. The rest is turned away at once, at the door, before
 //! anything is done for it: who is let in is served about as fast as without the crowd, and who is not
 //! knows it within milliseconds. A crowd is over when nobody has been turned away for a while; that its
 //! line got empty says little, since the places of a whole group of commits become free at once.
-//! (Controlled delay with a time-out for each caller, as in B. Maurer, "Fail at Scale", ACM Queue 13(8),
-//! 2015; with a line for each, as in RFC 8290.)
+//! (Controlled delay, RFC 8289, with a time-out for each caller, as in B. Maurer, "Fail at Scale", ACM
+//! Queue 13(8), 2015; with a line for each, as in RFC 8290.)
+//!
+//! Whoever asks for no more than a share of the places, as many as all callers have who are there, is no
+//! crowd, whatever the others do to the time that it takes.
 //!
 //! Calls of a component that usually computes for long take turns besides: [`alone`].
 
@@ -28,15 +31,19 @@ mod alone;
 pub(crate) use alone::Alone;
 use alone::Usual;
 
-/// How long a call waits in a crowd.
-const CROWDED_WAIT: Duration = Duration::from_millis(5);
+/// How long a call waits in a crowd, and in a line that is no burst: one of which some call gets a place
+/// sooner moves on, however long it is (RFC 8289's target; section 4.3 there says why 5 ms).
+const SOON: Duration = Duration::from_millis(5);
 
-/// Which part of the longest wait a line may stand for without getting empty: of the crowd that makes it
-/// stand nobody waits for longer than that before it is known for one.
+/// For which part of the longest wait nobody of a line may get a place [`SOON`] before it is a crowd.
 const STANDING: u32 = 4;
 
-/// How many calls of a crowd wait: about as many as get places within [`CROWDED_WAIT`].
+/// How many calls of a crowd wait: about as many as get places within [`SOON`].
 const CROWDED_WAITING: usize = 8;
+
+/// Whose places those are for calls that the host answers by itself: they stand in the same line for the
+/// store as the components' calls, and make those late that come behind them.
+pub const HOST_CALLS: &str = "host";
 
 /// The places of all components, by name: all versions of one share theirs.
 pub(crate) struct AllPlaces {
@@ -99,6 +106,7 @@ pub(crate) struct Places(Arc<Inner>);
 
 struct Inner {
     lines: Mutex<Lines>,
+    places: usize,
     waiting_max: usize,
     wait: Duration,
     usual: Usual,
@@ -108,6 +116,8 @@ struct Inner {
 struct Lines {
     free: usize,
     callers: HashMap<Caller, Line>,
+    /// How many calls of each caller run or wait; never 0.
+    held: HashMap<Caller, usize>,
     /// Until when a caller's calls are a crowd. Of callers that are gone some stay; there are no more
     /// than keys.
     crowds: HashMap<Caller, Instant>,
@@ -121,13 +131,20 @@ struct Lines {
 struct Line {
     turn: u64,
     /// In the order in which they came.
-    waiting: BTreeMap<u64, oneshot::Sender<Place>>,
-    /// Since when one of them has been waiting without a break.
-    since: Instant,
+    waiting: BTreeMap<u64, Call>,
+    /// When one of them got a place [`SOON`] the last time, or else when the line began.
+    moved: Instant,
 }
 
-/// A place for one call, until it is dropped. `None`: it has gone back another way.
-pub(crate) struct Place(Option<Arc<Inner>>);
+/// A call that waits.
+struct Call {
+    joined: Instant,
+    place: oneshot::Sender<Place>,
+}
+
+/// A place for one call of a caller, until it is dropped.
+// `None`: it has gone back another way.
+pub struct Place(Option<(Arc<Inner>, Caller)>);
 
 /// There is no place, and there will be none soon.
 #[derive(Debug, PartialEq, Eq)]
@@ -146,10 +163,12 @@ impl Places {
             lines: Mutex::new(Lines {
                 free: places,
                 callers: HashMap::new(),
+                held: HashMap::new(),
                 crowds: HashMap::new(),
                 turns: BTreeMap::new(),
                 next: 0,
             }),
+            places,
             waiting_max,
             wait,
             usual: Usual::new(epoch),
@@ -171,7 +190,7 @@ impl Places {
     pub(crate) fn turn_away(&self, caller: &Caller) -> bool {
         let mut lines = self.0.lines();
         // Most often: no crowd anywhere.
-        !lines.crowds.is_empty() && !lines.has_room(&self.0, caller, Instant::now())
+        !lines.crowds.is_empty() && lines.room(&self.0, caller, Instant::now()).is_none()
     }
 
     /// How many places are free, and how many calls wait for one.
@@ -188,7 +207,8 @@ impl Places {
             // While anybody waits none is free: nobody overtakes.
             if lines.free > 0 {
                 lines.free -= 1;
-                return Ok(Place(Some(self.0.clone())));
+                lines.hold(caller);
+                return Ok(Place(Some((self.0.clone(), caller.clone()))));
             }
             self.join(&mut lines, caller, Instant::now())?
         };
@@ -205,16 +225,15 @@ impl Places {
         caller: &Caller,
         now: Instant,
     ) -> Result<(Waiting, Duration), Full> {
-        if !lines.has_room(&self.0, caller, now) {
-            return Err(Full);
-        }
-        let wait = match lines.is_crowd(caller, now) {
-            true => CROWDED_WAIT.min(self.0.wait),
-            false => self.0.wait,
-        };
+        let wait = lines.room(&self.0, caller, now).ok_or(Full)?;
+        lines.hold(caller);
         let number = lines.number();
         let (sender, place) = oneshot::channel();
-        lines.line(caller, now).waiting.insert(number, sender);
+        let call = Call {
+            joined: now,
+            place: sender,
+        };
+        lines.line(caller, now).waiting.insert(number, call);
         let waiting = Waiting {
             places: self.0.clone(),
             caller: caller.clone(),
@@ -241,23 +260,52 @@ impl Lines {
         self.crowds.get(caller).is_some_and(|until| now < *until)
     }
 
-    /// Whether one more call of `caller` may wait. A line that has stood for too long becomes a crowd, and
-    /// a crowd of which one is turned away stays one for as long again.
-    fn has_room(&mut self, inner: &Inner, caller: &Caller, now: Instant) -> bool {
+    /// Whether `caller` has less than its share: as many places as there are for each who is there.
+    fn is_modest(&self, inner: &Inner, caller: &Caller) -> bool {
+        let held = self.held.get(caller).copied();
+        let callers = self.held.len() + usize::from(held.is_none());
+        held.unwrap_or(0) < inner.places / callers
+    }
+
+    /// How long one more call of `caller` may wait; `None` where it may not. A line that has stood for
+    /// too long becomes a crowd, and a crowd of which one is turned away stays one for as long again.
+    fn room(&mut self, inner: &Inner, caller: &Caller, now: Instant) -> Option<Duration> {
         let line = self.callers.get(caller);
         let waiting = line.map_or(0, |line| line.waiting.len());
         let stands =
-            line.is_some_and(|line| now.duration_since(line.since) >= inner.wait / STANDING);
+            line.is_some_and(|line| now.duration_since(line.moved) >= inner.wait / STANDING);
         let was_crowd = self.is_crowd(caller, now);
-        if !(was_crowd || stands) {
-            self.crowds.remove(caller);
-            return waiting < inner.waiting_max;
+        if self.is_modest(inner, caller) || !(was_crowd || stands) {
+            if !was_crowd {
+                self.crowds.remove(caller);
+            }
+            return (waiting < inner.waiting_max).then_some(inner.wait);
         }
         let has_room = waiting < CROWDED_WAITING.min(inner.waiting_max);
         if !(has_room && was_crowd) {
             self.crowds.insert(caller.clone(), now + inner.wait);
         }
-        has_room
+        has_room.then_some(SOON.min(inner.wait))
+    }
+
+    /// One more call of `caller` runs or waits.
+    fn hold(&mut self, caller: &Caller) {
+        match self.held.get_mut(caller) {
+            Some(held) => *held += 1,
+            None => {
+                self.held.insert(caller.clone(), 1);
+            }
+        }
+    }
+
+    /// One of the calls of `caller` is over, or waits no longer.
+    fn let_go(&mut self, caller: &Caller) {
+        match self.held.get_mut(caller) {
+            Some(held) if *held > 1 => *held -= 1,
+            _ => {
+                self.held.remove(caller);
+            }
+        }
     }
 
     /// The line of `caller`, which begins at `now` where there is none.
@@ -268,24 +316,28 @@ impl Lines {
             Line {
                 turn,
                 waiting: BTreeMap::new(),
-                since: now,
+                moved: now,
             }
         })
     }
 
     /// The call that goes next: of the caller whose turn it is the one that came first.
-    fn pop(&mut self) -> Option<oneshot::Sender<Place>> {
+    fn pop(&mut self) -> Option<(Caller, oneshot::Sender<Place>)> {
         let (_, caller) = self.turns.pop_first()?;
         let turn = self.number();
         let line = self.callers.get_mut(&caller)?;
-        let next = line.waiting.pop_first();
+        let (_, next) = line.waiting.pop_first()?;
+        let now = Instant::now();
+        if now.duration_since(next.joined) < SOON {
+            line.moved = now;
+        }
         line.turn = turn;
         if line.waiting.is_empty() {
             self.callers.remove(&caller);
         } else {
-            self.turns.insert(turn, caller);
+            self.turns.insert(turn, caller.clone());
         }
-        next.map(|(_, call)| call)
+        Some((caller, next.place))
     }
 
     /// Takes a call out of its line that waits no longer, if it still stands there.
@@ -293,35 +345,40 @@ impl Lines {
         let Some(line) = self.callers.get_mut(caller) else {
             return;
         };
-        line.waiting.remove(&number);
+        let left = line.waiting.remove(&number);
         if line.waiting.is_empty() {
             self.turns.remove(&line.turn);
             self.callers.remove(caller);
+        }
+        if left.is_some() {
+            self.let_go(caller);
         }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some(inner) = self.0.take() else {
+        let Some((inner, mut over)) = self.0.take() else {
             return;
         };
         loop {
-            let next = {
+            let (next, call) = {
                 let mut lines = inner.lines();
+                lines.let_go(&over);
                 match lines.pop() {
-                    Some(call) => call,
+                    Some(next) => next,
                     None => {
                         lines.free += 1;
                         return;
                     }
                 }
             };
-            match next.send(Place(Some(inner.clone()))) {
-                Ok(()) => return,
-                // It gave up at this moment: the next one gets the place, from here.
-                Err(mut place) => place.0 = None,
-            }
+            let Err(mut place) = call.send(Place(Some((inner.clone(), next.clone())))) else {
+                return;
+            };
+            // It gave up at this moment: the next one gets the place, from here.
+            place.0 = None;
+            over = next;
         }
     }
 }
@@ -503,18 +560,76 @@ mod tests {
         assert_eq!(span, wait, "the crowd is not old yet");
         drop(first);
         let (third, span) = join("a", 25);
-        assert_eq!(span, CROWDED_WAIT, "one of them has waited all the time");
+        assert_eq!(span, SOON, "one of them has waited all the time");
         let (_other, span) = join("b", 25);
         assert_eq!(span, wait, "it is not this caller's crowd");
         drop((second, third));
         let (fourth, span) = join("a", 124);
-        assert_eq!(
-            span, CROWDED_WAIT,
-            "an empty line is not the end of a crowd"
-        );
+        assert_eq!(span, SOON, "an empty line is not the end of a crowd");
         drop(fourth);
         let (_fifth, span) = join("a", 125);
         assert_eq!(span, wait, "nobody was turned away for a whole wait");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_for_no_more_than_a_share_is_no_crowd_whatever_others_do() {
+        let wait = Duration::from_millis(100);
+        let places = Places::new(8, 100, wait, EPOCH);
+        let (flood, quiet) = (key("flood"), key("quiet"));
+        let mut running = Vec::new();
+        for _ in 0..8 {
+            running.push(places.take(&flood).await.expect("free"));
+        }
+        let join = |caller| places.join(&mut places.0.lines(), caller, Instant::now());
+        let mut waiting = vec![
+            join(&flood).expect("room").0,
+            join(&quiet).expect("room").0,
+            join(&quiet).expect("room").0,
+        ];
+        tokio::time::advance(wait / STANDING).await;
+        // Both lines stand.
+        let (third, span) = join(&quiet).expect("room");
+        assert_eq!(span, wait, "half of the places are for two callers");
+        let (fourth, span) = join(&quiet).expect("room");
+        assert_eq!(span, wait);
+        waiting.extend([third, fourth]);
+        let (fifth, span) = join(&quiet).expect("room");
+        assert_eq!(span, SOON, "more than the half");
+        waiting.push(fifth);
+        let (_, span) = join(&flood).expect("room");
+        assert_eq!(span, SOON);
+        // With the others gone all places are a share.
+        drop((waiting, running));
+        assert!(places.0.lines().held.is_empty());
+        assert!(!places.turn_away(&quiet));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_that_moves_on_is_no_crowd_however_long_it_lasts() {
+        let wait = Duration::from_millis(100);
+        let places = Places::new(1, 100, wait, EPOCH);
+        let caller = key("a");
+        let mut running = places.take(&caller).await.expect("free");
+        let join = || places.join(&mut places.0.lines(), &caller, Instant::now());
+        let mut next = join().expect("room").0;
+        for _ in 0..100 {
+            tokio::time::advance(SOON - Duration::from_millis(1)).await;
+            let (waiting, span) = join().expect("room");
+            assert_eq!(span, wait, "the one before gets its place soon");
+            drop(running);
+            running = (&mut next.place).await.expect("its turn");
+            next = waiting;
+        }
+        // As much is done, and each has waited for longer.
+        for late in 0..6 {
+            let (waiting, span) = join().expect("room");
+            let crowd = SOON * late >= wait / STANDING;
+            assert_eq!(span == SOON, crowd, "{late}");
+            tokio::time::advance(SOON).await;
+            drop(running);
+            running = (&mut next.place).await.expect("its turn");
+            next = waiting;
+        }
     }
 
     #[tokio::test(start_paused = true)]

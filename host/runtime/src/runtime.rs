@@ -25,7 +25,7 @@ use crate::instant::Instants;
 use crate::meter::Turns;
 use crate::once::Once;
 use crate::phone::{self, Parsed};
-use crate::places::AllPlaces;
+use crate::places::{AllPlaces, Full, HOST_CALLS, Place};
 use crate::provider::{CallbackError, CallbackRequest, GrantError, Provider, ProviderConfig};
 use crate::runs::{self, CallRequest};
 use crate::secrets::Secrets;
@@ -221,7 +221,19 @@ impl Runtime {
         errors
     }
 
-    /// Turns a call of `component` by `caller` away before it is even read, where so many of theirs are
+    /// A place for a call that no component decides about, by `caller`, to be kept to its end; it waits for
+    /// one as a component's call does.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Busy`] where there is none in time.
+    pub async fn host_place(&self, caller: &Caller) -> Result<Place, CallError> {
+        let places = self.host.places.of(HOST_CALLS);
+        let place = places.take(&caller.in_line()).await;
+        place.map_err(|Full| busy())
+    }
+
+    /// Turns a call of `component` (or of [`HOST_CALLS`]) by `caller` away before it is even read, where so many of theirs are
     /// waiting that it would find no room. Costs a look at a table.
     ///
     /// # Errors

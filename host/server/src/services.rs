@@ -141,6 +141,11 @@ fn defaults(providers: &mut [ProviderConfig]) -> Vec<DefaultVersion> {
     defaults
 }
 
+/// How many calls of a service run at once for each processor, where the operator does not say: as many as
+/// wait for their commits while others compute (some 3 ms, at some 10,000 commits a second). More are
+/// admitted only to wait for the processor, with all who are to be turned away behind them.
+const CALLS_OF_A_PROCESSOR: usize = 32;
+
 /// The runtime's limits with what the operator has set.
 pub(crate) fn limits(given: config::Limits) -> Limits {
     // Each by its name, so that one that is not handed on is noticed.
@@ -174,7 +179,11 @@ pub(crate) fn limits(given: config::Limits) -> Limits {
         http_connect_ms,
         http_body_bytes,
     } = given;
-    let mut limits = Limits::default();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut limits = Limits {
+        service_calls: CALLS_OF_A_PROCESSOR * processors,
+        ..Limits::default()
+    };
     let span = |limit: &mut Duration, ms: Option<u64>| {
         *limit = ms.map_or(*limit, Duration::from_millis);
     };

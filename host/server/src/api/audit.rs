@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use url::form_urlencoded;
 
 use super::answer::Answer;
 use super::problem::{Kind, Problem};
-use super::{Api, AuditCursor, UserId};
+use super::{Api, Asker, AuditCursor, UserId};
 use crate::users::Trail;
 
 /// Entries on a page where nothing is said.
@@ -18,13 +18,21 @@ const PAGE: usize = 50;
 const PAGE_MAX: usize = 200;
 
 /// Any key may ask for any user: keys are those of one operator's applications.
-pub(super) async fn trail(State(api): State<Arc<Api>>, uri: Uri) -> Response {
+pub(super) async fn trail(
+    State(api): State<Arc<Api>>,
+    Extension(asker): Extension<Asker>,
+    uri: Uri,
+) -> Response {
     let Asked { user, after, limit } = match asked(uri.query().unwrap_or_default()) {
         Ok(asked) => asked,
         Err(problem) => return problem.into_response(),
     };
     let Some(runtime) = api.runtime() else {
         return Problem::starting().into_response();
+    };
+    let _place = match runtime.host_place(&asker.in_line()).await {
+        Ok(place) => place,
+        Err(busy) => return Problem::from(busy).into_response(),
     };
     match runtime.audit_trail(&user, after, limit).await {
         Ok(page) => Answer::ok(&Trail::from(page)).into_response(),

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use tower::ServiceExt;
 
 use super::problem::Problem;
-use super::{Api, CallError, Caller, Part, body, component_of, finish};
+use super::{Api, CallError, Caller, Part, body, finish, places_of};
 use crate::connections;
 
 /// How many callers are remembered: as many as ask beyond what can be done, most often one.
@@ -51,7 +51,7 @@ pub(super) struct Door {
     /// Whether anybody is remembered; most often nobody is.
     any: AtomicBool,
     /// By a keyed hash of what they present, which was found good when they were turned away, and of the
-    /// component that they call.
+    /// places that they wanted.
     crowds: Mutex<HashMap<u64, Crowd>>,
     hasher: RandomState,
     /// Whether it is looked how late the event loop is.
@@ -67,14 +67,9 @@ struct Crowd {
 }
 
 impl Door {
-    /// Remembers that `caller`, who presents these headers, was turned away from `component`.
-    pub(super) fn remember(
-        self: &Arc<Self>,
-        headers: &HeaderMap,
-        component: &str,
-        caller: &Caller,
-    ) {
-        let presented = self.presented(headers, component);
+    /// Remembers that `caller`, who presents these headers, found no room among `places`.
+    pub(super) fn remember(self: &Arc<Self>, headers: &HeaderMap, places: &str, caller: &Caller) {
+        let presented = self.presented(headers, places);
         let crowd = Crowd {
             caller: caller.clone(),
             until: Instant::now() + REMEMBERED_TIME,
@@ -92,18 +87,18 @@ impl Door {
         }
     }
 
-    /// Why a request to `component` with these headers is turned away; `room` says whether a caller finds
+    /// Why a request for one of `places` with these headers is turned away; `room` says whether a caller finds
     /// room.
     fn turn_away(
         &self,
         headers: &HeaderMap,
-        component: &str,
+        places: &str,
         room: impl FnOnce(&Caller) -> Result<(), CallError>,
     ) -> Option<CallError> {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
-        let presented = self.presented(headers, component);
+        let presented = self.presented(headers, places);
         let mut crowds = self.crowds();
         let crowd = crowds.get_mut(&presented)?;
         // That the loop is late may be others' doing, so it makes nobody a crowd for longer.
@@ -148,10 +143,10 @@ impl Door {
         nobody
     }
 
-    fn presented(&self, headers: &HeaderMap, component: &str) -> u64 {
+    fn presented(&self, headers: &HeaderMap, places: &str) -> u64 {
         let values = headers.get_all(AUTHORIZATION).iter();
         let values: Vec<&[u8]> = values.map(|value| value.as_bytes()).collect();
-        self.hasher.hash_one((component, values))
+        self.hasher.hash_one((places, values))
     }
 
     fn crowds(&self) -> MutexGuard<'_, HashMap<u64, Crowd>> {
@@ -162,12 +157,9 @@ impl Door {
 impl Api {
     fn turn_away(&self, request: &Request<Incoming>) -> Option<Problem> {
         let runtime = self.serving()?;
-        if request.method() != Method::POST || Part::of(request.uri()) != Part::Api {
-            return None;
-        }
-        let component = component_of(request.uri())?;
-        let room = |caller: &Caller| runtime.room_for(component, caller);
-        let refused = self.door.turn_away(request.headers(), component, room);
+        let places = places_of(request.uri())?;
+        let room = |caller: &Caller| runtime.room_for(places, caller);
+        let refused = self.door.turn_away(request.headers(), places, room);
         refused.map(Problem::from)
     }
 }

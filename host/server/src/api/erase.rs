@@ -38,7 +38,10 @@ pub(super) async fn erase(State(api): State<Arc<Api>>, request: Request) -> Resp
         Ok(number) => number,
         Err(refused) => return Problem::from(refused).into_response(),
     };
-    let call = async move |once| runtime.erase_phone(&context, &number, once).await;
+    let call = async move |once| {
+        let _place = runtime.host_place(&context.caller).await?;
+        runtime.erase_phone(&context, &number, once).await
+    };
     api.answer(claim, answer, call).await
 }
 

@@ -100,6 +100,16 @@ pub(crate) enum Asker {
     User(Token),
 }
 
+impl Asker {
+    /// In whose line the call waits: of each application, and of all users together.
+    pub(super) fn in_line(&self) -> Caller {
+        match self {
+            Asker::Application(caller) => caller.clone(),
+            Asker::User(_) => Caller::Token(String::new()),
+        }
+    }
+}
+
 /// Judges every request for `/api`, `/admin` and `/metrics`; figures under `/api/analytics` are the
 /// administrator's.
 pub(crate) struct Gate {

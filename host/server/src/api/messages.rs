@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
 use countersign_delivery::{Segments, Template as Text, offered_origins};
 use countersign_types::{MessageId, UnixMillis};
@@ -15,7 +15,7 @@ use super::answer::{Answer, Judged};
 use super::fields::{Fields, PHONE_BYTES_MAX, locale};
 use super::path::Named;
 use super::problem::{Problem, Refused};
-use super::{Api, MessageRequest, NO_ROUTE, PhoneError, Runtime};
+use super::{Api, Asker, MessageRequest, NO_ROUTE, PhoneError, Runtime};
 use crate::config::{MessageKind, Template, Templates};
 use crate::story::Story;
 
@@ -53,17 +53,28 @@ pub(super) async fn send(State(api): State<Arc<Api>>, request: Request) -> Respo
         let body = json!({"id": id, "status": "queued", "segments": segments});
         Ok(Answer::accepted(&body))
     };
-    let call = async move |once| runtime.send_message(&context, &request, once).await;
+    let call = async move |once| {
+        let _place = runtime.host_place(&context.caller).await?;
+        runtime.send_message(&context, &request, once).await
+    };
     api.answer(claim, accepted, call).await
 }
 
 /// Any key may ask for any message: keys are those of one operator's applications.
-pub(super) async fn story(State(api): State<Arc<Api>>, Named(id): Named) -> Response {
+pub(super) async fn story(
+    State(api): State<Arc<Api>>,
+    Extension(asker): Extension<Asker>,
+    Named(id): Named,
+) -> Response {
     let Some(runtime) = api.runtime() else {
         return Problem::starting().into_response();
     };
     let Ok(id) = id.parse::<MessageId>() else {
         return Problem::no_such_message().into_response();
+    };
+    let _place = match runtime.host_place(&asker.in_line()).await {
+        Ok(place) => place,
+        Err(busy) => return Problem::from(busy).into_response(),
     };
     match runtime.message(id).await {
         Ok(Some(view)) => Answer::ok(&Story::from(view)).into_response(),

@@ -58,11 +58,11 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub(crate) use countersign_runtime::{
     AuditCursor, Authority, BackupCodesVerdict, CallContext, CallError, CallbackError,
     CallbackRequest, Caller, ChangeRequest, Claim, Denial, DisableRequest, DisableVerdict,
-    EnableRequest, EnableVerdict, Factor, FactorProof, Ledger, LoginRequest, LoginSendRequest,
-    LoginSendVerdict, LoginVerdict, MessageRequest, MessageSearch, Method, NO_ROUTE, Once,
-    PhoneError, Refusal, Registry, Revealed, Runtime, STOPPED, SendRequest, SendVerdict,
-    TotpVerdict, UserId, UserIdError, UserToken, VerifyFactorRequest, VerifyFactorVerdict,
-    VerifyRequest, VerifyVerdict, figures,
+    EnableRequest, EnableVerdict, Factor, FactorProof, HOST_CALLS, Ledger, LoginRequest,
+    LoginSendRequest, LoginSendVerdict, LoginVerdict, MessageRequest, MessageSearch, Method,
+    NO_ROUTE, Once, PhoneError, Refusal, Registry, Revealed, Runtime, STOPPED, SendRequest,
+    SendVerdict, TotpVerdict, UserId, UserIdError, UserToken, VerifyFactorRequest,
+    VerifyFactorVerdict, VerifyRequest, VerifyVerdict, figures,
 };
 use countersign_types::{Entropy, UnixMillis};
 
@@ -173,21 +173,13 @@ impl Api {
         let Some(runtime) = self.serving() else {
             return Ok(());
         };
-        if request.method() != http::Method::POST {
-            return Ok(());
-        }
-        // All tokens share one line.
-        let tokens = Caller::Token(String::new());
-        let caller = match asker {
-            Asker::Application(caller) => caller,
-            Asker::User(_) => &tokens,
-        };
-        let Some(component) = component_of(request.uri()) else {
+        let Some(places) = places_of(request.uri()) else {
             return Ok(());
         };
-        let room = runtime.room_for(component, caller);
+        let caller = asker.in_line();
+        let room = runtime.room_for(places, &caller);
         if room.is_err() {
-            self.door.remember(request.headers(), component, caller);
+            self.door.remember(request.headers(), places, &caller);
         }
         Ok(room?)
     }
@@ -455,16 +447,15 @@ impl Part {
     }
 }
 
-/// The service component that the requests to a path are for, where one is.
-fn component_of(uri: &Uri) -> Option<&'static str> {
-    let folders = [
-        ("/api/otp/", "otp"),
-        ("/api/2fa/", "two-factor"),
-        ("/api/login/", "two-factor"),
-    ];
-    let mut folders = folders.into_iter();
-    let found = folders.find(|(folder, _)| uri.path().starts_with(folder));
-    found.map(|(_, component)| component)
+/// In whose places the calls to a path run: a service component's, or those for the host's own.
+fn places_of(uri: &Uri) -> Option<&'static str> {
+    let folder = uri.path().strip_prefix("/api/")?.split('/').next()?;
+    match folder {
+        "otp" => Some("otp"),
+        "2fa" | "login" => Some("two-factor"),
+        "messages" | "audit" | "users" | "phones" => Some(HOST_CALLS),
+        _ => None,
+    }
 }
 
 /// Counts the request, and writes one line, at debug: never the path as it came, which anybody can fill

@@ -65,6 +65,7 @@ pub(super) async fn make_token(
     let judge = move |(): &(), _: UnixMillis| answer(purpose, &made);
     let attributes = vec![("purpose".to_owned(), purpose.word().to_owned())];
     let call = async move |once| {
+        let _place = runtime.host_place(&context.caller).await?;
         let kind = "token.issued";
         let at = runtime
             .audit_record(&context, &user, kind, attributes, once)
