@@ -1,7 +1,10 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use countersign_types::SystemEntropy;
 
+use super::files::create_key;
 use super::*;
 
 fn load(path: &Path, new_data: bool) -> Result<Keyring, KeyringError> {
