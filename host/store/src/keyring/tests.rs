@@ -6,6 +6,7 @@ use countersign_types::SystemEntropy;
 
 use super::files::create_key;
 use super::*;
+use crate::{Ending, Rulings, Section, Transaction};
 
 fn load(path: &Path, new_data: bool) -> Result<Keyring, KeyringError> {
     Keyring::load_or_create(path, new_data, &SystemEntropy)
