@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use countersign_queue::QueueConfig;
 use countersign_store::{Keyring, SledStore, Store};
-use countersign_types::{SystemEntropy, UnixMillis};
+use countersign_types::{SystemClock, SystemEntropy, UnixMillis};
 
 use crate::config::{Config, Environment, Flags, Merged};
+use crate::control::{Closed, Door, Office};
+use crate::recount::Recounts;
 use crate::users::Users;
 
 /// A store in a folder of its own, which goes when the first value is dropped.
@@ -37,4 +40,27 @@ pub(crate) fn config() -> Config {
 /// Tokens and proofs under the keys in `folder`.
 pub(crate) fn users(folder: &std::path::Path) -> Arc<Users> {
     Users::new(&keyring(folder), config().two_factor, UnixMillis(0))
+}
+
+/// What answers commands where no server runs: a queue for 7 messages, keys and services of its own.
+pub(crate) fn office(store: Arc<SledStore>) -> Office {
+    let keys = tempfile::tempdir().expect("a folder");
+    let keyring = Keyring::load_or_create(keys.path(), true, &SystemEntropy).expect("made");
+    Office {
+        store,
+        keyring: Arc::new(keyring),
+        without_keys: Vec::new(),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        recounts: Recounts::default(),
+        door: Door::Closed(Closed::new(
+            QueueConfig {
+                capacity: 7,
+                ..QueueConfig::default()
+            },
+            config().services,
+            keys.path().to_owned(),
+        )),
+        server: None,
+    }
 }
