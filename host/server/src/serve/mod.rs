@@ -1,10 +1,11 @@
 //! `countersign serve`: wires everything together, waits, and takes it apart in order.
 
+mod before;
 mod error;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,30 +14,27 @@ use countersign_delivery::{
 };
 use countersign_queue::{Queue, QueueConfig};
 use countersign_runtime::{Damage, ProviderConfig, Runtime};
-use countersign_store::{Keyring, SledStore, Store, StoreError, restored_at};
-use countersign_types::{Clock, Entropy, SystemClock, SystemEntropy, UnixMillis};
+use countersign_store::{SledStore, Store, StoreError, restored_at};
+use countersign_types::{Clock, Entropy, SystemClock, SystemEntropy};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use error::Lost;
+use before::{decide_mode, miss_no_key, open_data};
 pub(crate) use error::ServeError;
 
-use crate::api::{
-    self, Api, ApiParts, Calls, ENVIRONMENT_KEY, Gate, Health, Ledger, Mode, Situation,
-};
-use crate::config::{ComponentSource, Config, Folders, Provider, PublicUrl};
-use crate::control::{self, Answer, Door, Office, Request, Served};
-use crate::data::{self, Data, DataError};
+use crate::api::{self, Api, ApiParts, Calls, ENVIRONMENT_KEY, Gate, Health, Ledger, Mode};
+use crate::config::{ComponentSource, Config, Provider, PublicUrl};
+use crate::control::{self, Door, Office, Served};
 use crate::metrics::{MeasuredSender, Metrics};
 use crate::page::Pages;
 use crate::providers::{self, Configured};
 use crate::recount::Recounts;
 use crate::services::{self, Parts, ServicesError, Started};
 use crate::users::Users;
-use crate::{config, connections, keys, sealed, telemetry, watched};
+use crate::{config, connections, keys, telemetry, watched};
 
 /// How much the thread that delivers gives way to the others of this process (nice(2)).
 const DELIVERY_NICENESS: i32 = 10;
@@ -308,140 +306,6 @@ async fn second_signal(mut next: impl AsyncFnMut()) {
     tokio::time::sleep(SIGNALS_TOGETHER).await;
     while tokio::time::timeout(Duration::ZERO, next()).await.is_ok() {}
     next().await;
-}
-
-fn open_data(folders: &Folders, entropy: &dyn Entropy) -> Result<Data, ServeError> {
-    let data = Data::open(folders, entropy).map_err(|error| match error {
-        DataError::InUse { path } => in_use(path),
-        error => error.into(),
-    })?;
-    if data.keyring.created() {
-        tracing::info!(
-            folder = %folders.keys.display(),
-            "made the host's secret keys; keep a copy apart from the data: losing them loses all live codes and enrolments"
-        );
-    }
-    if data::is_open_to_others(&folders.data) {
-        tracing::warn!(
-            folder = %folders.data.display(),
-            "other users of this machine can look into the data folder; {}",
-            data::how_to_close(&folders.data)
-        );
-    }
-    Ok(data)
-}
-
-/// Who has the data folder, as far as they say.
-fn in_use(path: PathBuf) -> ServeError {
-    let (who, help) = match control::ask(&path, &Request::About) {
-        Ok(Some(Answer::About(about))) if about.stopping => (
-            format!(
-                "process {}, which was told to stop, has not ended yet",
-                about.process
-            ),
-            "start again when it has ended: it ends what it has begun, for http.stop-seconds at most; a second signal ends it at once",
-        ),
-        Ok(Some(Answer::About(about))) => (
-            format!(
-                "process {} serves it on http://{}",
-                about.process, about.address
-            ),
-            "only one server can use a data folder: stop that one first, or name another folder with --data",
-        ),
-        _ => return DataError::InUse { path }.into(),
-    };
-    ServeError::InUse { path, who, help }
-}
-
-/// Refuses to go on without a key that rows are sealed under, unless it is among those `without` which
-/// the operator wants to start: messages would be out of sight, and wait for ever, without a word.
-async fn miss_no_key(
-    keyring: &Keyring,
-    store: &Arc<dyn Store>,
-    without: &[String],
-    now: UnixMillis,
-) -> Result<(), ServeError> {
-    for name in without {
-        if keyring.folder().join(format!("{name}.key")).exists() {
-            tracing::warn!("without-keys names {name}, which is there: it has no effect");
-        }
-    }
-    let missing = keyring.missing(store).await?;
-    if missing.is_empty() {
-        return Ok(());
-    }
-    // All rows are looked at, which takes its time; so a key that none needs is missed only once.
-    let used = sealed::look_at_sealed(store, keyring, now).await?.used;
-    let (needed, spare): (Vec<_>, Vec<_>) = missing
-        .into_iter()
-        .partition(|name| sealed::rows_under(name, &used) > 0);
-    let mut lost = Vec::new();
-    for name in needed {
-        let file = keyring.folder().join(format!("{name}.key"));
-        let rows = sealed::rows_under(&name, &used);
-        if without.contains(&name) {
-            tracing::warn!(rows, file = %file.display(), "started without a key: what is sealed under it is out of sight until it is back");
-        } else {
-            lost.push(Lost { name, file, rows });
-        }
-    }
-    if !lost.is_empty() {
-        return Err(ServeError::KeyMissing { lost });
-    }
-    for name in spare.iter().filter(|name| name.starts_with("codes-")) {
-        tracing::warn!(
-            "{name}.key is not there any more: codes that were made with it, in the last 10 minutes at most, are void"
-        );
-    }
-    Ok(keyring.forget(store, &spare).await?)
-}
-
-async fn decide_mode(config: &Config, store: &Arc<dyn Store>) -> Result<Mode, ServeError> {
-    let situation = Situation {
-        key: config.api_key.is_some() || keys::any(store).await?,
-        insists: config.open,
-        listen: config.listen,
-        console_only: config.providers.iter().all(Provider::is_console),
-    };
-    let mode = Mode::decide(situation).map_err(|needs| ServeError::NeedsKey {
-        reason: needs.why(config.listen),
-        help: format!(
-            "make one: {}\nor say that you know better: --open",
-            make_key(&config.folders)
-        ),
-    })?;
-    match mode {
-        Mode::Keyed => {}
-        Mode::Open {
-            loopback_only: true,
-        } => tracing::warn!(
-            "open mode: there is no API key, so anybody on this machine may call; messages only go to the terminal; the first key ends it: {}",
-            make_key(&config.folders)
-        ),
-        Mode::Open {
-            loopback_only: false,
-        } => tracing::warn!(
-            "open mode by --open: anybody who reaches this server may send messages; the first key ends it: {}",
-            make_key(&config.folders)
-        ),
-    }
-    Ok(mode)
-}
-
-/// The line to type for the first key of this very data folder, from wherever it is typed.
-fn make_key(folders: &Folders) -> String {
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let keys = if folders.keys == folders.data.join("keys") {
-        String::new()
-    } else {
-        format!("COUNTERSIGN_KEYS='{}' ", absolute(&folders.keys).display())
-    };
-    let program = std::env::current_exe().map_or_else(
-        |_| "countersign".to_owned(),
-        |path| path.display().to_string(),
-    );
-    let data = absolute(&folders.data);
-    format!("{keys}{program} keys create --data '{}'", data.display())
 }
 
 /// How many file descriptors are kept for what is not a connection of a client: the store, components'
