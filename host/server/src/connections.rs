@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -31,6 +32,38 @@ const STREAMS_MAX: u32 = 200;
 const PING_TIME: Duration = Duration::from_secs(20);
 /// hyper's smallest read buffer.
 const BUFFER_BYTES_MIN: usize = 8 * 1024;
+/// How many file descriptors are kept for what is not a connection of a client: the store, components'
+/// requests, the control socket.
+const DESCRIPTORS_KEPT: u64 = 512;
+
+/// How many connections of clients this process can have: as many as are asked for, within what the
+/// operating system grants once it has been asked for all. Otherwise clients that do nothing would
+/// leave none for deliveries.
+pub(crate) fn possible(asked: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let granted = if setrlimit(Resource::Nofile, all).is_ok() {
+        limit.maximum
+    } else {
+        limit.current
+    };
+    let Some(granted) = granted else {
+        return asked;
+    };
+    let kept = DESCRIPTORS_KEPT.min(granted / 2);
+    let possible = usize::try_from(granted - kept).unwrap_or(usize::MAX);
+    if possible < asked {
+        tracing::warn!(
+            asked,
+            possible,
+            "the limit of open files leaves room for fewer connections than http.connections-max; raise it with ulimit -n"
+        );
+    }
+    asked.min(possible)
+}
 
 /// Where connections come from: a socket, or a test that lets no real time pass.
 pub(crate) trait Accept: Send + 'static {

@@ -141,7 +141,7 @@ async fn run(
         config.admin_token.as_ref(),
         config.metrics_token.as_ref(),
     );
-    config.http.connections_max = connections_possible(config.http.connections_max);
+    config.http.connections_max = connections::possible(config.http.connections_max);
     let ledger = Ledger::new(
         store.clone(),
         data.keyring.clone(),
@@ -306,41 +306,6 @@ async fn second_signal(mut next: impl AsyncFnMut()) {
     tokio::time::sleep(SIGNALS_TOGETHER).await;
     while tokio::time::timeout(Duration::ZERO, next()).await.is_ok() {}
     next().await;
-}
-
-/// How many file descriptors are kept for what is not a connection of a client: the store, components'
-/// requests, the control socket.
-const DESCRIPTORS_KEPT: u64 = 512;
-
-/// How many connections of clients this process can have: as many as are asked for, within what the
-/// operating system grants once it has been asked for all. Otherwise clients that do nothing would
-/// leave none for deliveries.
-fn connections_possible(asked: usize) -> usize {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-    let limit = getrlimit(Resource::Nofile);
-    let all = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    let granted = if setrlimit(Resource::Nofile, all).is_ok() {
-        limit.maximum
-    } else {
-        limit.current
-    };
-    let Some(granted) = granted else {
-        return asked;
-    };
-    let kept = DESCRIPTORS_KEPT.min(granted / 2);
-    let possible = usize::try_from(granted - kept).unwrap_or(usize::MAX);
-    if possible < asked {
-        tracing::warn!(
-            asked,
-            possible,
-            "the limit of open files leaves room for fewer connections than http.connections-max; raise it with ulimit -n"
-        );
-    }
-    asked.min(possible)
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
