@@ -1,11 +1,11 @@
 //! `countersign serve`: wires everything together, waits, and takes it apart in order.
 
 mod before;
+mod components;
 mod error;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use countersign_delivery::{
     Delivery, DeliveryConfig, Follower, ProviderTerms, Routes, Sender, StatusSource,
 };
 use countersign_queue::{Queue, QueueConfig};
-use countersign_runtime::{Damage, ProviderConfig, Runtime};
+use countersign_runtime::Damage;
 use countersign_store::{SledStore, Store, StoreError, restored_at};
 use countersign_types::{Clock, Entropy, SystemClock, SystemEntropy};
 use tokio::net::TcpListener;
@@ -23,18 +23,20 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use before::{decide_mode, miss_no_key, open_data};
+pub(crate) use components::check_components;
+use components::start_runtime;
 pub(crate) use error::ServeError;
 
 use crate::api::{self, Api, ApiParts, Calls, ENVIRONMENT_KEY, Gate, Health, Ledger, Mode};
-use crate::config::{ComponentSource, Config, Provider, PublicUrl};
+use crate::config::{Config, PublicUrl};
 use crate::control::{self, Door, Office, Served};
 use crate::metrics::{MeasuredSender, Metrics};
 use crate::page::Pages;
 use crate::providers::{self, Configured};
 use crate::recount::Recounts;
-use crate::services::{self, Parts, ServicesError, Started};
+use crate::services::{self, Parts, Started};
 use crate::users::Users;
-use crate::{config, connections, keys, telemetry, watched};
+use crate::{connections, keys, telemetry, watched};
 
 /// How much the thread that delivers gives way to the others of this process (nice(2)).
 const DELIVERY_NICENESS: i32 = 10;
@@ -49,8 +51,6 @@ const SIGNALS_TOGETHER: Duration = Duration::from_millis(20);
 const SWEEP_STEP: Duration = Duration::from_millis(100);
 /// Pause between two passes over all rows.
 const SWEEP_PAUSE: Duration = Duration::from_secs(60);
-/// A component that is larger is a mistake.
-const COMPONENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How long the commit after a provider's call may take before its message counts as lost by whoever
 /// had it in hand.
 const COMMIT_TIME: Duration = Duration::from_secs(60);
@@ -312,73 +312,6 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address)
         .await
         .map_err(|source| ServeError::Listen { address, source })
-}
-
-/// Reads and compiles the components.
-async fn start_runtime(config: Config, parts: Parts) -> Result<Started, ServeError> {
-    let providers = config.providers.into_iter().map(provider_config);
-    let providers = providers.collect::<Result<_, _>>()?;
-    let public_url = config.public_url.map(|url| url.to_string());
-    let started = services::start(config.services, parts, providers, public_url);
-    started.await.map_err(|error| match error {
-        ServicesError::Start(error) => ServeError::Runtime(error),
-        ServicesError::Component(error) => ServeError::Installed(error),
-    })
-}
-
-/// What would keep a start from using the components of `providers`, all of it. Nothing is kept.
-pub(crate) async fn check_components(
-    providers: Vec<Provider>,
-    given: config::Limits,
-) -> Vec<ServeError> {
-    let mut errors = Vec::new();
-    let mut readable = Vec::new();
-    for provider in providers {
-        match provider_config(provider) {
-            Ok(provider) => readable.push(provider),
-            Err(error) => errors.push(error),
-        }
-    }
-    let checked = Runtime::check(
-        services::limits(given),
-        Arc::new(SystemClock),
-        Arc::new(SystemEntropy),
-        readable,
-    );
-    errors.extend(checked.await.into_iter().map(ServeError::Runtime));
-    errors
-}
-
-fn provider_config(provider: Provider) -> Result<ProviderConfig, ServeError> {
-    Ok(ProviderConfig {
-        terminal: provider.is_console(),
-        own: matches!(provider.component, ComponentSource::BuiltIn(_)),
-        component_name: provider.component.component_name(),
-        component: component_bytes(&provider.component)?,
-        name: provider.name,
-        settings: provider.settings,
-        credentials: provider.credentials,
-        allow_hosts: provider.allow_hosts,
-        unsigned: provider.unsigned,
-    })
-}
-
-fn component_bytes(source: &ComponentSource) -> Result<Vec<u8>, ServeError> {
-    let path = match source {
-        ComponentSource::BuiltIn(name) => match services::built_in(name) {
-            Some(bytes) => return Ok(bytes.to_vec()),
-            None => PathBuf::from(name),
-        },
-        ComponentSource::File(path) => path.clone(),
-    };
-    let read = std::fs::metadata(&path).and_then(|found| {
-        if found.len() > COMPONENT_BYTES_MAX {
-            let reason = format!("it has more than {COMPONENT_BYTES_MAX} bytes");
-            return Err(std::io::Error::other(reason));
-        }
-        std::fs::read(&path)
-    });
-    read.map_err(|source| ServeError::Component { path, source })
 }
 
 /// Says on standard output where calls are served, and how to try it where somebody is looking.
