@@ -147,6 +147,8 @@ async fn kills_at_random_moments_lose_nothing_acknowledged_and_accept_no_code_tw
         tally.sends >= kills && tally.spent >= kills / 2,
         "{tally:?}"
     );
+    let least = kills.min(1);
+    assert!(tally.limits >= least && tally.locks >= least, "{tally:?}");
 }
 
 #[tokio::test]

@@ -30,6 +30,20 @@ fn small(twilio: &FakeTwilio) -> Builder {
         .env("COUNTERSIGN_LIMITS_SERVICE_WAIT_MS", "20")
 }
 
+#[tokio::test]
+async fn where_not_all_can_go_at_once_what_accepts_goes_before_what_delivers_and_what_counts() {
+    let twilio = FakeTwilio::start().await;
+    let server = Server::start(&twilio).await;
+    server.send(&phone(1)).await.expect_success();
+    twilio.message_to(&phone(1)).await;
+    let accepting = server.niceness("countersign");
+    // The most that there is; the system keeps the beginning of a name.
+    let behind = (accepting + 10).min(19);
+    assert!(behind > accepting, "the tests themselves go last");
+    assert_eq!(server.niceness("countersign-del"), behind);
+    assert_eq!(server.niceness("countersign-ana"), behind);
+}
+
 /// How slow the machine is does not matter here: whoever stood in a line without a bound, or until a place
 /// comes free, would wait for as long as the disk does, which is until all have been answered.
 #[tokio::test]

@@ -77,6 +77,8 @@ async fn power_cuts_at_random_moments_lose_nothing_acknowledged_and_accept_no_co
             tally.sends >= share && tally.spent >= share / 2,
             "{tally:?}"
         );
+        let least = share.min(1);
+        assert!(tally.limits >= least && tally.locks >= least, "{tally:?}");
     }
 }
 

@@ -1,6 +1,8 @@
 //! What administrators see of the queue, over HTTP and on the command line.
 
-use countersign_tests::{Client, FakeTwilio, Reply, Server, eventually, phone};
+use std::time::Duration;
+
+use countersign_tests::{Client, FakeTwilio, Reply, Server, WallClock, eventually, phone};
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -127,12 +129,19 @@ async fn dead_letters_come_in_pages_the_newest_first() {
 }
 
 #[tokio::test]
-async fn the_queue_says_what_waits() {
+async fn the_queue_says_what_waits_and_since_when() {
     let twilio = FakeTwilio::start_refusing();
-    let server = start(&twilio).await;
+    let clock = WallClock::at("2026-03-01T08:00:00Z");
+    let server = Server::builder()
+        .twilio(&twilio)
+        .env("COUNTERSIGN_ADMIN_TOKEN", "t")
+        .clock(&clock)
+        .start()
+        .await;
     let admin = server.with_key("t");
     for n in 0..3 {
         server.send(&phone(n)).await.expect_success();
+        clock.advance(Duration::from_secs(20));
     }
     let status = get(&admin, "/admin/queue").await;
     assert_eq!(status["depth"], 3);
@@ -141,13 +150,16 @@ async fn the_queue_says_what_waits() {
         json!({"urgent": 3, "normal": 0, "bulk": 0})
     );
     assert_eq!(status["dead"], 0);
-    assert!(status["oldestAgeSeconds"].is_u64());
+    assert_eq!(status["oldestAgeSeconds"], 60);
     let told = server
         .run(&["queue", "--json"])
         .await
         .expect_success()
         .json();
-    assert_eq!(told["depth"], 3);
+    assert_eq!(
+        (&told["depth"], &told["oldestAgeSeconds"]),
+        (&json!(3), &json!(60))
+    );
 }
 
 #[tokio::test]

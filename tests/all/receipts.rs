@@ -312,7 +312,7 @@ async fn no_callback_is_in_the_log() {
     let server = Server::builder()
         .twilio(&twilio)
         .callbacks()
-        .env("COUNTERSIGN_LOG", "debug")
+        .env("COUNTERSIGN_LOG", "trace")
         .start()
         .await;
     let url = format!("{PUBLIC_URL}{WEBHOOK}");

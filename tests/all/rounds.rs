@@ -42,6 +42,8 @@ enum Moment {
     UnderLoad(usize, Duration),
     /// The same, but so long after SIGTERM.
     Stopping(usize, Duration),
+    /// So long after a phone's sends and another one's tries were used up.
+    Full(Duration),
     /// So long after starts of the program, without a load.
     Starting([Duration; 2]),
 }
@@ -49,7 +51,8 @@ enum Moment {
 impl Moment {
     fn random(random: &mut StdRng, start: Duration) -> Self {
         let span = |random: &mut StdRng, longest: Duration| longest.mul_f64(random.random());
-        match random.random_range(0..10) {
+        match random.random_range(0..11) {
+            10 => Self::full(random),
             0..=1 => Self::Starting([span(random, start), span(random, start)]),
             2 => Self::Stopping(
                 random.random_range(1..20),
@@ -60,6 +63,10 @@ impl Moment {
                 span(random, Duration::from_millis(10)),
             ),
         }
+    }
+
+    fn full(random: &mut StdRng) -> Self {
+        Self::Full(Duration::from_millis(10).mul_f64(random.random()))
     }
 }
 
@@ -114,6 +121,8 @@ struct Round {
     ledger: Mutex<Ledger>,
     next: Arc<AtomicUsize>,
     acks: watch::Sender<usize>,
+    /// Whether [`limits`](Round::limits) has used up both.
+    full: watch::Sender<bool>,
     stopping: AtomicBool,
     /// Whether the server is gone.
     over: watch::Sender<bool>,
@@ -200,6 +209,7 @@ impl Round {
             assert_eq!(answer.status, 400, "{answer:?}");
             self.ledger().guessed = Some((guessed.clone(), code.clone(), misses));
         }
+        self.full.send_replace(true);
         Some(())
     }
 }
@@ -213,8 +223,10 @@ pub(crate) struct Tally {
     pub(crate) sends: usize,
     /// Codes that were accepted before the blow, and refused after it.
     pub(crate) spent: usize,
-    /// Phones whose limit, and whose lock, were full before the blow and after it.
+    /// Phones whose sends were used up before the blow, and after it.
     pub(crate) limits: usize,
+    /// Phones whose tries were counted before the blow, and locked after it and the rest of them.
+    pub(crate) locks: usize,
 }
 
 /// `count` blows at random moments to servers of `builder`.
@@ -233,7 +245,11 @@ pub(crate) async fn rounds(
         let start = began.elapsed();
         let next = Arc::new(AtomicUsize::new(0));
         for round in lot..count.min(lot + LOT) {
-            let moment = Moment::random(&mut random, start);
+            // For certain at least once: by chance it may never come so far.
+            let moment = match round - lot {
+                0 => Moment::full(&mut random),
+                _ => Moment::random(&mut random, start),
+            };
             eprintln!("round {round}: {blow:?} {moment:?}");
             let ledger = strike(&mut server, &twilio, &next, blow, moment).await;
             server.restart().await;
@@ -263,6 +279,7 @@ async fn strike(
             return Ledger::default();
         }
         Moment::UnderLoad(enough, pause) | Moment::Stopping(enough, pause) => (enough, pause),
+        Moment::Full(pause) => (0, pause),
     };
     let round = Arc::new(Round {
         client: server.client(),
@@ -270,10 +287,11 @@ async fn strike(
         ledger: Mutex::default(),
         next: Arc::clone(next),
         acks: watch::Sender::new(0),
+        full: watch::Sender::new(false),
         stopping: AtomicBool::new(false),
         over: watch::Sender::new(false),
     });
-    let mut seen = round.acks.subscribe();
+    let (mut seen, mut full) = (round.acks.subscribe(), round.full.subscribe());
     let mut workers: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let round = Arc::clone(&round);
@@ -289,6 +307,12 @@ async fn strike(
         .await
         .is_ok();
     assert!(reached, "fewer than {enough} sends within {PATIENCE:?}");
+    if let Moment::Full(_) = moment {
+        let reached = tokio::time::timeout(PATIENCE, full.wait_for(|full| *full))
+            .await
+            .is_ok();
+        assert!(reached, "no phone's limits are full within {PATIENCE:?}");
+    }
     if let Moment::Stopping(..) = moment {
         round.stopping.store(true, Ordering::Relaxed);
         server.ask_to_stop();
@@ -354,7 +378,7 @@ async fn check(server: &Server, twilio: &FakeTwilio, ledger: Ledger, tally: &mut
             .verify(&phone, &code)
             .await
             .expect_body(400, &refusal);
-        tally.limits += 1;
+        tally.locks += 1;
     }
     // A message that went out twice has one code.
     let mut codes: HashMap<String, String> = HashMap::new();

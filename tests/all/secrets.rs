@@ -14,6 +14,10 @@ use countersign_tests::{
 use hyper::Method;
 use serde_json::json;
 
+use texts::{TEMPLATE, TEXT, leave_texts, use_texts};
+
+mod texts;
+
 const IDEMPOTENCY_KEY: &str = "order-5b0e72c4-of-the-shop";
 /// Client addresses, and what the server makes of them.
 const ADDRESSES: [&str; 2] = ["198.51.100.77", "2001:db8:c0de:77::1"];
@@ -23,7 +27,7 @@ const ADMIN_TOKEN: &str = "admin-token-9f2c51d0a7b84e36";
 /// What the run has made: its name, and what it is.
 type Made = (&'static str, String);
 
-/// Every secret that the run has used. Phones count: their place is the provider; and ids of users.
+/// Every secret that the run has used. Phones and texts count: their place is the provider; and ids of users.
 fn needles(twilio: &FakeTwilio, made: &[Made]) -> Vec<Needle> {
     let mut all = Vec::new();
     all.extend(Needle::secret("Twilio's auth token", AUTH_TOKEN));
@@ -185,10 +189,12 @@ fn search(twilio: &FakeTwilio, server: &Server, made: &[Made], least_files: usiz
 }
 
 #[tokio::test]
-async fn no_file_and_no_log_has_a_code_a_number_or_a_credential() {
+async fn no_file_and_no_log_has_a_code_a_number_a_text_or_a_credential() {
     let twilio = FakeTwilio::start().await;
     let builder = Server::builder()
         .twilio(&twilio)
+        .callbacks()
+        .config(TEMPLATE)
         .env("COUNTERSIGN_LOG", "trace");
     let mut server = builder
         .env("COUNTERSIGN_ADMIN_TOKEN", ADMIN_TOKEN)
@@ -355,12 +361,18 @@ async fn no_file_and_no_log_has_a_code_a_number_or_a_credential() {
         made.extend(use_second_factors(&twilio, &server, n).await);
     }
 
+    // Texts, and what comes back of them.
+    for n in [60, 70] {
+        made.extend(use_texts(&twilio, &server, n).await);
+    }
+
     // Killed with messages waiting, so that their rows rest on disk.
     twilio.always(Reply::Hang);
     for n in [40, 41] {
         server.send(&phone(n)).await.expect_success();
         twilio.wait_for_requests_to(&phone(n), 1).await;
     }
+    made.extend(leave_texts(&twilio, &server, 80).await);
     server.kill().await;
     search(&twilio, &server, &made, 1);
 
@@ -372,6 +384,8 @@ async fn no_file_and_no_log_has_a_code_a_number_or_a_credential() {
     scan.bytes("a log", format!("the key is {key}").as_bytes());
     let app = made.iter().find(|(name, _)| *name == APP_SECRET).unwrap();
     scan.bytes("a row", &base32(&app.1));
+    let text = made.iter().rfind(|(name, _)| *name == TEXT).unwrap();
+    scan.bytes("another row", text.1.as_bytes());
     let found: BTreeSet<&str> = scan
         .finds()
         .iter()
@@ -380,6 +394,7 @@ async fn no_file_and_no_log_has_a_code_a_number_or_a_credential() {
     assert!(
         found.contains("a phone")
             && found.contains("a created API key")
+            && found.contains(TEXT)
             && found.contains(APP_SECRET),
         "{found:?}"
     );

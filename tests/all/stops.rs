@@ -19,7 +19,7 @@ const ADMIN: &str = "token-of-the-admin-4e71";
 const TEMPLATE: &str = "[[template]]\nname = 'parcel'\ntext = 'It is there'\n";
 
 /// What `phone` writes to our number at Twilio, each time anew.
-fn reply(phone: &str, text: &str) -> Receipt {
+pub(crate) fn reply(phone: &str, text: &str) -> Receipt {
     static WRITTEN: AtomicU32 = AtomicU32::new(0);
     let sid = format!("SM{:032}", WRITTEN.fetch_add(1, Ordering::Relaxed));
     let url = format!("{PUBLIC_URL}/webhooks/twilio");

@@ -22,8 +22,12 @@
  * Faults are files in DISK_STATE/faults that a test writes while the program runs:
  *
  *   capacity         bytes that the files under DISK_ROOT may have together; beyond it: ENOSPC
- *   create, write, sync   ERRNO [CALLS]: the kind of calls that fails, and how many pass before it
+ *   create, write, sync   ERRNO [CALLS [FAILURES]]: the kind of calls that fails, how many pass before
+ *                    it, and how many fail; without, all do
  *   hold             1: a file's syncs begin once this is gone
+ *
+ * What a sync that fails was to make durable is forgotten, as Linux does it: the next one does not cover
+ * it, and works.
  *
  * What goes past the C library (raw system calls, mappings) is not seen. A test therefore compares the
  * two after a clean stop. */
@@ -116,8 +120,8 @@ static bool path_of(int fd, char *path) {
 
 /* ---- Faults ---- */
 
-/* Reads a number, and one more where there is one, from a file of DISK_STATE/faults. */
-static int numbers(const char *name, long *first, long *second) {
+/* Reads up to three numbers from a file of DISK_STATE/faults. */
+static int numbers(const char *name, long found[3]) {
     char path[PATH_ROOM], text[64];
     snprintf(path, sizeof path, "%s/faults/%s", state, name);
     int fd = NEXT(open)(path, O_RDONLY | O_CLOEXEC);
@@ -126,7 +130,7 @@ static int numbers(const char *name, long *first, long *second) {
     close(fd);
     if (length <= 0) return 0;
     text[length] = 0;
-    return sscanf(text, "%ld %ld", first, second);
+    return sscanf(text, "%ld %ld %ld", &found[0], &found[1], &found[2]);
 }
 
 enum fault { CREATE, WRITE, SYNC };
@@ -134,10 +138,12 @@ enum fault { CREATE, WRITE, SYNC };
 /* Whether this call fails; sets errno. */
 static bool fails(enum fault kind) {
     static const char *const names[] = {"create", "write", "sync"};
-    long error = 0, calls = 0;
-    if (!on || numbers(names[kind], &error, &calls) < 1 || error == 0) return false;
-    if (__atomic_fetch_add(&passed[kind], 1, __ATOMIC_RELAXED) < calls) return false;
-    errno = (int)error;
+    /* The error, how many pass, how many fail. */
+    long found[3] = {0, 0, LONG_MAX};
+    if (!on || numbers(names[kind], found) < 1 || found[0] == 0) return false;
+    long call = __atomic_fetch_add(&passed[kind], 1, __ATOMIC_RELAXED);
+    if (call < found[1] || call - found[1] >= found[2]) return false;
+    errno = (int)found[0];
     return true;
 }
 
@@ -150,10 +156,10 @@ static off_t used(void) {
 
 /* The bytes that are free, or -1 where there is no limit. */
 static off_t room(void) {
-    long capacity = 0, none = 0;
-    if (numbers("capacity", &capacity, &none) < 1) return -1;
+    long capacity[3] = {0};
+    if (numbers("capacity", capacity) < 1) return -1;
     off_t taken = used();
-    return taken < capacity ? capacity - taken : 0;
+    return taken < capacity[0] ? capacity[0] - taken : 0;
 }
 
 /* ---- The durable copies ---- */
@@ -507,8 +513,8 @@ int ftruncate64(int fd, off_t size) { return cut(fd, size); }
 
 /* Without the lock: whoever writes goes on meanwhile. */
 static void wait_while_held(void) {
-    long held = 0, none = 0;
-    while (on && numbers("hold", &held, &none) > 0) usleep(1000);
+    long held[3];
+    while (on && numbers("hold", held) > 0) usleep(1000);
 }
 
 /* The real call is left out: this is the disk. */
@@ -521,9 +527,10 @@ static int sync_file(int fd, enum counter which) {
     struct file *file = file_of(fd);
     if (file) {
         count(which);
-        if (fails(SYNC))
+        if (fails(SYNC)) {
+            file->dirty_count = 0;
             done = -1;
-        else
+        } else
             make_durable(file, fd);
     } else if (on && fstat(fd, &found) == 0 && S_ISDIR(found.st_mode) && path_of(fd, path) && below_root(path)) {
         count(FOLDER_SYNCS);

@@ -131,6 +131,11 @@ impl Disk {
         );
     }
 
+    /// Makes the next such call of a program fail with `error`, and none after it.
+    pub fn fail_once(&self, call: DiskCall, error: rustix::io::Errno) {
+        self.set(call.name(), Some(format!("{} 0 1", error.raw_os_error())));
+    }
+
     /// Lets such calls work again.
     pub fn repair(&self, call: DiskCall) {
         self.set(call.name(), None);

@@ -107,6 +107,21 @@ impl Process {
             .unwrap_or_else(|| panic!("{path} does not tell the resident memory"))
     }
 
+    /// How much each of its threads gives way to others (nice(2)), with its name, of which the system keeps 15 bytes.
+    pub(crate) fn niceness(&self) -> Vec<(String, i32)> {
+        let tasks = format!("/proc/{}/task", self.pid.as_raw_nonzero());
+        let tasks = std::fs::read_dir(&tasks).unwrap_or_else(|error| panic!("{tasks}: {error}"));
+        let thread = |task: std::io::Result<std::fs::DirEntry>| {
+            // It may have ended meanwhile.
+            let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).ok()?;
+            let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
+            // The 19th field; the name is the second.
+            let niceness = rest.split(' ').nth(16)?.parse();
+            Some((name.to_owned(), niceness.unwrap()))
+        };
+        tasks.filter_map(thread).collect()
+    }
+
     pub(crate) fn report(&self) -> String {
         format!(
             "--- stdout\n{}\n--- stderr\n{}",

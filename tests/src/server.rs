@@ -400,6 +400,21 @@ impl Server {
         self.process.resident_kib()
     }
 
+    /// How much the threads of that name give way to others (nice(2)): what they have in common.
+    ///
+    /// # Panics
+    /// Where there is no such thread, or they differ.
+    #[track_caller]
+    pub fn niceness(&self, name: &str) -> i32 {
+        let threads = self.process.niceness();
+        let mut found = threads.iter().filter(|(known, _)| known == name);
+        let first = found.next();
+        match first {
+            Some((_, niceness)) if found.all(|(_, other)| other == niceness) => *niceness,
+            _ => panic!("threads called {name}: {threads:?}"),
+        }
+    }
+
     /// Standard output of the process that runs now.
     pub fn stdout(&self) -> &Output {
         &self.process.stdout

@@ -262,6 +262,35 @@ async fn a_retryable_failure_is_tried_again_with_the_same_code() {
     assert!(codes.iter().all(|code| *code == codes[0]));
 }
 
+/// How long a message waits for its second try, by the chance of `seed`.
+async fn wait_for_second_try(seed: u8) -> Duration {
+    let mut bench = Bench::new(&["a"], vec![error(ErrorClass::Retryable)]).await;
+    let id = bench.add(true).await;
+    bench.entropy = Arc::new(SeededEntropy::new([seed; 32]));
+    let claim = bench.claim().await;
+    bench.restarted().deliver(claim).await.expect("stored");
+    let waiting = bench.queue.message(id, NOW).await.expect("read");
+    let due = waiting
+        .expect("known")
+        .due
+        .expect("it is to be tried again");
+    due.since(NOW)
+}
+
+#[tokio::test]
+async fn messages_that_fail_together_are_not_tried_again_together() {
+    let mut waits = Vec::new();
+    for seed in 1..=4 {
+        let wait = wait_for_second_try(seed).await;
+        assert!(wait < SECOND, "{wait:?}");
+        assert_eq!(wait, wait_for_second_try(seed).await, "seed {seed}");
+        waits.push(wait);
+    }
+    waits.sort();
+    waits.dedup();
+    assert_eq!(waits.len(), 4, "{waits:?}");
+}
+
 #[tokio::test]
 async fn another_provider_takes_over_at_once() {
     for class in [

@@ -331,11 +331,15 @@ async fn the_overview_counts_what_waits_what_is_in_hand_and_what_is_dead() {
     let bench = Bench::new().await;
     bench.dead(job()).await;
     bench.clock.advance(SECOND);
-    for priority in [Priority::Urgent, Priority::Normal, Priority::Bulk] {
+    for (priority, second) in [
+        (Priority::Urgent, 1),
+        (Priority::Normal, 3),
+        (Priority::Bulk, 2),
+    ] {
         bench
             .add(Job {
                 priority,
-                accepted: NOW + SECOND,
+                accepted: NOW + second * SECOND,
                 ..job()
             })
             .await;
@@ -351,6 +355,7 @@ async fn the_overview_counts_what_waits_what_is_in_hand_and_what_is_dead() {
     assert!(bench.finish(claim, sent(&[])).await);
     let next = bench.reopened().await.overview(bench.now());
     assert_eq!((next.waiting, next.claimed, next.dead), (2, 0, 1));
+    assert_eq!(next.oldest, Some(NOW + 2 * SECOND));
     let later = bench.now() + crate::queue::KEPT + 3_600 * SECOND;
     assert_eq!(bench.queue.overview(later).dead, 0, "it is no longer kept");
 }

@@ -17,6 +17,7 @@ mod room;
 mod sync;
 
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,8 +74,8 @@ pub enum OpenError {
         /// What the operating system or sled says.
         reason: String,
     },
-    /// It held data once, and now nothing can be read.
-    #[error("the store in `{}` is damaged: its data cannot be found; move this folder away and put the data back with `countersign restore FILE`, or begin anew without it", path.display())]
+    /// It held data once, and now nothing can be read, or sled panics over what it reads.
+    #[error("the store in `{}` is damaged: its data cannot be read; move this folder away and put the data back with `countersign restore FILE`, or begin anew without it", path.display())]
     Damaged {
         /// The data folder.
         path: PathBuf,
@@ -124,31 +125,33 @@ impl SledStore {
     ///
     /// See [`OpenError`]. Nothing was changed.
     pub fn open(path: &Path) -> Result<Arc<SledStore>, OpenError> {
-        SledStore::open_with(path, Box::new(group::make_durable))
+        let open = || database(path).open();
+        SledStore::open_with(path, open, Box::new(group::make_durable))
     }
 
-    fn open_with(path: &Path, make_durable: MakeDurable) -> Result<Arc<SledStore>, OpenError> {
-        let unusable = |reason: String| OpenError::Unusable {
-            path: path.to_owned(),
-            reason,
-        };
-        // sled panics on some damaged files; that is one more way of not opening.
-        let opened = std::panic::catch_unwind(|| database(path).open());
-        let db = match opened {
-            Ok(Ok(db)) => db,
-            Ok(Err(sled::Error::Io(error))) if in_use(&error) => {
-                return Err(OpenError::InUse {
-                    path: path.to_owned(),
-                });
-            }
-            Ok(Err(error)) => return Err(unusable(error.to_string())),
-            Err(_) => {
-                return Err(OpenError::Damaged {
-                    path: path.to_owned(),
-                });
-            }
-        };
-        SledStore::over(db, path, make_durable)
+    /// Opens the store in the folder `path` over the database that `open` opens.
+    fn open_with(
+        path: &Path,
+        open: impl FnOnce() -> sled::Result<sled::Db>,
+        make_durable: MakeDurable,
+    ) -> Result<Arc<SledStore>, OpenError> {
+        // sled panics on some damaged files: where it opens them, or where it reads them for the first
+        // time. That is one more way of not opening. Nothing of what it left half-way is used.
+        let opened = catch_unwind(AssertUnwindSafe(|| match open() {
+            Ok(db) => SledStore::over(db, path, make_durable),
+            Err(sled::Error::Io(error)) if in_use(&error) => Err(OpenError::InUse {
+                path: path.to_owned(),
+            }),
+            Err(error) => Err(OpenError::Unusable {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            }),
+        }));
+        opened.unwrap_or_else(|_| {
+            Err(OpenError::Damaged {
+                path: path.to_owned(),
+            })
+        })
     }
 
     /// The store over the open database in the folder `path`.
@@ -298,6 +301,19 @@ fn in_use(error: &std::io::Error) -> bool {
         || error.to_string().contains("could not acquire lock")
 }
 
+/// What `read` reads. sled panics over some of what is damaged, also long after it was opened, and whoever
+/// reads is to be told what to do.
+fn reading<T>(read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    // A read changes nothing of ours that a panic could leave half-way.
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        Err(StoreError::Failed(
+            "what it holds is damaged, and sled panicked over it; the log says where; put the data back \
+             with `countersign restore FILE`"
+                .to_owned(),
+        ))
+    })
+}
+
 impl Rows for sled::Tree {
     type Bytes = sled::IVec;
 
@@ -327,7 +343,7 @@ fn failed(error: &sled::Error) -> StoreError {
 #[async_trait]
 impl Store for SledStore {
     async fn get(&self, key: &[u8]) -> Result<Option<Row>, StoreError> {
-        match Rows::get(&self.shared.tree, key)? {
+        match reading(|| Rows::get(&self.shared.tree, key))? {
             None => Ok(None),
             Some(bytes) => Row::from_bytes(key, &bytes).map(Some),
         }
@@ -337,8 +353,10 @@ impl Store for SledStore {
         if from >= to {
             return Ok(Vec::new());
         }
-        let rows = self.shared.tree.range(from..to);
-        rows.take(limit).map(scanned).collect()
+        reading(|| {
+            let rows = self.shared.tree.range(from..to);
+            rows.take(limit).map(scanned).collect()
+        })
     }
 
     async fn scan_back(
@@ -350,8 +368,10 @@ impl Store for SledStore {
         if from >= to {
             return Ok(Vec::new());
         }
-        let rows = self.shared.tree.range(from..to).rev();
-        rows.take(limit).map(scanned).collect()
+        reading(|| {
+            let rows = self.shared.tree.range(from..to).rev();
+            rows.take(limit).map(scanned).collect()
+        })
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
@@ -395,5 +415,7 @@ impl Store for SledStore {
     }
 }
 
+#[cfg(test)]
+mod damage;
 #[cfg(test)]
 mod tests;

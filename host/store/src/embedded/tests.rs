@@ -11,19 +11,23 @@ use super::*;
 use crate::conformance::{self, Step};
 use crate::{BackupSummary, Ending, Rulings, Section, Transaction};
 
-struct Folder(tempfile::TempDir);
+pub(super) struct Folder(pub(super) tempfile::TempDir);
 
 impl Folder {
-    fn new() -> Folder {
+    pub(super) fn new() -> Folder {
         Folder(tempfile::tempdir().expect("a folder"))
     }
 
-    fn open(&self) -> Result<Arc<SledStore>, OpenError> {
+    pub(super) fn open(&self) -> Result<Arc<SledStore>, OpenError> {
         SledStore::open(&self.0.path().join("store"))
     }
 }
 
-async fn write(store: &Arc<SledStore>, key: &[u8], value: &[u8]) -> Result<Committed, CommitError> {
+pub(super) async fn write(
+    store: &Arc<SledStore>,
+    key: &[u8],
+    value: &[u8],
+) -> Result<Committed, CommitError> {
     let mut run = Transaction::new(store.clone(), UnixMillis(1), Rulings::default());
     let section = Section {
         state: 1,
@@ -113,7 +117,8 @@ fn held(folder: &Folder) -> (Arc<SledStore>, Receiver<LetGo>) {
         group::make_durable(db, end)
     });
     let path = folder.0.path().join("store");
-    let store = SledStore::open_with(&path, make_durable).expect("opened");
+    let open = || database(&path).open();
+    let store = SledStore::open_with(&path, open, make_durable).expect("opened");
     (store, began)
 }
 
@@ -246,7 +251,8 @@ async fn a_panic_while_a_group_is_synced_ends_the_store() {
     let folder = Folder::new();
     let path = folder.0.path().join("store");
     let panics: MakeDurable = Box::new(|_, _| panic!("for the test"));
-    let store = SledStore::open_with(&path, panics).expect("opened");
+    let open = || database(&path).open();
+    let store = SledStore::open_with(&path, open, panics).expect("opened");
     let answer = write(&store, b"a", b"1").await;
     let closed = matches!(answer, Err(CommitError::Store(StoreError::Closed)));
     assert!(closed, "{answer:?}");
