@@ -40,6 +40,7 @@ mod queue;
 mod races;
 mod readme;
 mod receipts;
+mod repeats;
 mod rounds;
 mod routes;
 mod secrets;
