@@ -19,6 +19,7 @@ mod dashboard;
 mod disk;
 mod doctor;
 mod example;
+mod follow;
 mod fuzz;
 mod hang_up;
 mod idempotency;
