@@ -71,7 +71,12 @@ pub(crate) async fn story_over(client: &Client, id: &str) -> Value {
     story_when(client, id, "over", |story| story["status"] != "queued").await
 }
 
-async fn story_when(client: &Client, id: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn story_when(
+    client: &Client,
+    id: &str,
+    what: &str,
+    is: impl Fn(&Value) -> bool,
+) -> Value {
     let what = format!("{id} is {what}");
     eventually(&what, async || {
         let answer = client.get(&format!("{MESSAGES}/{id}")).await;

@@ -37,7 +37,7 @@ async fn start(twilio: &FakeTwilio) -> Server {
     server.config(TEMPLATE).start().await
 }
 
-async fn answers(server: &Server, phone: &str, text: &str) {
+pub(crate) async fn answers(server: &Server, phone: &str, text: &str) {
     let taken = reply(phone, text).post(server).await;
     assert_eq!(taken.status, 204, "{}", taken.text());
 }

@@ -95,6 +95,16 @@ impl Message {
     }
 }
 
+/// The message that is asked about, by its name.
+pub(crate) fn asked_about(request: &Request) -> Option<&str> {
+    let messages = format!("/2010-04-01/Accounts/{ACCOUNT_SID}/Messages/");
+    let name = request
+        .path
+        .strip_prefix(&messages)?
+        .strip_suffix(".json")?;
+    (request.method == Method::GET.as_str()).then_some(name)
+}
+
 /// What Twilio would refuse, with status, code and text.
 pub(crate) fn objection(request: &Request) -> Option<(u16, u32, &'static str)> {
     let credentials = format!(
@@ -103,6 +113,9 @@ pub(crate) fn objection(request: &Request) -> Option<(u16, u32, &'static str)> {
     );
     if request.header("authorization") != Some(credentials.as_str()) {
         return Some((401, 20003, "Authenticate"));
+    }
+    if asked_about(request).is_some() {
+        return None;
     }
     if request.path != format!("/2010-04-01/Accounts/{ACCOUNT_SID}/Messages.json") {
         return Some((404, 20404, "The requested resource was not found"));

@@ -12,13 +12,16 @@ use http_body_util::{BodyExt, Full};
 use hyper::Response;
 use hyper::body::Incoming;
 use hyper::header::LOCATION;
+use serde_json::Value;
 use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::PATIENCE;
 use crate::accept::accept;
-use crate::messages_api::{Message, Request, error, json_response, objection, resource};
+use crate::messages_api::{
+    Message, Request, asked_about, error, json_response, objection, resource,
+};
 
 /// What the fake does with a request that it would otherwise accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +83,10 @@ struct State {
     per_phone: HashMap<String, VecDeque<Reply>>,
     /// What messages cost, by the beginning of their numbers.
     prices: Vec<(String, String)>,
+    /// What is told of messages to whoever asks, by their names: the status, and the price.
+    told: HashMap<String, (String, Option<String>)>,
+    /// How often that was.
+    questions: usize,
 }
 
 impl State {
@@ -88,6 +95,29 @@ impl State {
         scripted
             .or_else(|| self.next.pop_front())
             .unwrap_or_else(|| self.always.clone())
+    }
+
+    /// The resource of a message, with what it costs.
+    fn resource(&self, message: &Message) -> Value {
+        let mut resource = resource(message);
+        let mut prices = self.prices.iter().rev();
+        let price = prices.find(|(prefix, _)| message.to.starts_with(prefix.as_str()));
+        if let Some((_, price)) = price {
+            resource["price"] = price.as_str().into();
+        }
+        resource
+    }
+
+    /// What is told of the message `sid` now: that it was sent, unless a test says otherwise.
+    fn present(&self, sid: &str) -> Option<Value> {
+        let message = self.messages.iter().find(|message| message.sid == sid)?;
+        let mut resource = self.resource(message);
+        resource["status"] = "sent".into();
+        if let Some((status, price)) = self.told.get(sid) {
+            resource["status"] = status.as_str().into();
+            resource["price"] = price.as_deref().into();
+        }
+        Some(resource)
     }
 }
 
@@ -143,6 +173,8 @@ impl FakeTwilio {
             next: VecDeque::new(),
             per_phone: HashMap::new(),
             prices: Vec::new(),
+            told: HashMap::new(),
+            questions: 0,
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
@@ -195,6 +227,24 @@ impl FakeTwilio {
     pub fn price(&self, prefix: &str, price: &str) {
         let price = (prefix.to_owned(), price.to_owned());
         self.shared.state().prices.push(price);
+    }
+
+    /// From now on whoever asks about `message` is told that status and that price, as Twilio writes them.
+    pub fn tell(&self, message: &Message, status: &str, price: Option<&str>) {
+        let told = (status.to_owned(), price.map(str::to_owned));
+        self.shared.state().told.insert(message.sid.clone(), told);
+    }
+
+    /// How often it was asked what became of a message.
+    pub fn questions(&self) -> usize {
+        self.shared.state().questions
+    }
+
+    /// Waits until that was asked so often.
+    pub async fn wait_for_questions(&self, n: usize) {
+        let what = format!("{n} questions about messages");
+        let asked = |state: &mut State| (state.questions >= n).then_some(());
+        self.until(&what, asked).await;
     }
 
     /// How many requests to send something have arrived, answered or not.
@@ -385,6 +435,15 @@ async fn answer(
             drop(state);
             shared.changed();
             return Ok(error(status, code, text, None));
+        } else if let Some(sid) = asked_about(&request) {
+            state.questions += 1;
+            let found = state.present(sid);
+            drop(state);
+            shared.changed();
+            return Ok(match found {
+                Some(resource) => json_response(200, resource.to_string().into()),
+                None => error(404, 20404, "The requested resource was not found", None),
+            });
         } else {
             state.reply_to(request.to())
         }
@@ -424,137 +483,11 @@ async fn answer(
             status_callback: request.field("StatusCallback").map(str::to_owned),
         };
         state.messages.push(message.clone());
-        let mut resource = resource(&message);
-        let prices = state.prices.iter();
-        let price = prices
-            .rev()
-            .find(|(prefix, _)| message.to.starts_with(prefix.as_str()));
-        if let Some((_, price)) = price {
-            resource["price"] = price.as_str().into();
-        }
-        resource
+        state.resource(&message)
     };
     shared.changed();
     Ok(json_response(201, resource.to_string().into()))
 }
 
 #[cfg(test)]
-mod tests {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    use hyper::Method;
-    use serde_json::json;
-
-    use super::*;
-    use crate::Client;
-    use crate::messages_api::{ACCOUNT_SID, AUTH_TOKEN};
-
-    fn path(account: &str) -> String {
-        format!("/2010-04-01/Accounts/{account}/Messages.json")
-    }
-
-    async fn post(twilio: &FakeTwilio, path: &str, token: &str, form: &str) -> crate::Answer {
-        let basic = format!(
-            "Basic {}",
-            STANDARD.encode(format!("{ACCOUNT_SID}:{token}"))
-        );
-        let headers = [
-            ("authorization", basic.as_str()),
-            ("content-type", "application/x-www-form-urlencoded"),
-        ];
-        let client = Client::new(twilio.address, None);
-        client
-            .request(Method::POST, path, &headers, form.to_owned())
-            .await
-            .unwrap()
-    }
-
-    const FORM: &str = "To=%2B12025550123&From=%2B15005550006&Body=code+is%3A+123456%0A%0AValid";
-
-    #[tokio::test]
-    async fn a_right_request_gets_the_resource() {
-        let twilio = FakeTwilio::start().await;
-        let answer = post(&twilio, &path(ACCOUNT_SID), AUTH_TOKEN, FORM)
-            .await
-            .expect_status(201);
-        let message = twilio.next_message().await;
-        assert_eq!(
-            (message.to.as_str(), message.code().as_str()),
-            ("+12025550123", "123456")
-        );
-        assert_eq!(answer.json()["sid"], json!(message.sid));
-    }
-
-    #[tokio::test]
-    async fn a_wrong_request_gets_twilios_code() {
-        let twilio = FakeTwilio::start().await;
-        let code = async |path: &str, token: &str, form: &str| {
-            let answer = post(&twilio, path, token, form).await;
-            (answer.status, answer.json()["code"].as_u64().unwrap())
-        };
-        let right = path(ACCOUNT_SID);
-        assert_eq!(code(&right, "wrong", FORM).await, (401, 20003));
-        assert_eq!(code(&path("AC1"), AUTH_TOKEN, FORM).await, (404, 20404));
-        assert_eq!(
-            code(&right, AUTH_TOKEN, "From=%2B15005550006&Body=x").await,
-            (400, 21604)
-        );
-        assert_eq!(
-            code(&right, AUTH_TOKEN, "To=12&From=%2B15005550006&Body=x").await,
-            (400, 21211)
-        );
-        assert_eq!(
-            code(&right, AUTH_TOKEN, "To=%2B12025550123&From=%2B15005550006").await,
-            (400, 21602)
-        );
-        assert!(twilio.messages().is_empty());
-        assert_eq!(twilio.requests().len(), 5);
-    }
-
-    #[tokio::test]
-    async fn scripted_replies_come_in_order() {
-        let twilio = FakeTwilio::start().await;
-        twilio.next_to("+12025550123", [Reply::throttled(7)]);
-        twilio.next([Reply::error(500, 20500)]);
-        let right = path(ACCOUNT_SID);
-        let answer = post(&twilio, &right, AUTH_TOKEN, FORM)
-            .await
-            .expect_status(429);
-        assert_eq!(answer.retry_after(), Duration::from_secs(7));
-        post(&twilio, &right, AUTH_TOKEN, FORM)
-            .await
-            .expect_status(500);
-        post(&twilio, &right, AUTH_TOKEN, FORM)
-            .await
-            .expect_status(201);
-    }
-
-    #[tokio::test]
-    async fn a_hanging_request_is_answered_on_release() {
-        let twilio = FakeTwilio::start().await;
-        twilio.always(Reply::Hang);
-        let right = path(ACCOUNT_SID);
-        let hanging = post(&twilio, &right, AUTH_TOKEN, FORM);
-        let release = async {
-            twilio.wait_for_requests_to("+12025550123", 1).await;
-            assert!(twilio.messages().is_empty());
-            twilio.release();
-        };
-        let (answer, ()) = tokio::join!(hanging, release);
-        answer.expect_status(201);
-    }
-
-    #[tokio::test]
-    async fn connections_are_refused_until_they_are_accepted() {
-        let mut twilio = FakeTwilio::start_refusing();
-        let refused = tokio::net::TcpStream::connect(twilio.address).await;
-        assert_eq!(
-            refused.unwrap_err().kind(),
-            io::ErrorKind::ConnectionRefused
-        );
-        twilio.accept_connections();
-        post(&twilio, &path(ACCOUNT_SID), AUTH_TOKEN, FORM)
-            .await
-            .expect_status(201);
-    }
-}
+mod tests;

@@ -149,6 +149,8 @@ pub(crate) struct Inner {
     order: Mutex<Order>,
     dead: Mutex<DeadCount>,
     pub(crate) early: Mutex<EarlyCount>,
+    /// Of receipts, by provider.
+    pub(crate) dropped: Seldom<String>,
     shares: Arc<Shares>,
     pub(crate) unreadable: Unreadable,
     turned_away: Seldom<(Lane, Discriminant<TurnedAway>)>,
@@ -196,6 +198,7 @@ impl Queue {
                 order: Mutex::default(),
                 dead: Mutex::default(),
                 early: Mutex::default(),
+                dropped: Seldom::default(),
                 shares,
                 unreadable: Unreadable::default(),
                 turned_away: Seldom::default(),

@@ -5,7 +5,7 @@
 //! go. A receipt that overtakes its provider's answer waits in that row.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use countersign_store::{Commit, CommitError, Need, Read, StoreError};
@@ -50,6 +50,8 @@ pub struct Received {
     pub changed: usize,
     /// How many ids are not known yet and are kept for an hour.
     pub early: usize,
+    /// How many updates were dropped: their ids are not known yet, and as many ids wait as may.
+    pub dropped: usize,
 }
 
 /// Why updates were not taken. Those that were taken before stay; taking them again changes nothing.
@@ -71,15 +73,21 @@ pub(crate) struct EarlyCount {
 }
 
 impl EarlyCount {
-    fn room(&mut self, now: UnixMillis) -> bool {
+    /// For how many ids more there is room at `now`. What is not written yet takes none, so commits of
+    /// one moment may go beyond it by what they hold.
+    fn room(&mut self, now: UnixMillis) -> usize {
         if now.since(self.began) >= EARLY_KEPT || now < self.began {
             *self = EarlyCount {
                 began: now,
                 written: 0,
             };
         }
-        self.written += 1;
-        self.written <= EARLY_IDS_MAX
+        EARLY_IDS_MAX.saturating_sub(self.written)
+    }
+
+    /// Rows of so many ids are durable.
+    fn add(&mut self, written: usize) {
+        self.written += written;
     }
 }
 
@@ -94,6 +102,8 @@ struct Work<'a> {
     commit: Commit,
     messages: BTreeMap<MessageId, Option<Message>>,
     early: HashMap<&'a str, Early>,
+    /// Of how many of those there was no row.
+    fresh: usize,
     received: Received,
 }
 
@@ -144,8 +154,9 @@ struct Message {
 impl Queue {
     /// Takes what `provider` has told of its messages: idempotent, and never a step back. An id is
     /// looked for among that provider's own messages only; one that nobody knows changes nothing, but
-    /// is remembered for an hour. Beyond [`UPDATES_MAX`] updates the rest is dropped. Returns when what
-    /// has changed is durable.
+    /// is remembered for an hour, where there are not too many of those; the log tells of what was dropped
+    /// for that. Beyond [`UPDATES_MAX`] updates the rest is dropped. Returns when what has changed is
+    /// durable.
     ///
     /// # Errors
     ///
@@ -189,7 +200,9 @@ impl Queue {
             let done = self.take_in_some(provider, items, now).await?;
             received.changed += done.changed;
             received.early += done.early;
+            received.dropped += done.dropped;
         }
+        self.tell_dropped(provider, received.dropped);
         Ok(received)
     }
 
@@ -204,11 +217,15 @@ impl Queue {
             for (id, update) in items {
                 work.take(*id, update).await?;
             }
+            let fresh = work.fresh;
             let (commit, received) = work.finish()?;
             // Also where nothing is written: the answer must not leave before what was read is
             // durable, or a repeated receipt would be lost with the first one.
             match self.inner.store.commit(commit).await {
-                Ok(_) => return Ok(received),
+                Ok(_) => {
+                    self.early_count().add(fresh);
+                    return Ok(received);
+                }
                 Err(CommitError::Store(error)) => return Err(error.into()),
                 Err(CommitError::Full) => return Err(ReceiveError::Busy),
                 Err(_) => {}
@@ -352,9 +369,28 @@ impl Queue {
 }
 
 impl Queue {
-    fn early_room(&self, now: UnixMillis) -> bool {
+    fn early_count(&self) -> MutexGuard<'_, EarlyCount> {
         let early = self.inner.early.lock();
-        early.unwrap_or_else(PoisonError::into_inner).room(now)
+        early.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the operator, once a minute for each provider, that receipts were dropped which are answered
+    /// as any other: the provider does not send them again.
+    fn tell_dropped(&self, provider: &str, dropped: usize) {
+        if dropped == 0 {
+            return;
+        }
+        let now = self.now().monotonic;
+        let Some(more) = self.inner.dropped.tell(provider.to_owned(), now) else {
+            return;
+        };
+        tracing::warn!(
+            provider,
+            dropped,
+            more_callbacks = more,
+            "receipts were dropped: no message has their ids, and receipts wait for {EARLY_IDS_MAX} other \
+             ids of this hour. Is it another system that sends with this account?"
+        );
     }
 }
 
@@ -387,6 +423,7 @@ impl<'a> Work<'a> {
             },
             messages: BTreeMap::new(),
             early: HashMap::new(),
+            fresh: 0,
             received: Received::default(),
         }
     }
@@ -439,9 +476,11 @@ impl<'a> Work<'a> {
                 (updates, expires)
             }
             Found::Nothing => {
-                if !self.queue.early_room(self.now) {
+                if self.fresh >= self.queue.early_count().room(self.now) {
+                    self.received.dropped += 1;
                     return Ok(None);
                 }
+                self.fresh += 1;
                 self.commit.reads.push(unseen(row_key));
                 (Vec::new(), None)
             }

@@ -232,7 +232,7 @@ pub(crate) async fn perform(
                 Err(error) => refused(&error),
             }
         }
-        ComponentsRequest::RollBack { name } => match registry.roll_back(&name).await {
+        ComponentsRequest::RollBack { name } => match registry.roll_back(&name, None).await {
             Ok(record) => Answer::RolledBack(Box::new(ComponentShown::of(&name, &record))),
             Err(error) => refused(&error),
         },

@@ -5,7 +5,7 @@ use std::time::Duration;
 use countersign_store::StoreError;
 
 use super::inspect::WorldShape;
-use crate::{GrantError, LoadError, StartError};
+use crate::{CallError, GrantError, LoadError, StartError};
 
 /// Why a version was not installed. The running one is untouched in every case.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +116,9 @@ pub enum InstallError {
     /// The store cannot take it.
     #[error("the disk is nearly full")]
     Full,
+    /// The request has happened before, or must not happen now: of those that happen once.
+    #[error(transparent)]
+    Call(CallError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -169,7 +172,9 @@ impl InstallError {
             InstallError::NothingBefore { .. } => {
                 "`countersign component list` shows what there is".to_owned()
             }
-            InstallError::Busy | InstallError::Starting => "try again in a moment".to_owned(),
+            InstallError::Busy | InstallError::Starting | InstallError::Call(_) => {
+                "try again in a moment".to_owned()
+            }
             InstallError::Damaged { .. } => "install that version again from its file".to_owned(),
             InstallError::Full => "make room on the disk of the data folder".to_owned(),
             InstallError::Store(_) => "the server's log says more".to_owned(),
@@ -196,6 +201,7 @@ impl InstallError {
             InstallError::Starting => "starting",
             InstallError::Damaged { .. } => "damaged",
             InstallError::Full => "full",
+            InstallError::Call(_) => "call",
             InstallError::Store(_) => "store",
         }
     }

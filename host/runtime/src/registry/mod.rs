@@ -30,7 +30,7 @@ pub use inspect::{Inspection, WorldShape, inspect};
 pub use record::{By, InstalledVersion, Record, Trial, Version, installed_versions};
 
 use crate::component::Compiled;
-use crate::{Runtime, Sha256, aside};
+use crate::{Once, Runtime, Sha256, aside};
 use ready::{Ready, States};
 
 /// How often it is looked whether a version on trial has proved itself.
@@ -283,7 +283,7 @@ impl Registry {
             Some(record) => self.left(runtime, component, &record.states, &live).await?,
             None => live.reads.clone(),
         };
-        record::change(&self.store, self.now(), component, |present| {
+        record::change(&self.store, self.now(), component, None, |present| {
             let mut next = match present {
                 Some(mut record) => {
                     record.follow(version(&states));
@@ -373,7 +373,16 @@ impl Registry {
         component: &str,
         change: impl Fn(&mut Record),
     ) -> Result<Record, InstallError> {
-        record::change(&self.store, self.now(), component, |present| {
+        self.change_once(component, None, change).await
+    }
+
+    async fn change_once(
+        &self,
+        component: &str,
+        once: Option<&Once<'_, Record>>,
+        change: impl Fn(&mut Record),
+    ) -> Result<Record, InstallError> {
+        record::change(&self.store, self.now(), component, once, |present| {
             let mut next = present.ok_or(InstallError::Starting)?;
             change(&mut next);
             Ok(next)
@@ -534,22 +543,33 @@ impl Registry {
         Ok(record)
     }
 
-    /// Takes the newest version of `component` back: a canary, or else the live one.
+    /// Takes the newest version of `component` back: a canary, or else the live one. Asked again it goes a
+    /// step further, so whoever may ask again after a lost answer needs `once`. To be awaited to its end even
+    /// where the client has gone.
     ///
     /// # Errors
     ///
     /// See [`InstallError`]: the running version is as it was.
-    pub async fn roll_back(&self, component: &str) -> Result<Record, InstallError> {
+    pub async fn roll_back(
+        &self,
+        component: &str,
+        once: Option<Once<'_, Record>>,
+    ) -> Result<Record, InstallError> {
         let runtime = self.runtime()?;
         self.known(component)?;
         let turn = tokio::time::timeout(TURN, self.turn.lock()).await;
         let _turn = turn.map_err(|_| InstallError::Busy)?;
         let present = self.record(component).await?;
+        if let Some(once) = &once {
+            // After the record was read: where another process has answered the request since it was let
+            // in here, there may be nothing left to go back to.
+            record::check(&self.store, self.now(), once).await?;
+        }
         if let Some(trial) = &present.trial
             && trial.percent < 100
         {
             let record = self
-                .change(component, |record| {
+                .change_once(component, once.as_ref(), |record| {
                     record.go_back(trial.sha256, trial.before)
                 })
                 .await?;
@@ -572,7 +592,7 @@ impl Registry {
             .left(runtime, component, &present.states, &states)
             .await?;
         let record = self
-            .change(component, |record| {
+            .change_once(component, once.as_ref(), |record| {
                 record.states = states::with(&left, states.writes);
                 record.go_back(present.live, before);
             })

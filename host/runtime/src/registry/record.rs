@@ -15,7 +15,7 @@ use countersign_types::UnixMillis;
 use serde::{Deserialize, Serialize};
 
 use super::error::InstallError;
-use crate::Sha256;
+use crate::{Once, Sha256};
 
 /// Before the names of components.
 const RECORDS: &str = "v/";
@@ -277,35 +277,62 @@ async fn read_in(run: &mut Transaction, component: &str) -> Result<Option<Record
 }
 
 /// Changes the record of a component durably; `change` says what it is to be, given what it is, and may be
-/// asked again. Returns what it has become.
+/// asked again. Returns what it has become. With `once` that is kept in the same commit.
 ///
 /// # Errors
 ///
-/// `change`'s own; [`InstallError::Busy`] when others change it again and again; or the store's.
+/// `change`'s own; [`InstallError::Call`] of `once`; [`InstallError::Busy`] when others change it again and
+/// again; or the store's.
 pub(super) async fn change(
     store: &Arc<dyn Store>,
     now: UnixMillis,
     component: &str,
+    once: Option<&Once<'_, Record>>,
     change: impl Fn(Option<Record>) -> Result<Record, InstallError>,
 ) -> Result<Record, InstallError> {
+    let mut rulings = Rulings::default();
     for _ in 0..RUNS_MAX {
         let now = now.max(store.newest_instant());
-        let mut run = Transaction::new(store.clone(), now, Rulings::default());
+        let mut run = Transaction::new(store.clone(), now, rulings.clone());
+        if let Some(once) = once {
+            once.begin(&mut run).await.map_err(InstallError::Call)?;
+        }
         let present = read_in(&mut run, component).await?;
         let next = change(present.clone())?;
-        if present.as_ref() == Some(&next) {
+        // With a key it is kept all the same: asked once more, the change would be another one.
+        if present.as_ref() == Some(&next) && once.is_none() {
             return Ok(next);
         }
         let section = section(postcard::to_stdvec(&next).unwrap_or_default());
         run.set_host(&record_key(component), Some(section))
             .await
             .map_err(StoreError::from)?;
+        if let Some(once) = once {
+            once.record(&mut run, &next).await?;
+        }
         // Taking a version back must be possible with a full disk.
-        if commit(store, run, Need::Finish).await? {
-            return Ok(next);
+        match commit(store, run, Need::Finish).await {
+            Ok(()) => return Ok(next),
+            Err(CommitError::NoRoom { take, until }) => rulings.add(take, until),
+            Err(error) => fatal(error)?,
         }
     }
     Err(InstallError::Busy)
+}
+
+/// A look at whether the request of `once` has happened, or must not happen now, before work is done for it
+/// that [`change`] would throw away.
+///
+/// # Errors
+///
+/// [`InstallError::Call`] then.
+pub(super) async fn check(
+    store: &Arc<dyn Store>,
+    now: UnixMillis,
+    once: &Once<'_, Record>,
+) -> Result<(), InstallError> {
+    let mut run = Transaction::new(store.clone(), now, Rulings::default());
+    once.begin(&mut run).await.map_err(InstallError::Call)
 }
 
 fn section(value: Vec<u8>) -> Section {
@@ -316,19 +343,18 @@ fn section(value: Vec<u8>) -> Section {
     }
 }
 
-/// Whether it counts; it does not where another commit came between.
-async fn commit(
-    store: &Arc<dyn Store>,
-    run: Transaction,
-    need: Need,
-) -> Result<bool, InstallError> {
+async fn commit(store: &Arc<dyn Store>, run: Transaction, need: Need) -> Result<(), CommitError> {
     let mut commit = run.into_commit(Ending::Commit);
     commit.need = need;
-    match store.commit(commit).await {
-        Ok(_) => Ok(true),
-        Err(CommitError::Full) => Err(InstallError::Full),
-        Err(CommitError::Store(error)) => Err(error.into()),
-        Err(_) => Ok(false),
+    store.commit(commit).await.map(|_| ())
+}
+
+/// What ends the work. Nothing does where another commit came between: then it is for another run.
+fn fatal(error: CommitError) -> Result<(), InstallError> {
+    match error {
+        CommitError::Full => Err(InstallError::Full),
+        CommitError::Store(error) => Err(error.into()),
+        _ => Ok(()),
     }
 }
 
@@ -355,8 +381,9 @@ pub(super) async fn keep(
             run.set_host(&key, Some(piece))
                 .await
                 .map_err(StoreError::from)?;
-            if commit(store, run, Need::NewWork).await? {
-                break;
+            match commit(store, run, Need::NewWork).await {
+                Ok(()) => break,
+                Err(error) => fatal(error)?,
             }
             tries += 1;
             if tries == RUNS_MAX {
@@ -417,8 +444,7 @@ async fn remove(store: &Arc<dyn Store>, key: &[u8]) -> Result<(), InstallError> 
     let mut run = begin(store);
     run.set_host(key, None).await.map_err(StoreError::from)?;
     // One that another process has just written stays until the next start.
-    commit(store, run, Need::Finish).await?;
-    Ok(())
+    commit(store, run, Need::Finish).await.or_else(fatal)
 }
 
 /// An installed version that is live, and whether its bytes are whole.

@@ -497,3 +497,51 @@ async fn a_provider_that_refuses_to_tell_is_an_error_with_its_class() {
         (ErrorClass::Throttled, Some(7_000))
     );
 }
+
+/// They are answered as any other, so the log alone can say it.
+#[tokio::test]
+async fn receipts_that_find_no_room_are_told_of_once_and_without_their_ids() {
+    let log = Log::default();
+    let _kept = log.keep();
+    let (_folder, runtime) = start(PUBLIC_URL, config(TWILIO)).await;
+    let now = runtime.now();
+    let receive = async |numbers: std::ops::Range<usize>| {
+        let updates: Vec<_> = numbers
+            .map(|number| unknown(&format!("of-others-{number}")))
+            .collect();
+        let received = runtime.queue().receive("probe", &updates, now).await;
+        received.unwrap()
+    };
+    for thousand in 0..10 {
+        let received = receive(thousand * 1_000..(thousand + 1) * 1_000).await;
+        assert_eq!((received.early, received.dropped), (1_000, 0));
+    }
+    assert!(!log.text().contains("receipts were dropped"));
+    for _ in 0..2 {
+        let received = receive(10_000..10_003).await;
+        assert_eq!((received.early, received.dropped), (0, 3));
+    }
+    let lines = log.text();
+    let mut told = lines
+        .lines()
+        .filter(|line| line.contains("receipts were dropped"));
+    let line = told.next().unwrap();
+    assert!(
+        line.contains("WARN") && line.contains("provider=\"probe\" dropped=3"),
+        "{line}"
+    );
+    assert_eq!(told.next(), None);
+    assert!(!lines.contains("of-others"));
+}
+
+/// What is told of a message that nobody here has sent.
+fn unknown(id: &str) -> StatusUpdate {
+    StatusUpdate {
+        id: id.to_owned(),
+        status: Status::Delivered,
+        error: None,
+        at: None,
+        price: None,
+        segments: None,
+    }
+}

@@ -115,7 +115,7 @@ async fn a_tampered_component_is_refused_with_a_reason_or_works() {
                 // What was changed was nothing that matters, or nothing that a self-test finds.
                 taken += 1;
                 assert_eq!(done.record.live, Sha256::of(&bytes));
-                let back = registry.roll_back("otp").await;
+                let back = registry.roll_back("otp", None).await;
                 assert_eq!(back.unwrap().live, before.live);
             }
         }

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use countersign_hostile::variant;
 use countersign_queue::{Finish, Open};
 use countersign_runtime::{
-    CallError, Claim, ClaimError, Found, KeptAnswer, Ledger, LedgerLimits, MessageRequest, Once,
-    ReplayCallError, Scope, SendRequest, SendVerdict,
+    CallError, Claim, ClaimError, Found, InstallError, KeptAnswer, Ledger, LedgerLimits,
+    MessageRequest, Once, ReplayCallError, Scope, SendRequest, SendVerdict, Sha256,
 };
 use countersign_store::{Ending, Rulings, SledStore, Store, Transaction};
 use countersign_types::{MessageId, Priority, Status};
 use futures_util::FutureExt;
 
 use crate::bench::{Bench, NOW, context, patient};
+use crate::registry;
 
 impl Bench {
     /// The keys of requests as a process has them.
@@ -286,4 +288,68 @@ async fn a_dead_message_is_replayed_once() {
     // It dies again, and another request replays it again.
     die().await;
     bench.runtime.replay(id, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rollback_happens_once_and_says_so_in_its_own_commit() {
+    let (bench, registry) = registry::bench().await;
+    let mine = variant(registry::OTP, "mine");
+    registry::install(&registry, "otp", &mine).await.unwrap();
+    let back = async |claim: &Claim| registry.roll_back("otp", Some(once(claim))).await;
+    let Ok(none_left) = claim(&bench.ledger(0)).await else {
+        panic!("the key is used");
+    };
+    let full = back(&none_left).await;
+    assert!(
+        matches!(full, Err(InstallError::Call(CallError::TooManyOnce { .. }))),
+        "{full:?}"
+    );
+    assert_eq!(
+        registry.record("otp").await.unwrap().live,
+        Sha256::of(&mine)
+    );
+    // Two processes on one store have let the same request in.
+    let (ours, theirs) = (free(&bench).await, free(&bench).await);
+    let record = back(&theirs).await.unwrap();
+    assert_eq!(record.live, Sha256::of(registry::OTP));
+    {
+        let commits = bench.store.commits.lock().unwrap();
+        let writes = &commits.last().unwrap().writes;
+        let keys: Vec<_> = writes.iter().map(|write| &write.key[..2]).collect();
+        assert!(keys.contains(&b"v/".as_slice()) && keys.contains(&b"i/".as_slice()));
+    }
+    // Nothing is left to go back to, which would be another answer.
+    let late = back(&ours).await;
+    assert!(
+        matches!(late, Err(InstallError::Call(CallError::Happened))),
+        "{late:?}"
+    );
+    let kept = answered(claim(&bench.ledger(9)).await);
+    assert_eq!(kept, format!("{record:?}"));
+}
+
+#[tokio::test]
+async fn where_another_process_was_faster_no_version_is_taken_back_here() {
+    let (bench, registry) = registry::bench().await;
+    let mine = variant(registry::OTP, "mine");
+    registry::install(&registry, "otp", &mine).await.unwrap();
+    let store = bench.store.inner.clone();
+    let (ours, theirs) = (free(&bench).await, free(&bench).await);
+    bench.store.after_read_of(b"v/otp".to_vec(), move |read| {
+        let (store, theirs) = (store.clone(), theirs.clone());
+        async move {
+            // The second is that of the run which is to be committed.
+            if read == 2 {
+                happen(store, theirs).await;
+            }
+        }
+        .boxed()
+    });
+    let late = registry.roll_back("otp", Some(once(&ours))).await;
+    assert!(
+        matches!(late, Err(InstallError::Call(CallError::Happened))),
+        "{late:?}"
+    );
+    let record = registry.record("otp").await.unwrap();
+    assert_eq!(record.live, Sha256::of(&mine));
 }

@@ -330,9 +330,9 @@ async fn a_format_is_left_behind_in_two_steps() {
     let sent = send(&bench, &phone(2)).await.unwrap();
     assert!(matches!(sent, SendVerdict::Sent { .. }));
     // Back to the one that reads both, and not to the first.
-    let record = registry.roll_back("otp").await.unwrap();
+    let record = registry.roll_back("otp", None).await.unwrap();
     assert_eq!(record.live, Sha256::of(OTP_NEXT));
-    let error = registry.roll_back("otp").await.unwrap_err();
+    let error = registry.roll_back("otp", None).await.unwrap_err();
     assert!(
         matches!(error, InstallError::State { state: 2, .. }),
         "{error}"
@@ -368,7 +368,7 @@ async fn what_was_installed_is_there_after_a_restart_and_the_built_in_is_one_ste
     let (first, second) = (&record.versions[0], &record.versions[1]);
     assert_eq!((first.by, second.by), (By::Administrator, By::BuiltIn));
     assert_eq!(first.bytes, mine.len() as u64);
-    let record = restarted.roll_back("otp").await.unwrap();
+    let record = restarted.roll_back("otp", None).await.unwrap();
     assert_eq!(record.live, Sha256::of(OTP));
     assert!(!record.is_installed() && record.versions[0].rolled_back);
     let again = open(&bench, RegistrySettings::default()).await;
@@ -406,7 +406,7 @@ async fn an_installed_version_whose_bytes_are_damaged_is_not_started() {
     let opened = opened.unwrap();
     assert_eq!(opened.bytes("otp"), (OTP, false));
     opened.serve(bench.runtime.clone()).await.unwrap();
-    let record = opened.roll_back("otp").await.unwrap();
+    let record = opened.roll_back("otp", None).await.unwrap();
     assert_eq!(record.live, Sha256::of(OTP));
 }
 
@@ -521,7 +521,7 @@ async fn a_canary_is_made_live_or_taken_back_by_hand() {
     let restarted = serve(&bench, RegistrySettings::default()).await;
     let trial = restarted.record("otp").await.unwrap().trial.unwrap();
     assert_eq!((trial.percent, trial.sha256), (50, Sha256::of(&mine)));
-    let record = restarted.roll_back("otp").await.unwrap();
+    let record = restarted.roll_back("otp", None).await.unwrap();
     assert_eq!((record.live, &record.trial), (Sha256::of(OTP), &None));
     install_canary(&restarted, "otp", &mine, 50).await.unwrap();
     let done = install(&restarted, "otp", &mine).await.unwrap();
@@ -575,7 +575,7 @@ async fn the_watched_folders_versions_are_remembered() {
         .install("otp", mine.clone(), plan, &|_| {})
         .await
         .unwrap();
-    registry.roll_back("otp").await.unwrap();
+    registry.roll_back("otp", None).await.unwrap();
     let restarted = serve(&bench, RegistrySettings::default()).await;
     assert!(restarted.has_seen("otp", Sha256::of(&mine)).await.unwrap());
     assert!(

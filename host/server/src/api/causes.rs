@@ -126,6 +126,7 @@ impl From<InstallError> for Problem {
         let kind = match error {
             InstallError::Store(error) => return error.into(),
             InstallError::Starting => return Problem::starting(),
+            InstallError::Call(error) => return error.into(),
             InstallError::Unknown { .. } => Kind::NoSuchComponent,
             InstallError::TooLarge { .. } => Kind::TooLarge,
             InstallError::Busy => Kind::Busy,
@@ -180,6 +181,15 @@ impl From<ReplayCallError> for NoVerdict {
         match error {
             ReplayCallError::Call(error) => error.into(),
             ReplayCallError::Replay(error) => NoVerdict::Problem(error.into()),
+        }
+    }
+}
+
+impl From<InstallError> for NoVerdict {
+    fn from(error: InstallError) -> NoVerdict {
+        match error {
+            InstallError::Call(error) => error.into(),
+            error => NoVerdict::Problem(error.into()),
         }
     }
 }

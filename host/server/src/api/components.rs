@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
-use countersign_runtime::{By, InstallError, Plan, Registry};
-use serde::Serialize;
+use countersign_runtime::{By, InstallError, Plan, Record, Registry};
+use countersign_types::UnixMillis;
 use serde_json::json;
 use url::form_urlencoded;
 
-use super::answer::Answer;
+use super::answer::{Answer, Judged};
 use super::path::Named;
 use super::problem::{Kind, Problem};
-use super::{Api, body};
+use super::{Api, Claim, body};
 use crate::components::{ComponentShown, InstalledShown};
 
 pub(super) async fn list(State(api): State<Arc<Api>>) -> Response {
@@ -67,30 +68,31 @@ pub(super) async fn install(
         drop(room);
         installed.map(|installed| InstalledShown::of(&name, &installed))
     };
-    to_its_end(&api, installing).await
-}
-
-pub(super) async fn roll_back(State(api): State<Arc<Api>>, Named(name): Named) -> Response {
-    let Some(registry) = api.registry() else {
-        return Problem::starting().into_response();
-    };
-    let rolling = async move {
-        let record = registry.roll_back(&name).await?;
-        Ok::<_, InstallError>(ComponentShown::of(&name, &record))
-    };
-    to_its_end(&api, rolling).await
-}
-
-/// Changes something, also when the client has gone, and shows what came of it.
-async fn to_its_end<T: Serialize + Send + 'static>(
-    api: &Api,
-    work: impl Future<Output = Result<T, InstallError>> + Send + 'static,
-) -> Response {
-    match api.run_to_its_end(work).await {
+    match api.run_to_its_end(installing).await {
         Ok(Ok(shown)) => Answer::ok(&shown).into_response(),
         Ok(Err(error)) => Problem::from(error).into_response(),
         Err(problem) => problem.into_response(),
     }
+}
+
+pub(super) async fn roll_back(
+    State(api): State<Arc<Api>>,
+    Named(name): Named,
+    claim: Option<Extension<Claim>>,
+) -> Response {
+    let (Some(registry), Some(runtime)) = (api.registry(), api.runtime()) else {
+        return Problem::starting().into_response();
+    };
+    let component = name.clone();
+    let judge = move |record: &Record, _: UnixMillis| -> Judged {
+        Ok(Answer::ok(&ComponentShown::of(&component, record)))
+    };
+    let call = async move |once| {
+        let record = registry.roll_back(&name, once).await?;
+        Ok::<_, InstallError>((record, runtime.now()))
+    };
+    api.answer(claim.map(|Extension(claim)| claim), judge, call)
+        .await
 }
 
 fn check_wasm(headers: &HeaderMap) -> Result<(), Problem> {

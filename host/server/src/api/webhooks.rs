@@ -103,6 +103,7 @@ async fn work(
         provider,
         changed = received.changed,
         early = received.early,
+        dropped = received.dropped,
         "a callback was taken"
     );
     Ok(news.answer)

@@ -77,11 +77,37 @@ async fn an_early_receipt_that_ends_while_its_message_is_recorded_keeps_it_from_
     assert_eq!(bench.status(id).await, Status::Sent);
 }
 
-/// A store on which one more receipt comes each time before a message is recorded as sent.
+/// A store on which one more receipt comes each time before certain commits.
 struct Overtaken {
     inner: Arc<dyn Store>,
     others: Queue,
     news: Mutex<VecDeque<StatusUpdate>>,
+    before: fn(&Commit) -> bool,
+}
+
+impl Overtaken {
+    async fn of(
+        bench: &Bench,
+        news: VecDeque<StatusUpdate>,
+        before: fn(&Commit) -> bool,
+    ) -> (Arc<Overtaken>, Queue) {
+        let store = Arc::new(Overtaken {
+            inner: bench.store.clone(),
+            others: bench.reopened().await,
+            news: Mutex::new(news),
+            before,
+        });
+        let config = bench.queue.inner.config.clone();
+        let (keyring, clock) = (bench.keyring.clone(), bench.clock.clone());
+        let queue = Queue::open(store.clone(), keyring, clock, config).await;
+        (store, queue.expect("opened"))
+    }
+}
+
+/// Whether it records a message as sent.
+fn takes_a_job(commit: &Commit) -> bool {
+    let mut writes = commit.writes.iter();
+    writes.any(|write| write.key.starts_with(JOBS) && write.body.is_none())
 }
 
 #[async_trait]
@@ -101,8 +127,7 @@ impl Store for Overtaken {
         self.inner.scan_back(from, to, limit).await
     }
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
-        let mut writes = commit.writes.iter();
-        if writes.any(|write| write.key.starts_with(JOBS) && write.body.is_none()) {
+        if (self.before)(&commit) {
             let news = self.news.lock().expect("unlocked").pop_front();
             if let Some(news) = news {
                 let received = self.others.receive("p", &[news], NOW).await;
@@ -148,15 +173,7 @@ async fn a_message_is_recorded_as_sent_however_many_receipts_come_in_between() {
         })
         .collect();
     assert_eq!(news.len(), 16);
-    let store = Arc::new(Overtaken {
-        inner: bench.store.clone(),
-        others: bench.reopened().await,
-        news: Mutex::new(news),
-    });
-    let config = bench.queue.inner.config.clone();
-    let (keyring, clock) = (bench.keyring.clone(), bench.clock.clone());
-    let queue = Queue::open(store.clone(), keyring, clock, config).await;
-    let queue = queue.expect("opened");
+    let (store, queue) = Overtaken::of(&bench, news, takes_a_job).await;
     let claim = queue.next(&crate::Open).await.expect("taken").claim;
     let finished = queue.finish(claim, sent(&["a", "b"]), NOW).await;
     assert!(finished.expect("stored"));
@@ -164,4 +181,53 @@ async fn a_message_is_recorded_as_sent_however_many_receipts_come_in_between() {
     assert_eq!(queue.depth(), 0);
     assert_eq!(bench.status(id).await, Status::Read);
     assert_eq!(bench.kinds().await, ["message.sent", "message.read"]);
+}
+
+impl Bench {
+    /// For how many ids more receipts may wait.
+    pub(super) fn early_room(&self) -> usize {
+        self.queue.early_count().room(self.now())
+    }
+}
+
+#[tokio::test]
+async fn an_id_counts_once_however_often_its_receipts_come_and_are_worked_out_anew() {
+    let bench = Bench::new().await;
+    let news = update("SM1", Status::Delivered);
+    let (store, queue) = Overtaken::of(&bench, [news.clone()].into(), |_| true).await;
+    // Somebody else's commit makes the first try stale.
+    let both = [news.clone(), update("SM2", Status::Delivered)];
+    let received = queue.receive("p", &both, NOW).await.expect("received");
+    assert_eq!((received.early, received.dropped), (2, 0));
+    assert!(store.news.lock().expect("unlocked").is_empty());
+    // The first was there by then, and is the other's.
+    assert_eq!(queue.early_count().room(NOW), EARLY_IDS_MAX - 1);
+    for status in [Status::Delivered, Status::Read] {
+        let again = update("SM2", status);
+        queue.receive("p", &[again], NOW).await.expect("received");
+    }
+    assert_eq!(queue.early_count().room(NOW), EARLY_IDS_MAX - 1);
+}
+
+#[tokio::test]
+async fn where_as_many_ids_wait_as_may_further_ones_are_dropped_and_counted_for_an_hour() {
+    let bench = Bench::new().await;
+    let id = bench.sent(&["SM1"]).await;
+    assert_eq!(bench.early_room(), EARLY_IDS_MAX);
+    bench.queue.early_count().add(EARLY_IDS_MAX - 1);
+    let delivered = ["SM2", "SM3", "SM4", "SM1"].map(|id| update(id, Status::Delivered));
+    for changed in [1, 0] {
+        let received = bench.receive(&delivered).await;
+        let want = Received {
+            changed,
+            early: 1,
+            dropped: 2,
+        };
+        assert_eq!(received, want);
+    }
+    assert_eq!(bench.status(id).await, Status::Delivered);
+    bench.clock.advance(EARLY_KEPT);
+    let received = bench.receive(&delivered[1..]).await;
+    assert_eq!((received.early, received.dropped), (2, 0));
+    assert_eq!(bench.early_room(), EARLY_IDS_MAX - 2);
 }
