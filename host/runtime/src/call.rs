@@ -10,6 +10,7 @@ use countersign_store::{Keyring, Savepoint, Store, StoreError, Transaction, Tran
 use countersign_types::{Clock, Entropy, MessageId};
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use crate::Limits;
 use crate::bindings::service::countersign::service::types;
@@ -75,6 +76,12 @@ pub enum CallError {
         /// When it is worth another try.
         retry_after: Duration,
     },
+    /// As many numbers are being erased as may be at once; nothing was erased.
+    #[error("as many numbers are being erased as may be at once")]
+    Erasing {
+        /// When it is worth another try.
+        retry_after: Duration,
+    },
     /// The component failed: it trapped, ran too long, broke a limit, or could not decide.
     #[error("the component `{component}` failed: {reason}")]
     Component {
@@ -116,6 +123,8 @@ pub(crate) struct Host {
     pub(crate) places: AllPlaces,
     pub(crate) turns: Turns,
     pub(crate) hashing: Hashing,
+    /// A place for each number that is being erased.
+    pub(crate) erasings: Semaphore,
     pub(crate) figures: Figures,
     /// How long records of the audit trail are kept.
     pub(crate) audit_kept: Duration,
