@@ -7,7 +7,7 @@ use std::time::Duration;
 use countersign_delivery::{Texts, scrub};
 use countersign_queue::{ANONYMOUS, Queue, Reservation, TurnedAway};
 use countersign_store::{Keyring, Savepoint, Store, StoreError, Transaction, TransactionError};
-use countersign_types::{Clock, Entropy, MessageId};
+use countersign_types::{Clock, Entropy, MessageId, Priority, Seldom};
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -123,6 +123,8 @@ pub(crate) struct Host {
     pub(crate) places: AllPlaces,
     pub(crate) turns: Turns,
     pub(crate) hashing: Hashing,
+    /// Lines about countries that no route leads to. There are some 250 of them.
+    pub(crate) no_route: Seldom<(String, Priority)>,
     /// A place for each number that is being erased.
     pub(crate) erasings: Semaphore,
     pub(crate) figures: Figures,

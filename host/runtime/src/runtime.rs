@@ -10,7 +10,8 @@ use countersign_delivery::{Sender, StatusSource, Texts};
 use countersign_queue::Queue;
 use countersign_store::{Keyring, Sealing, Store};
 use countersign_types::{
-    Accepted, Clock, Entropy, ErrorClass, Message, News, SendError, StatusUpdate, UnixMillis,
+    Accepted, Clock, Entropy, ErrorClass, Message, News, Seldom, SendError, StatusUpdate,
+    UnixMillis,
 };
 use tokio::sync::{Notify, Semaphore};
 
@@ -156,6 +157,7 @@ impl Runtime {
             places: AllPlaces::new(&limits),
             turns: Turns::new(limits.epoch),
             hashing: Hashing::new(limits.hashes, limits.hashes_waiting),
+            no_route: Seldom::default(),
             erasings: Semaphore::new(ERASINGS_MAX),
             figures: Figures::default(),
             audit_kept: config.audit_kept,
@@ -263,6 +265,7 @@ impl Runtime {
             places: AllPlaces::new(&self.host.limits),
             turns: self.host.turns.clone(),
             hashing: Hashing::here(self.host.limits.hashes, self.host.limits.hashes_waiting),
+            no_route: Seldom::default(),
             erasings: Semaphore::new(ERASINGS_MAX),
             figures: Figures::default(),
             audit_kept: self.host.audit_kept,
