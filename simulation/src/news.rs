@@ -218,9 +218,9 @@ impl Told {
         Some(News::of(message, ORDER[known.status], 1))
     }
 
-    /// What came early for an id was swept away.
-    pub(crate) fn swept(&mut self, provider: &str, id: &str) {
-        self.early.remove(&(provider.to_owned(), id.to_owned()));
+    /// What came early for the provider's id of which `is_it` holds was swept away.
+    pub(crate) fn swept(&mut self, is_it: impl Fn(&str, &str) -> bool) {
+        self.early.retain(|(provider, id), _| !is_it(provider, id));
     }
 
     /// How much is known of a message that was taken.

@@ -4,6 +4,7 @@ use countersign_tests::{Answer, Client, FakeTwilio, Reply, Server, eventually, j
 use hyper::Method;
 use serde_json::{Value, json};
 
+use crate::metrics;
 use crate::queue::{stop_with_nothing_left, wait_for_depth};
 
 const MESSAGES: &str = "/api/messages";
@@ -310,12 +311,18 @@ async fn a_number_that_no_route_leads_to_is_refused_and_told_of() {
     let route = "[[route]]\ncountry = \"US\"\nproviders = [\"twilio\"]\n";
     let config = format!("{route}{TEMPLATES}");
     let server = Server::builder().twilio(&twilio).config(&config);
+    let server = server.env("COUNTERSIGN_METRICS_TOKEN", metrics::TOKEN);
     let mut server = server.start().await;
     let words = "No message can be sent to this number";
     let german = "+4915123456789";
     expect_bad_field(server.post(MESSAGES, &order(german)).await, "to", words);
-    let refused = server.send(german).await.expect_status(400).json();
-    assert_eq!(refused, json!({ "error": words, "field": "phoneNumber" }));
+    for _ in 0..3 {
+        let refused = server.send(german).await.expect_status(400).json();
+        assert_eq!(refused, json!({ "error": words, "field": "phoneNumber" }));
+    }
+    // Each refusal of a code is counted; the log has a line for each kind of message.
+    let refusals = r#"countersign_verifications_total{verdict="refused",reason="no-route"}"#;
+    metrics::page_when(&server, refusals, 3.0).await;
     accepted(&server.post(MESSAGES, &order(&phone(1))).await);
     server.send(&phone(2)).await.expect_success();
     twilio.wait_for_count(2).await;

@@ -255,7 +255,7 @@ impl Queue {
         let ids: Vec<_> = sent.parts.iter().map(|part| part.id.clone()).collect();
         if sent.receipt_asked {
             for provider_id in ids {
-                let row_key = receipt_key(&provider, &provider_id);
+                let row_key = receipt_key(&self.inner.keyring, &provider, &provider_id);
                 let (early, read) = self.early(row_key.clone(), now).await?;
                 commit.reads.extend(read);
                 for update in early {
@@ -289,7 +289,7 @@ impl Queue {
         };
         let mut keys = vec![late_key(message.left, id)];
         for part in &sent.parts {
-            let row_key = receipt_key(&sent.provider, &part.id);
+            let row_key = receipt_key(&self.inner.keyring, &sent.provider, &part.id);
             // A provider may have given one id twice; it is the later message's then.
             if let Found::Row(Opened {
                 value: ReceiptRow::Message(owner),
@@ -460,7 +460,8 @@ impl<'a> Work<'a> {
             early.keep(update);
             return Ok(None);
         }
-        let row_key = receipt_key(self.provider, &update.id);
+        let keyring = &self.queue.inner.keyring;
+        let row_key = receipt_key(keyring, self.provider, &update.id);
         let found = self.queue.find::<ReceiptRow>(&row_key, self.now).await?;
         let (updates, expires) = match found {
             Found::Row(Opened {
@@ -531,7 +532,7 @@ impl<'a> Work<'a> {
             // One that says less than is known costs no row, and makes no commit stale.
             if early.changed {
                 let expires = early.expires.unwrap_or(self.now + EARLY_KEPT);
-                let row_key = receipt_key(self.provider, id);
+                let row_key = receipt_key(keyring, self.provider, id);
                 let row = ReceiptRow::Early(early.updates);
                 let row = rows::put(keyring, row_key, &row, Some(expires))?;
                 self.commit.writes.push(row);

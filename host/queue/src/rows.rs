@@ -74,9 +74,9 @@ pub(crate) fn dead_id(key: &[u8]) -> Option<MessageId> {
     id_of(DEAD, key).map(|MessageId(turned)| MessageId(turned.map(|byte| !byte)))
 }
 
-/// The key of the row about the id that `provider` gave. Names of providers have no slash in them.
-pub(crate) fn receipt_key(provider: &str, id: &str) -> Vec<u8> {
-    [RECEIPTS, provider.as_bytes(), b"/", id.as_bytes()].concat()
+/// The key of the row about the id that `provider` gave.
+pub(crate) fn receipt_key(keyring: &Keyring, provider: &str, id: &str) -> Vec<u8> {
+    [RECEIPTS, keyring.receipt_index(provider, id).as_bytes()].concat()
 }
 
 /// The key of the row about a message that was sent late.

@@ -99,6 +99,25 @@ fn when(at: UnixMillis, number: u16) -> [u8; WHEN_BYTES] {
     when
 }
 
+/// What a record of the host's own is of, with what the request is answered by.
+pub(crate) enum Step<'a, R> {
+    /// Something that is about to begin: nothing is answered yet.
+    Begins,
+    /// Something that is done as soon as it is recorded.
+    Whole(&'a R),
+    /// Something whose beginning is in the trail: to be had on a disk that is nearly full too.
+    Ends(&'a R),
+}
+
+impl<R> Step<'_, R> {
+    fn need(&self) -> Need {
+        match self {
+            Step::Begins | Step::Whole(_) => Need::Call,
+            Step::Ends(_) => Need::Finish,
+        }
+    }
+}
+
 /// Puts a record into a transaction, and the event of the same kind.
 ///
 /// # Errors
@@ -273,20 +292,33 @@ impl Runtime {
         once: Option<Once<'_, ()>>,
     ) -> Result<UnixMillis, CallError> {
         let index = self.host().keyring.user_index(user.as_str());
-        let facts = (kind, attributes);
-        self.record_once(context, &index, facts, &(), once).await
+        let (line, facts) = (format!("user/{index}"), (kind, attributes));
+        self.record_once(
+            context,
+            &index,
+            &line,
+            facts,
+            &Step::Whole(&()),
+            once.as_ref(),
+        )
+        .await
     }
 
     /// Adds to the trail of what was done with messages and numbers; returns the instant when it is
-    /// durable. `verdict` is what the request is answered by.
+    /// durable. Operators and applications wait in lines of their own, so that neither keep the others
+    /// out.
     pub(crate) async fn record_of_messages<R>(
         &self,
         context: &CallContext,
         facts: (&str, Vec<(String, String)>),
-        verdict: &R,
-        once: Option<Once<'_, R>>,
+        step: &Step<'_, R>,
+        once: Option<&Once<'_, R>>,
     ) -> Result<UnixMillis, CallError> {
-        let recorded = self.record_once(context, MESSAGES, facts, verdict, once);
+        let line = match context.caller {
+            Caller::Operator => "messages/operator",
+            Caller::Anonymous | Caller::Key(_) | Caller::Token(_) => "messages/applications",
+        };
+        let recorded = self.record_once(context, MESSAGES, line, facts, step, once);
         recorded.await
     }
 
@@ -294,15 +326,15 @@ impl Runtime {
         &self,
         context: &CallContext,
         subject: &str,
+        line: &str,
         (kind, attributes): (&str, Vec<(String, String)>),
-        verdict: &R,
-        once: Option<Once<'_, R>>,
+        step: &Step<'_, R>,
+        once: Option<&Once<'_, R>>,
     ) -> Result<UnixMillis, CallError> {
         let host = self.host();
         // Records of one moment would only make each other stale, so they take turns with the calls about
         // the same user.
-        let name = format!("user/{subject}");
-        let turn = host.subjects.turn(&name);
+        let turn = host.subjects.turn(line);
         let turn = tokio::time::timeout(host.limits.service_wall, turn).await;
         let Ok(Ok(_turn)) = turn else {
             return Err(busy());
@@ -311,7 +343,7 @@ impl Runtime {
         for _ in 0..host.limits.runs {
             let instant = host.instants.now();
             let mut transaction = Transaction::new(host.store.clone(), instant, rulings.clone());
-            if let Some(once) = &once {
+            if let Some(once) = once {
                 once.begin(&mut transaction).await?;
             }
             let entry = AuditEntry {
@@ -334,11 +366,16 @@ impl Runtime {
                 Err(TransactionError::Store(error)) => return Err(error.into()),
                 Err(TransactionError::Misuse(_)) => return Err(busy()),
             }
-            if let Some(once) = &once {
-                once.end(&mut transaction, verdict).await?;
+            match (once, step) {
+                (None, _) => {}
+                // Only asked whether it may happen.
+                (Some(once), Step::Begins) => once.give_back(&mut transaction),
+                (Some(once), Step::Whole(verdict) | Step::Ends(verdict)) => {
+                    once.end(&mut transaction, verdict).await?;
+                }
             }
             let mut commit = transaction.into_commit(Ending::Commit);
-            commit.need = Need::Call;
+            commit.need = step.need();
             match host.store.commit(commit).await {
                 Ok(_) => return Ok(instant),
                 Err(CommitError::NoRoom { take, until }) => rulings.add(take, until),

@@ -7,9 +7,10 @@ use std::time::Duration;
 use countersign_delivery::{Texts, scrub};
 use countersign_queue::{ANONYMOUS, Queue, Reservation, TurnedAway};
 use countersign_store::{Keyring, Savepoint, Store, StoreError, Transaction, TransactionError};
-use countersign_types::{Clock, Entropy, MessageId};
+use countersign_types::{Clock, Entropy, MessageId, Priority, Seldom};
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use crate::Limits;
 use crate::bindings::service::countersign::service::types;
@@ -75,6 +76,12 @@ pub enum CallError {
         /// When it is worth another try.
         retry_after: Duration,
     },
+    /// As many numbers are being erased as may be at once; nothing was erased.
+    #[error("as many numbers are being erased as may be at once")]
+    Erasing {
+        /// When it is worth another try.
+        retry_after: Duration,
+    },
     /// The component failed: it trapped, ran too long, broke a limit, or could not decide.
     #[error("the component `{component}` failed: {reason}")]
     Component {
@@ -116,6 +123,10 @@ pub(crate) struct Host {
     pub(crate) places: AllPlaces,
     pub(crate) turns: Turns,
     pub(crate) hashing: Hashing,
+    /// Lines about countries that no route leads to. There are some 250 of them.
+    pub(crate) no_route: Seldom<(String, Priority)>,
+    /// A place for each number that is being erased.
+    pub(crate) erasings: Semaphore,
     pub(crate) figures: Figures,
     /// How long records of the audit trail are kept.
     pub(crate) audit_kept: Duration,

@@ -32,7 +32,7 @@ const OUTCOMES: [&str; 10] = [
 /// Which of [`OUTCOMES`] it is.
 fn outcome(error: &CallError) -> usize {
     match error {
-        CallError::Busy { .. } => 1,
+        CallError::Busy { .. } | CallError::Erasing { .. } => 1,
         CallError::QueueFull { .. } => 2,
         CallError::StoreFull { .. } => 3,
         CallError::Component {

@@ -2,15 +2,18 @@
 //!
 //! A hash takes some 30 ms and 19 MiB, so it runs on a thread where waiting harms nobody, beside at most
 //! [`Limits::hashes`](crate::Limits::hashes) of its like. Who finds too many waiting is turned away at
-//! once. A run that is thrown away does not lose its hashes: [`Hashed`] is kept for the call.
+//! once, and so is a caller who has half of the places where one may wait. A run that is thrown away does not lose its hashes: [`Hashed`] is kept for the call.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
+
+use crate::call::Caller;
 
 /// The memory that one hash may take, in KiB.
 pub(crate) const MEMORY_KIB: std::ops::RangeInclusive<u32> = 1_024..=262_144;
@@ -136,23 +139,51 @@ pub(crate) struct Hashing {
     running: Arc<Semaphore>,
     /// Those that run and those that wait.
     inside: Arc<Semaphore>,
+    /// How many of these each caller has, and may have.
+    callers: Arc<Mutex<HashMap<Caller, usize>>>,
+    share: usize,
     done: Arc<AtomicU64>,
 }
 
-/// Too many wait.
+/// The place of one caller among those that run and those that wait.
+struct Inside {
+    callers: Arc<Mutex<HashMap<Caller, usize>>>,
+    caller: Caller,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let mut callers = lock(&self.callers);
+        if let Some(has) = callers.get_mut(&self.caller) {
+            *has -= 1;
+            if *has == 0 {
+                callers.remove(&self.caller);
+            }
+        }
+    }
+}
+
+fn lock(callers: &Mutex<HashMap<Caller, usize>>) -> MutexGuard<'_, HashMap<Caller, usize>> {
+    callers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Too many wait, or too many of one caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
 /// A place on one of the threads; none is needed where nothing is left to be worked out.
-pub(crate) struct Place(Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>);
+pub(crate) struct Place(Option<(Inside, OwnedSemaphorePermit)>);
 
 impl Hashing {
-    /// `hashes` at once, `waiting` more may wait.
+    /// `hashes` at once, `waiting` more may wait, of one caller half of them.
     pub(crate) fn new(hashes: usize, waiting: usize) -> Hashing {
         Hashing {
             here: false,
             running: Arc::new(Semaphore::new(hashes)),
             inside: Arc::new(Semaphore::new(hashes + waiting)),
+            callers: Arc::default(),
+            share: hashes + waiting.div_ceil(2),
             done: Arc::default(),
         }
     }
@@ -171,12 +202,17 @@ impl Hashing {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// Waits for a place for `tasks`.
-    pub(crate) async fn place(&self, hashed: &Hashed, tasks: &[Task]) -> Result<Place, Full> {
+    /// Waits for a place for `tasks` of `caller`.
+    pub(crate) async fn place(
+        &self,
+        caller: &Caller,
+        hashed: &Hashed,
+        tasks: &[Task],
+    ) -> Result<Place, Full> {
         if tasks.iter().all(|task| hashed.outcome(task).is_some()) {
             return Ok(Place(None));
         }
-        let inside = self.inside.clone().try_acquire_owned().map_err(|_| Full)?;
+        let inside = self.enter(caller.in_line())?;
         let running = self
             .running
             .clone()
@@ -184,6 +220,21 @@ impl Hashing {
             .await
             .map_err(|_| Full)?;
         Ok(Place(Some((inside, running))))
+    }
+
+    fn enter(&self, caller: Caller) -> Result<Inside, Full> {
+        let permit = self.inside.clone().try_acquire_owned().map_err(|_| Full)?;
+        let mut callers = lock(&self.callers);
+        let has = callers.get(&caller).copied().unwrap_or(0);
+        if has >= self.share {
+            return Err(Full);
+        }
+        callers.insert(caller.clone(), has + 1);
+        Ok(Inside {
+            callers: self.callers.clone(),
+            caller,
+            _permit: permit,
+        })
     }
 
     /// Works out what of `tasks` is not in `hashed` yet. To be dropped half-way: the thread goes on and
@@ -250,7 +301,10 @@ mod tests {
     }
 
     async fn work(hashing: &Hashing, hashed: &mut Hashed, tasks: Vec<Task>) {
-        let place = hashing.place(hashed, &tasks).await.expect("a place");
+        let place = hashing
+            .place(&Caller::Anonymous, hashed, &tasks)
+            .await
+            .expect("a place");
         hashing.work(place, hashed, tasks).await.expect("done");
     }
 
@@ -304,7 +358,10 @@ mod tests {
         work(&hashing, &mut hashed, vec![make("a"), make("b")]).await;
         assert_eq!(hashing.done(), 2);
         let tasks = [make("c")];
-        let _busy = hashing.place(&hashed, &tasks).await.expect("a place");
+        let _busy = hashing
+            .place(&Caller::Anonymous, &hashed, &tasks)
+            .await
+            .expect("a place");
         work(&hashing, &mut hashed, vec![make("b"), make("a")]).await;
         assert_eq!(hashing.done(), 2);
     }
@@ -313,12 +370,44 @@ mod tests {
     async fn more_than_may_wait_are_turned_away_at_once() {
         let (hashing, hashed) = (Hashing::new(1, 1), Hashed::default());
         let tasks = [make("a")];
-        let first = hashing.place(&hashed, &tasks).await.expect("a place");
-        let mut second = Box::pin(hashing.place(&hashed, &tasks));
+        let first = hashing
+            .place(&Caller::Anonymous, &hashed, &tasks)
+            .await
+            .expect("a place");
+        let mut second = Box::pin(hashing.place(&Caller::Anonymous, &hashed, &tasks));
         assert!(second.as_mut().now_or_never().is_none(), "it waits");
-        let third = hashing.place(&hashed, &tasks).now_or_never();
+        let third = hashing
+            .place(&Caller::Anonymous, &hashed, &tasks)
+            .now_or_never();
         assert!(matches!(third, Some(Err(Full))));
         drop(first);
         assert!(second.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn no_caller_has_more_than_half_of_the_waiting_places() {
+        let (hashing, hashed) = (Hashing::new(1, 4), Hashed::default());
+        let tasks = [make("a")];
+        let key = |id: &str| Caller::Key(id.to_owned());
+        let place = |caller: Caller| {
+            let (hashing, hashed, tasks) = (&hashing, &hashed, &tasks);
+            Box::pin(async move { hashing.place(&caller, hashed, tasks).await })
+        };
+        let mut running = place(key("busy")).await.ok();
+        let mut waiting: Vec<_> = (0..2).map(|_| place(key("busy"))).collect();
+        for one in &mut waiting {
+            assert!(one.now_or_never().is_none(), "it waits");
+        }
+        let refused = place(key("busy")).now_or_never();
+        assert!(matches!(refused, Some(Err(Full))), "it has half of them");
+        let mut other = place(key("other"));
+        assert!((&mut other).now_or_never().is_none(), "it waits");
+        // Who goes away or is done makes room for their own.
+        waiting.pop();
+        let mut next = place(key("busy"));
+        assert!((&mut next).now_or_never().is_none(), "it waits");
+        drop((running.take(), waiting, next));
+        assert!(other.await.is_ok());
+        assert!(lock(&hashing.callers).is_empty());
     }
 }

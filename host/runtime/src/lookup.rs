@@ -4,13 +4,19 @@
 //! No component is asked. Whoever sees a whole number, looks for one, or erases one, is in the audit trail:
 //! who may try numbers until a masked one is found has seen it.
 
+use std::time::Duration;
+
 use countersign_queue::{Erased, ReceiveError, Search, SearchPage, Stop};
 use countersign_types::{MessageId, PhoneNumber, Secret, UnixMillis};
 
 use crate::Runtime;
+use crate::audit::Step;
 use crate::call::{CallContext, CallError, busy};
 use crate::once::Once;
 use crate::phone;
+
+/// How many numbers are erased at once. Each looks at all messages that wait, on the threads that answer.
+pub(crate) const ERASINGS_MAX: usize = 2;
 
 /// Which messages are looked for.
 #[derive(Clone, Debug)]
@@ -69,7 +75,8 @@ impl Runtime {
             ("found".to_owned(), page.messages.len().to_string()),
         ];
         let facts = ("number.searched", attributes);
-        self.record_of_messages(context, facts, &(), None).await?;
+        self.record_of_messages(context, facts, &Step::Whole(&()), None)
+            .await?;
         Ok(page)
     }
 
@@ -97,7 +104,8 @@ impl Runtime {
         ];
         let revealed = Revealed::Number(number);
         let facts = ("number.revealed", attributes);
-        let recorded = self.record_of_messages(context, facts, &revealed, once);
+        let step = Step::Whole(&revealed);
+        let recorded = self.record_of_messages(context, facts, &step, once.as_ref());
         let at = recorded.await?;
         Ok((revealed, at))
     }
@@ -105,6 +113,9 @@ impl Runtime {
     /// Erases what is kept of messages to `number`; the sums that were made of them stay, and so do the
     /// limits of the number, which hold its keyed hash and run out by themselves. Returns when that and
     /// its record are durable. To be called again while [`Erased::is_all`] says that something is left.
+    ///
+    /// That it begins is durable before anything is erased, so that none is without a trace, whatever comes
+    /// in between. Two go on at once at most.
     ///
     /// # Errors
     ///
@@ -116,19 +127,29 @@ impl Runtime {
         once: Option<Once<'_, Erased>>,
     ) -> Result<(Erased, UnixMillis), CallError> {
         let host = self.host();
+        let Ok(_place) = host.erasings.try_acquire() else {
+            return Err(CallError::Erasing {
+                retry_after: Duration::from_secs(1),
+            });
+        };
+        let phone = ("phone".to_owned(), phone::index(&host.keyring, number));
+        let facts = ("number.erasing", vec![phone.clone()]);
+        self.record_of_messages(context, facts, &Step::Begins, once.as_ref())
+            .await?;
         // Not before the newest commit, whose rows are to go as well.
         let now = host.instants.now();
         let erased = host.queue.erase_number(&number.e164, now).await?;
         let count = |name: &str, number: usize| (name.to_owned(), number.to_string());
         let attributes = vec![
-            ("phone".to_owned(), phone::index(&host.keyring, number)),
+            phone,
             count("messages", erased.messages),
             count("dead", erased.dead),
             count("waiting", erased.waiting),
             ("complete".to_owned(), erased.is_all().to_string()),
         ];
         let facts = ("number.erased", attributes);
-        let recorded = self.record_of_messages(context, facts, &erased, once);
+        let step = Step::Ends(&erased);
+        let recorded = self.record_of_messages(context, facts, &step, once.as_ref());
         let at = recorded.await?;
         Ok((erased, at))
     }
@@ -153,7 +174,8 @@ impl Runtime {
             ("way".to_owned(), by_way.to_owned()),
         ];
         let facts = ("stops.listed", attributes);
-        self.record_of_messages(context, facts, &(), None).await?;
+        self.record_of_messages(context, facts, &Step::Whole(&()), None)
+            .await?;
         Ok(stops)
     }
 
@@ -194,7 +216,8 @@ impl Runtime {
         ];
         attributes.extend(provider.map(|name| ("provider".to_owned(), name.to_owned())));
         let facts = ("stops.cleared", attributes);
-        let recorded = self.record_of_messages(context, facts, &cleared, once);
+        let step = Step::Whole(&cleared);
+        let recorded = self.record_of_messages(context, facts, &step, once.as_ref());
         let at = recorded.await?;
         Ok((cleared, at))
     }

@@ -54,23 +54,28 @@ impl Runtime {
     }
 
     /// Whether any provider takes messages of `priority` to `number`. Where none does the log says so,
-    /// since only the operator can change that.
+    /// since only the operator can change that: once a minute for each country, since anybody may ask.
     pub fn has_route(&self, number: &PhoneNumber, priority: Priority) -> bool {
         let destination = Destination {
             country: &number.country,
             line: number.kind,
             priority,
         };
-        let has_route = self.host().queue.has_route(destination);
-        if !has_route {
+        let host = self.host();
+        if host.queue.has_route(destination) {
+            return true;
+        }
+        let what = (number.country.clone(), priority);
+        if let Some(more) = host.no_route.tell(what, host.clock.monotonic()) {
             tracing::warn!(
                 country = destination.country,
                 line = ?destination.line,
                 priority = priority.word(),
+                more,
                 "a message was refused: no route leads there"
             );
         }
-        has_route
+        false
     }
 
     /// What is known of a message, wherever it is. Returns when that is durable, so that no status that was

@@ -83,8 +83,13 @@ impl<'a, R: 'a> Once<'a, R> {
         if transaction.changes() > 1 {
             return self.record(transaction, verdict).await;
         }
-        transaction.give_back(&self.claim.take());
+        self.give_back(transaction);
         Ok(())
+    }
+
+    /// Leaves the key free after a [`begin`](Once::begin).
+    pub(crate) fn give_back(&self, transaction: &mut Transaction) {
+        transaction.give_back(&self.claim.take());
     }
 
     /// Puts `verdict` into the commit, for whoever adds to it what `transaction` does not know of.
@@ -99,7 +104,7 @@ impl<'a, R: 'a> Once<'a, R> {
     ) -> Result<(), StoreError> {
         let instant = transaction.instant();
         let Some(answer) = (self.answer)(verdict, instant) else {
-            transaction.give_back(&self.claim.take());
+            self.give_back(transaction);
             return Ok(());
         };
         for (key, section) in self.claim.rows(answer, instant)? {

@@ -1,10 +1,11 @@
 //! The otp service as the server calls it.
 
-use countersign_types::{Priority, UnixMillis};
+use countersign_store::{Commit, CommitError, Need};
+use countersign_types::{Event, PhoneNumber, Priority, UnixMillis};
 
 use crate::Runtime;
 use crate::bindings::service::countersign::service::otp_types as wit;
-use crate::call::{CallContext, CallError, Host, cut};
+use crate::call::{CallContext, CallError, Host, busy, cut, store_full};
 use crate::once::Once;
 use crate::phone::{self, Parsed};
 use crate::runtime::Subject;
@@ -142,12 +143,7 @@ impl Runtime {
         if let Ok(number) = subject.phones.parse(&request.phone, region)
             && !self.has_route(&number, Priority::Urgent)
         {
-            let refusal = Refusal {
-                text: NO_ROUTE.to_owned(),
-                field: Some("phoneNumber".to_owned()),
-                retry_at: None,
-            };
-            return Ok((SendVerdict::Refused(refusal), self.now()));
+            return self.refuse_without_route(context, &number).await;
         }
         let request = wit::SendRequest {
             phone: request.phone,
@@ -174,6 +170,47 @@ impl Runtime {
             )
             .await?;
         Ok((sent(&verdict), instant))
+    }
+
+    /// Tells that no code was made for `number`, in an event as the component's refusals are. Returns when
+    /// that is durable. The request's key stays free: with another route it may be carried out.
+    async fn refuse_without_route(
+        &self,
+        context: &CallContext,
+        number: &PhoneNumber,
+    ) -> Result<(SendVerdict, UnixMillis), CallError> {
+        let host = self.host();
+        let instant = host.instants.now();
+        let event = Event {
+            kind: "verification.refused".to_owned(),
+            at: instant,
+            service: context.service.clone(),
+            source: "host".to_owned(),
+            message: None,
+            // Numbers of no country have none.
+            country: (number.country.len() == 2).then(|| number.country.clone()),
+            attributes: vec![("reason".to_owned(), "no-route".to_owned())],
+        };
+        let commit = Commit {
+            instant,
+            need: Need::Call,
+            // Serialising plain data into a `Vec` cannot fail.
+            events: vec![postcard::to_allocvec(&event).unwrap_or_default()],
+            ..Commit::default()
+        };
+        match host.store.commit(commit).await {
+            Ok(_) => {}
+            Err(CommitError::Full) => return Err(store_full()),
+            Err(CommitError::Store(error)) => return Err(error.into()),
+            // It has read nothing that could have changed.
+            Err(_) => return Err(busy()),
+        }
+        let refusal = Refusal {
+            text: NO_ROUTE.to_owned(),
+            field: Some("phoneNumber".to_owned()),
+            retry_at: None,
+        };
+        Ok((SendVerdict::Refused(refusal), instant))
     }
 
     /// Checks a code; returns the instant of the verdict, too. To be awaited to its end even where the client has gone.

@@ -10,9 +10,10 @@ use countersign_delivery::{Sender, StatusSource, Texts};
 use countersign_queue::Queue;
 use countersign_store::{Keyring, Sealing, Store};
 use countersign_types::{
-    Accepted, Clock, Entropy, ErrorClass, Message, News, SendError, StatusUpdate, UnixMillis,
+    Accepted, Clock, Entropy, ErrorClass, Message, News, Seldom, SendError, StatusUpdate,
+    UnixMillis,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::bindings::service::countersign::service::types;
 use crate::cache::Cache;
@@ -22,6 +23,7 @@ use crate::component::Compiler;
 use crate::generation::{Generation, Live, Slot, Versioned, Versions};
 use crate::hashing::Hashing;
 use crate::instant::Instants;
+use crate::lookup::ERASINGS_MAX;
 use crate::meter::Turns;
 use crate::once::Once;
 use crate::phone::{self, Parsed};
@@ -155,6 +157,8 @@ impl Runtime {
             places: AllPlaces::new(&limits),
             turns: Turns::new(limits.epoch),
             hashing: Hashing::new(limits.hashes, limits.hashes_waiting),
+            no_route: Seldom::default(),
+            erasings: Semaphore::new(ERASINGS_MAX),
             figures: Figures::default(),
             audit_kept: config.audit_kept,
             limits: limits.clone(),
@@ -273,6 +277,8 @@ impl Runtime {
             places: AllPlaces::new(&self.host.limits),
             turns: self.host.turns.clone(),
             hashing: Hashing::here(self.host.limits.hashes, self.host.limits.hashes_waiting),
+            no_route: Seldom::default(),
+            erasings: Semaphore::new(ERASINGS_MAX),
             figures: Figures::default(),
             audit_kept: self.host.audit_kept,
             limits: self.host.limits.clone(),

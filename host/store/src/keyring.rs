@@ -280,6 +280,13 @@ impl Keyring {
         hex(&keyed_hash(&self.index, &[b"address", canonical.as_bytes()])[..16])
     }
 
+    /// As [`phone_index`](Keyring::phone_index), of the `id` that `provider` has for a message: who makes
+    /// up ids may put a number or a code into them.
+    pub fn receipt_index(&self, provider: &str, id: &str) -> String {
+        let fields = [b"receipt", provider.as_bytes(), id.as_bytes()];
+        hex(&keyed_hash(&self.index, &fields)[..16])
+    }
+
     /// A keyed hash of what a client has sent with an idempotency key, each field with its length
     /// before it: under the index key as well, since rows are found by it.
     pub fn idempotency_hash(&self, fields: &[&[u8]]) -> [u8; 32] {

@@ -162,16 +162,21 @@ pub struct Price {
     pub currency: String,
 }
 
-/// More digits than any price has.
-const AMOUNT_BYTES_MAX: usize = 32;
+/// The digits before and behind its point that a price has at most: what more says may be a code (6 to
+/// 10) or a number (7 to 15), which must not get into events.
+const WHOLE_DIGITS_MAX: usize = 5;
+const FRACTION_DIGITS_MAX: usize = 12;
 
 impl Price {
-    /// A price as a provider tells it; `None` where `amount` is no decimal number such as `0.0079`,
-    /// or `currency` does not have the form of ISO 4217.
+    /// A price as a provider tells it; `None` where `amount` is no decimal number such as `0.0079`, or
+    /// is longer than any message's price, or `currency` does not have the form of ISO 4217.
     pub fn new(amount: String, currency: String) -> Option<Price> {
         let (whole, fraction) = amount.split_once('.').unwrap_or((&amount, "0"));
-        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-        let is_decimal = amount.len() <= AMOUNT_BYTES_MAX && digits(whole) && digits(fraction);
+        let is_number = |part: &str, digits_max: usize| {
+            (1..=digits_max).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit())
+        };
+        let is_decimal =
+            is_number(whole, WHOLE_DIGITS_MAX) && is_number(fraction, FRACTION_DIGITS_MAX);
         let is_currency = currency.len() == 3 && currency.bytes().all(|b| b.is_ascii_uppercase());
         (is_decimal && is_currency).then_some(Price { amount, currency })
     }
@@ -231,7 +236,7 @@ mod tests {
     #[test]
     fn a_price_is_a_decimal_and_a_currency() {
         let price = |amount: &str, currency: &str| Price::new(amount.into(), currency.into());
-        for amount in ["0", "0.0079", "12.50", &"9".repeat(32)] {
+        for amount in ["0", "0.0079", "12.50", "99999", "0.000000000001"] {
             assert!(price(amount, "USD").is_some(), "{amount}");
         }
         for amount in [
@@ -243,7 +248,11 @@ mod tests {
             "1.2.3",
             "1e3",
             "NaN",
-            &"9".repeat(33),
+            "0.0000000000001",
+            // A code and a number.
+            "481234",
+            "481234.0",
+            "12025550123",
         ] {
             assert_eq!(price(amount, "USD"), None, "{amount}");
         }

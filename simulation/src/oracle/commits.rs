@@ -207,10 +207,12 @@ impl State {
             world.mark("a key swept");
             done.until = UnixMillis(0);
         }
-        let receipt = key.strip_prefix(b"r/").map(text);
-        if let Some((provider, id)) = receipt.as_deref().and_then(|rest| rest.split_once('/')) {
+        if let Some(index) = key.strip_prefix(b"r/") {
             world.mark("an early receipt swept");
-            self.truth.model.told.swept(provider, id);
+            let keyring = &self.keyring;
+            let is_it =
+                |provider: &str, id: &str| keyring.receipt_index(provider, id).as_bytes() == index;
+            self.truth.model.told.swept(is_it);
         }
     }
 

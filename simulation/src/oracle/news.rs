@@ -92,14 +92,14 @@ impl State {
         message: MessageId,
         provider: &str,
     ) -> Result<Accepted, Broken> {
-        let rows = format!("r/{provider}/").into_bytes();
         let writes = record.commit.writes.iter();
-        let ids: Vec<_> = writes
-            .filter_map(|write| write.key.strip_prefix(rows.as_slice()))
+        let indices: Vec<_> = writes
+            .filter_map(|write| write.key.strip_prefix(b"r/"))
             .collect();
+        let index = |id: &String| self.keyring.receipt_index(provider, id).into_bytes();
         let is_it = |accepted: &Accepted| {
-            let said = accepted.ids.iter().map(String::as_bytes);
-            provider != RECEIPTS_FROM || said.eq(ids.iter().copied())
+            let said = accepted.ids.iter().map(index);
+            provider != RECEIPTS_FROM || said.eq(indices.iter().copied())
         };
         let answers = self.handed.get(&message).map(|handed| &handed.answers);
         let mut answers = answers.into_iter().flatten().rev();

@@ -252,7 +252,7 @@ async fn a_receipt_that_cannot_be_read_does_not_keep_its_message_from_being_sent
             .receive("p", &early, NOW)
             .await
             .expect("received");
-        let queue = damaged(&bench, receipt_key("p", "SM1"), damage).await;
+        let queue = damaged(&bench, receipt_key(&bench.keyring, "p", "SM1"), damage).await;
         // One more is lost, and keeps no other out.
         let news = ["SM1", "SM2"].map(|id| update(id, Status::Read));
         let received = queue.receive("p", &news, NOW).await.expect("received");

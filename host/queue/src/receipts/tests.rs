@@ -159,7 +159,7 @@ async fn few_receipts_wait_for_one_answer_and_a_bounded_number_of_ids() {
     };
     let many: Vec<_> = (0..20).map(segments).collect();
     bench.receive(&many).await;
-    let key = receipt_key("p", "SM1");
+    let key = receipt_key(&bench.keyring, "p", "SM1");
     let row = bench
         .queue
         .get::<ReceiptRow>(&key, NOW)
@@ -209,8 +209,29 @@ async fn without_a_callback_there_is_no_row_for_the_providers_id() {
         counted: None,
     };
     assert!(bench.finish(claim, unasked).await);
-    let row = bench.store.get(&receipt_key("p", "SM1")).await;
+    let row = bench
+        .store
+        .get(&receipt_key(&bench.keyring, "p", "SM1"))
+        .await;
     assert_eq!(row.expect("read"), None);
+}
+
+#[tokio::test]
+async fn what_a_provider_puts_into_its_ids_can_be_read_in_no_row_and_no_key() {
+    let bench = Bench::new().await;
+    bench.sent(&["+12025550123-481234"]).await;
+    let early = update("481234-to-12025550123", Status::Delivered);
+    assert_eq!(bench.receive(&[early]).await.early, 1);
+    let rows = bench.store.scan(b"", b"\xff", 100).await.expect("read");
+    let receipts = rows.iter().filter(|(key, _)| key.starts_with(b"r/"));
+    assert_eq!(receipts.count(), 2);
+    for (key, row) in rows {
+        let stored = format!("{key:?}{row:?}");
+        for secret in [b"2025550123".as_slice(), b"481234"] {
+            let bytes = format!("{secret:?}");
+            assert!(!stored.contains(bytes.trim_matches(['[', ']'])), "{key:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -230,7 +230,13 @@ impl View<'_> {
 
     /// A place for hashes; where there is none the call ends, and nothing was counted.
     async fn place(&mut self, tasks: &[Task]) -> wasmtime::Result<Place> {
-        let place = self.run.host.hashing.place(&self.run.kept.hashed, tasks);
+        let Run {
+            host,
+            kept,
+            context,
+            ..
+        } = &*self.run;
+        let place = host.hashing.place(&context.caller, &kept.hashed, tasks);
         match place.await {
             Ok(place) => Ok(place),
             Err(_) => {
@@ -406,6 +412,7 @@ impl Host for Access<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::Caller;
 
     const NOW: Cost = Cost {
         memory_kib: 19_456,
@@ -492,7 +499,10 @@ mod tests {
         }];
         let plan = Plan::new(&set, " A1B2C3D4", now, [9; SALT_BYTES]);
         let (hashing, mut hashed) = (crate::hashing::Hashing::new(1, 0), Hashed::default());
-        let place = hashing.place(&hashed, &plan.tasks()).await.expect("free");
+        let place = hashing
+            .place(&Caller::Operator, &hashed, &plan.tasks())
+            .await
+            .expect("free");
         let worked = hashing.work(place, &mut hashed, plan.tasks()).await;
         worked.expect("worked out");
         assert_eq!(plan.found(&hashed), Some(0));
@@ -507,7 +517,10 @@ mod tests {
         // It is known again, and not as one that is good.
         let again = [used];
         let plan = Plan::new(&again, "a1b2-c3d4", now, [1; SALT_BYTES]);
-        let place = hashing.place(&hashed, &plan.tasks()).await.expect("free");
+        let place = hashing
+            .place(&Caller::Operator, &hashed, &plan.tasks())
+            .await
+            .expect("free");
         let worked = hashing.work(place, &mut hashed, plan.tasks()).await;
         worked.expect("worked out");
         assert_eq!(plan.found(&hashed), Some(0));

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use countersign_queue::Erased;
 use countersign_runtime::{
-    MessageSearch, Revealed, SendRequest, SendVerdict, VerifyRequest, VerifyVerdict,
+    CallContext, CallError, Caller, MessageSearch, Revealed, SendRequest, SendVerdict,
+    VerifyRequest, VerifyVerdict,
 };
 use countersign_store::{Body, read_events};
-use countersign_types::{Event, UnixMillis};
+use countersign_types::{Event, MessageId, UnixMillis};
+use futures_util::future::join_all;
 
 use crate::bench::{Bench, NOW, context, patient};
 use crate::rows::Taken;
@@ -35,9 +37,20 @@ impl Bench {
     }
 
     async fn erase(&self) -> Erased {
+        self.try_to_erase().await.unwrap()
+    }
+
+    async fn try_to_erase(&self) -> Result<Erased, CallError> {
         let number = self.runtime.parse_phone(PHONE).unwrap();
         let erased = self.runtime.erase_phone(&context(), &number, None).await;
-        erased.unwrap().0
+        erased.map(|(erased, _)| erased)
+    }
+
+    /// How many records of `kind` the trail has.
+    async fn recorded(&self, kind: &str) -> usize {
+        let trail = self.runtime.messages_trail(None, 200).await.unwrap();
+        let entries = trail.entries.iter();
+        entries.filter(|entry| entry.kind == kind).count()
     }
 
     /// The first bytes of the keys of all rows that hold the number when everything is opened that the
@@ -68,6 +81,10 @@ impl Bench {
     }
 
     async fn messages(&self) -> usize {
+        self.found_by(&context()).await.unwrap()
+    }
+
+    async fn found_by(&self, context: &CallContext) -> Result<usize, CallError> {
         let search = MessageSearch {
             number: Some(self.runtime.parse_phone(PHONE).unwrap()),
             from: UnixMillis(0),
@@ -75,10 +92,8 @@ impl Bench {
             after: None,
             limit: 50,
         };
-        let context = context();
-        let found = self.runtime.find_messages(&context, &search, "test");
-        let page = found.await.unwrap();
-        page.messages.len()
+        let found = self.runtime.find_messages(context, &search, "test");
+        found.await.map(|page| page.messages.len())
     }
 
     async fn kinds(&self) -> Vec<String> {
@@ -109,9 +124,88 @@ async fn r41_no_row_holds_an_erased_number_even_when_it_is_opened() {
     assert!(bench.holding_the_number().await.is_empty());
     assert_eq!(bench.messages().await, 0);
     // What was told, from which sums are made, is still there.
-    let since = ["message.expired", "number.erased", "number.searched"];
+    let since = [
+        "number.erasing",
+        "message.expired",
+        "number.erased",
+        "number.searched",
+    ];
     let want = [told, since.map(str::to_owned).to_vec()].concat();
     assert_eq!(bench.kinds().await, want);
+}
+
+#[tokio::test]
+async fn nothing_is_erased_where_that_cannot_be_recorded() {
+    let bench = Bench::with(patient(), countersign_embedded::OTP, Vec::new()).await;
+    assert!(matches!(bench.send_code().await, SendVerdict::Sent { .. }));
+    bench.store.inner.set_reserve(u64::MAX);
+    let full = bench.try_to_erase().await;
+    assert!(matches!(full, Err(CallError::StoreFull { .. })), "{full:?}");
+    assert_eq!(bench.holding_the_number().await, ["j/"]);
+    bench.store.inner.set_reserve(0);
+    assert_eq!(bench.erase().await.waiting, 1);
+}
+
+#[tokio::test]
+async fn that_an_erasing_begins_is_recorded_before_it_does_and_its_end_on_a_full_disk_too() {
+    let bench = Bench::with(patient(), countersign_embedded::OTP, Vec::new()).await;
+    let SendVerdict::Sent { message_id, .. } = bench.send_code().await else {
+        panic!("refused");
+    };
+    let id: MessageId = message_id.parse().unwrap();
+    bench.deliver(&Arc::default()).await;
+    // The disk fills up when the message is looked at that is to go.
+    let (store, before) = (
+        bench.store.inner.clone(),
+        bench.store.commits.lock().unwrap().len(),
+    );
+    let message = [b"m/".as_slice(), &id.0].concat();
+    bench.store.after_read_of(message, move |_| {
+        store.set_reserve(u64::MAX);
+        Box::pin(async {})
+    });
+    assert_eq!(bench.erase().await.messages, 1);
+    let commits = bench.store.commits.lock().unwrap()[before..].to_vec();
+    let prefixes = commits.iter().map(|commit| {
+        let first = commit.writes.first();
+        first.map_or(String::new(), |write| {
+            String::from_utf8_lossy(&write.key[..2]).into_owned()
+        })
+    });
+    let written: Vec<_> = prefixes.filter(|prefix| !prefix.is_empty()).collect();
+    assert_eq!(written, ["a/", "d/", "a/"]);
+    for kind in ["number.erasing", "number.erased"] {
+        assert_eq!(bench.recorded(kind).await, 1, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn of_many_erasings_at_once_two_go_on_and_no_operator_is_kept_out() {
+    let limits = patient();
+    let searches = limits.subject_waiting + 1;
+    let bench = Bench::with(limits, countersign_embedded::OTP, Vec::new()).await;
+    let operator = CallContext {
+        caller: Caller::Operator,
+        ..context()
+    };
+    let erasings = join_all((0..100).map(|_| bench.try_to_erase()));
+    let searches = join_all((0..searches).map(|_| bench.found_by(&operator)));
+    let (erasings, searches) = tokio::join!(erasings, searches);
+    for found in searches {
+        found.unwrap();
+    }
+    let (erased, refused): (Vec<_>, Vec<_>) = erasings.into_iter().partition(Result::is_ok);
+    assert_eq!(erased.len(), 2);
+    for refused in refused {
+        assert!(
+            matches!(refused, Err(CallError::Erasing { .. })),
+            "{refused:?}"
+        );
+    }
+    for kind in ["number.erasing", "number.erased"] {
+        assert_eq!(bench.recorded(kind).await, 2, "{kind}");
+    }
+    bench.erase().await;
 }
 
 #[tokio::test]

@@ -213,6 +213,11 @@ impl From<CallError> for Problem {
                 "Nothing was sent and no code was made; try again.",
             )
             .after(retry_after),
+            CallError::Erasing { retry_after } => Problem::new(
+                Kind::Busy,
+                "As many numbers as may be at once are being erased already; nothing was erased. Try again.",
+            )
+            .after(retry_after),
             // The runtime has logged it, with the component's name and the reason.
             CallError::Component { timed_out, .. } => {
                 if timed_out {
@@ -284,6 +289,7 @@ mod tests {
             check_call(full, 503, Some("2"));
         }
         check_call(CallError::StoreFull { retry_after }, 503, Some("2"));
+        check_call(CallError::Erasing { retry_after }, 503, Some("2"));
         check_call(component(true), 503, Some("1"));
         check_call(component(false), 500, None);
         check_call(CallError::Store(StoreError::Closed), 503, Some("1"));

@@ -28,7 +28,7 @@ const APPROVED: usize = 4;
 
 /// What has become of a wish to send or to verify, and why. The last of each verdict with several
 /// reasons is for words that are not known.
-const VERDICTS: [(&str, &str); 13] = [
+const VERDICTS: [(&str, &str); 14] = [
     ("sent", "none"),
     ("approved", "none"),
     ("forgiven", "none"),
@@ -40,6 +40,7 @@ const VERDICTS: [(&str, &str); 13] = [
     ("refused", "address-limit"),
     ("refused", "guessing-budget"),
     ("refused", "number-kind"),
+    ("refused", "no-route"),
     ("refused", "stopped"),
     ("refused", "other"),
 ];
@@ -162,7 +163,7 @@ impl EventCounts {
             return Tally::Other;
         };
         let tally = match event.source {
-            "host" => self.message(&event),
+            "host" => self.message(&event).or_else(|| verification(&event)),
             "otp" => verification(&event),
             "two-factor" => position(&FACTOR_EVENTS, event.kind).map(Tally::Factor),
             _ => None,

@@ -39,7 +39,7 @@ async fn of_many_early_receipts_the_best_counts_and_the_first_price() {
 #[tokio::test]
 async fn an_early_receipt_that_says_nothing_new_costs_no_row() {
     let bench = Bench::new().await;
-    let row_key = receipt_key("p", "SM1");
+    let row_key = receipt_key(&bench.keyring, "p", "SM1");
     let version = async || {
         let row = bench.store.get(&row_key).await.expect("read");
         row.expect("kept").version

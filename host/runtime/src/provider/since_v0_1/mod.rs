@@ -42,6 +42,8 @@ const UPDATES_MAX: usize = 1_000;
 const IDS_MAX: usize = 100;
 /// A text of 1,600 UTF-16 units has 24 parts, each with an id of its own at some providers.
 const ACCEPTED_IDS_MAX: usize = 32;
+/// An SMS has at most so many parts: the header of each counts them in one byte.
+const SEGMENTS_MAX: u32 = 255;
 /// How long a reply's number and the sender that it went to may be.
 const PHONE_BYTES_MAX: usize = 64;
 const ID_BYTES: RangeInclusive<usize> = 1..=128;
@@ -273,13 +275,18 @@ fn status_update(update: sender::StatusUpdate) -> wasmtime::Result<StatusUpdate>
         error: update.error.map(send_error).transpose()?,
         at: update.at.map(UnixMillis),
         price: update.price.and_then(price),
-        segments: update.segments,
+        segments: update.segments.filter(is_plausible),
     })
 }
 
 /// What is no price is left out: a report must not add it up.
 fn price(price: sender::Price) -> Option<Price> {
     Price::new(price.amount, price.currency)
+}
+
+/// Whether a message may have so many segments. They get into events, where no code may be.
+fn is_plausible(segments: &u32) -> bool {
+    *segments <= SEGMENTS_MAX
 }
 
 fn millis(span: Duration) -> u64 {
@@ -295,7 +302,7 @@ fn accepted(accepted: sender::Accepted) -> wasmtime::Result<Accepted> {
     check_attributes(&accepted.attributes)?;
     Ok(Accepted {
         ids: accepted.ids,
-        segments: accepted.segments,
+        segments: accepted.segments.filter(is_plausible),
         price: accepted.price.and_then(price),
     })
 }
@@ -317,4 +324,42 @@ fn send_error(error: sender::SendError) -> wasmtime::Result<SendError> {
         text: error.text,
         failover: says(&error.attributes, "failover", "allowed"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_neither_a_price_nor_a_number_of_segments() {
+        for (amount, segments, want) in [
+            ("0.0079", 255, (Some("0.0079"), Some(255))),
+            ("481234", 481_234, (None, None)),
+        ] {
+            let price = || sender::Price {
+                amount: amount.to_owned(),
+                currency: "EUR".to_owned(),
+            };
+            let taken = accepted(sender::Accepted {
+                ids: vec!["1".to_owned()],
+                segments: Some(segments),
+                price: Some(price()),
+                attributes: Vec::new(),
+            });
+            let told = status_update(sender::StatusUpdate {
+                id: "1".to_owned(),
+                status: sender::Status::Sent,
+                error: None,
+                at: None,
+                price: Some(price()),
+                segments: Some(segments),
+                attributes: Vec::new(),
+            });
+            let (taken, told) = (taken.expect("taken"), told.expect("told"));
+            for (price, segments) in [(taken.price, taken.segments), (told.price, told.segments)] {
+                let amount = price.map(|price| price.amount);
+                assert_eq!((amount.as_deref(), segments), want);
+            }
+        }
+    }
 }
