@@ -21,6 +21,7 @@ mod doctor;
 mod example;
 mod fuzz;
 mod hang_up;
+mod http2;
 mod idempotency;
 mod installs;
 mod judge;
