@@ -13,6 +13,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::metrics::{TOKEN, page, value};
 
@@ -214,5 +215,53 @@ async fn a_stranger_is_refused_without_a_wait_for_the_body_and_may_ask_again() {
         }
     };
     tokio::time::timeout(PATIENCE, all).await.expect("in time");
+    server.expect_healthy().await;
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let head = [length[1], length[2], length[3], kind, flags];
+    [&head[..], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A connection's bytes on which each request is taken back at once: what no library sends.
+fn taken_back(requests: u32) -> Vec<u8> {
+    let fields = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/api/otp/send"),
+        (":authority", "127.0.0.1"),
+    ];
+    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let literal = |(name, value)| [vec![0], text(name), text(value)].concat();
+    let block = fields.map(literal).concat();
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(4, 0, 0, b""));
+    for n in 0..requests {
+        let stream = 2 * n + 1;
+        bytes.extend(frame(1, 4, stream, &block));
+        bytes.extend(frame(3, 0, stream, &8_u32.to_be_bytes()));
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn strangers_who_break_the_rules_do_not_fill_the_log() {
+    let twilio = FakeTwilio::start().await;
+    let server = start(&twilio).await;
+    for _ in 0..50 {
+        let mut stream = server.connect().await;
+        stream.write_all(&taken_back(40)).await.expect("written");
+        // It ends the connection.
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+        assert!(closed.is_ok(), "still open after {PATIENCE:?}");
+    }
+    let page = page(&server).await;
+    let warnings = value(&page, r#"countersign_log_lines_total{level="warn"}"#);
+    let log = server.stderr().text();
+    let lines = log.lines().filter(|line| line.contains(" h2::")).count();
+    assert!((1..=5).contains(&lines), "{log}");
+    assert!(warnings < 10.0, "{log}");
     server.expect_healthy().await;
 }
