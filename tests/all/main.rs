@@ -22,6 +22,7 @@ mod example;
 mod follow;
 mod fuzz;
 mod hang_up;
+mod http2;
 mod idempotency;
 mod installs;
 mod judge;

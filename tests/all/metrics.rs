@@ -20,7 +20,7 @@ async fn start(twilio: &FakeTwilio) -> Server {
     server.env("COUNTERSIGN_METRICS_TOKEN", TOKEN).start().await
 }
 
-async fn page(server: &Server) -> String {
+pub(crate) async fn page(server: &Server) -> String {
     let answer = server.with_key(TOKEN).get("/metrics").await;
     let answer = answer.expect_status(200);
     let media_type = answer.header("content-type");
@@ -32,7 +32,7 @@ async fn page(server: &Server) -> String {
 }
 
 /// The value of a sample; 0 where there is none.
-fn value(page: &str, sample: &str) -> f64 {
+pub(crate) fn value(page: &str, sample: &str) -> f64 {
     let mut samples = page.lines().filter_map(|line| line.rsplit_once(' '));
     let found = samples.find(|(name, _)| *name == sample);
     found.map_or(0.0, |(_, value)| value.parse().unwrap())

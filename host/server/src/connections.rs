@@ -1,14 +1,20 @@
-//! Accepts connections and keeps each within its bounds: how many, how long idle, how slow.
+//! Accepts connections and keeps each within its bounds: how many, how long idle, how slow. `streams` bounds
+//! the requests on all of them together.
+
+mod streams;
 
 use std::convert::Infallible;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode, Version};
 use axum::response::Response;
-use countersign_types::Level;
+use countersign_types::{Counter, Level};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -21,13 +27,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::config::Http;
+use streams::{Place, Room, STREAMS_MAX, Share};
 
 /// After an error of `accept`, most often that file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a connection that was told to end may take.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
-/// Requests at a time on one HTTP/2 connection.
-const STREAMS_MAX: u32 = 200;
 /// How often an HTTP/2 peer is asked whether it is still there.
 const PING_TIME: Duration = Duration::from_secs(20);
 /// hyper's smallest read buffer.
@@ -91,21 +96,31 @@ pub(crate) trait App: Clone + Send + Sync + 'static {
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response> + Send;
 }
 
+/// What is counted of connections.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Those that are open.
+    pub(crate) open: Level,
+    /// Requests of HTTP/2 that were turned away, since too many were in progress.
+    pub(crate) refused: Counter,
+}
+
 /// Serves `app` until `stop` turns true; then accepts nothing more, lets requests that have begun
-/// end within `limits.stop_time`, and returns. `open` counts the connections.
+/// end within `limits.stop_time`, and returns.
 pub(crate) async fn serve(
     mut listener: impl Accept,
     app: impl App,
     limits: Http,
-    open: Arc<Level>,
+    counts: Arc<Counts>,
     mut stop: watch::Receiver<bool>,
 ) {
     let builder = Arc::new(builder(&limits));
-    let room = Arc::new(Semaphore::new(limits.connections_max));
+    let connections = Arc::new(Semaphore::new(limits.connections_max));
+    let room = Room::new(limits.connections_max);
     loop {
-        // Room first: what finds none waits in the kernel's backlog.
+        // A permit first: what finds none waits in the kernel's backlog.
         let accept = async {
-            let permit = room.clone().acquire_owned().await;
+            let permit = connections.clone().acquire_owned().await;
             (permit, listener.accept().await)
         };
         let (permit, accepted) = tokio::select! {
@@ -118,12 +133,14 @@ pub(crate) async fn serve(
                 let connection = Connection {
                     builder: builder.clone(),
                     app: app.clone(),
+                    share: Share::of(&room),
+                    counts: counts.clone(),
                     idle_time: limits.idle_time,
                     stop: stop.clone(),
                 };
-                let open = open.clone();
+                let counts = counts.clone();
                 tokio::spawn(async move {
-                    let _one = open.rise();
+                    let _one = counts.open.rise();
                     connection.serve(stream).await;
                     drop(permit);
                 });
@@ -138,7 +155,7 @@ pub(crate) async fn serve(
     drop(app);
     // All permits are back when all connections have ended.
     let all = u32::try_from(limits.connections_max).unwrap_or(u32::MAX);
-    let ended = room.acquire_many(all);
+    let ended = connections.acquire_many(all);
     if tokio::time::timeout(limits.stop_time, ended).await.is_err() {
         tracing::warn!("some requests did not end in time and were cut off");
     }
@@ -166,16 +183,28 @@ fn builder(limits: &Http) -> Builder<TokioExecutor> {
 struct Connection<A> {
     builder: Arc<Builder<TokioExecutor>>,
     app: A,
+    share: Share,
+    counts: Arc<Counts>,
     idle_time: Duration,
     stop: watch::Receiver<bool>,
 }
 
 impl<A: App> Connection<A> {
-    async fn serve(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let activity = Arc::new(Activity::new());
+        let mut stop = self.stop.clone();
         let service = service_fn(|request: Request<Incoming>| {
             let busy = Busy::new(&activity);
-            respond(self.app.clone(), request, busy)
+            // Not later, in the task of the request: what is refused is gone before that has its turn.
+            let answer = self.respond(request);
+            async move {
+                let response = match answer {
+                    Some(answer) => answer.await,
+                    None => no_room(),
+                };
+                drop(busy);
+                Ok::<_, Infallible>(response)
+            }
         });
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
@@ -183,7 +212,7 @@ impl<A: App> Connection<A> {
             tokio::select! {
                 // What ends a connection early (reset, time-out, not HTTP) is the peer's affair.
                 _ = connection.as_mut() => return,
-                _ = self.stop.wait_for(|stop| *stop) => break Closing::Stop,
+                _ = stop.wait_for(|stop| *stop) => break Closing::Stop,
                 () = tokio::time::sleep_until(activity.idle_from() + self.idle_time) => {
                     if activity.is_idle_for(self.idle_time) {
                         break Closing::Idle;
@@ -202,6 +231,24 @@ impl<A: App> Connection<A> {
             }
         }
     }
+
+    /// The answer to a request; `None` where there is no room for it.
+    fn respond(
+        &self,
+        request: Request<Incoming>,
+    ) -> Option<Pin<Box<impl Future<Output = Response> + use<A>>>> {
+        let place = match request.version() {
+            Version::HTTP_2 => self.share.place().map(Some),
+            // One request at a time.
+            _ => Some(None),
+        };
+        if place.is_none() {
+            self.counts.refused.add_one();
+        }
+        let place = place?;
+        // Its kilobytes would be part of every task otherwise, also of those that refuse.
+        Some(Box::pin(respond(self.app.clone(), request, place)))
+    }
 }
 
 enum Closing {
@@ -209,14 +256,22 @@ enum Closing {
     Idle,
 }
 
-async fn respond(
-    app: impl App,
-    request: Request<Incoming>,
-    busy: Busy,
-) -> Result<Response, Infallible> {
+/// Answers a request, whose place lasts until the answer is read.
+async fn respond(app: impl App, request: Request<Incoming>, place: Option<Place>) -> Response {
     let response = app.answer(request).await;
-    drop(busy);
-    Ok(response)
+    match place {
+        Some(place) => response.map(|body| place.until_read(body)),
+        None => response,
+    }
+}
+
+/// Without a body: HTTP/2 lets the client say when it takes one, and what it does not take would pile up.
+fn no_room() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 /// When a connection was last busy.
@@ -269,156 +324,4 @@ impl Drop for Busy {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use axum::Router;
-    use axum::body::Body;
-    use axum::routing::get;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-    use tokio::sync::mpsc;
-    use tokio::task::JoinHandle;
-    use tower::ServiceExt;
-
-    impl App for Router {
-        async fn answer(&self, request: Request<Incoming>) -> Response {
-            let answered = self.clone().oneshot(request.map(Body::new)).await;
-            answered.unwrap_or_else(|never| match never {})
-        }
-    }
-
-    const MOMENT: Duration = Duration::from_millis(200);
-
-    impl Accept for mpsc::UnboundedReceiver<DuplexStream> {
-        type Stream = DuplexStream;
-
-        async fn accept(&mut self) -> io::Result<DuplexStream> {
-            match self.recv().await {
-                Some(stream) => Ok(stream),
-                None => std::future::pending().await,
-            }
-        }
-    }
-
-    struct Server {
-        clients: mpsc::UnboundedSender<DuplexStream>,
-        stop: watch::Sender<bool>,
-        task: JoinHandle<()>,
-    }
-
-    fn start(connections_max: usize, idle_time: Duration) -> Server {
-        let second = Duration::from_secs(1);
-        let limits = Http {
-            connections_max,
-            header_time: second,
-            header_bytes_max: BUFFER_BYTES_MIN,
-            body_time: second,
-            body_bytes_max: 1024,
-            request_time: 5 * second,
-            install_time: second,
-            callbacks_max: 1,
-            callback_bytes_max: 1024,
-            idle_time,
-            stop_time: 5 * second,
-        };
-        let slow = async || {
-            tokio::time::sleep(2 * MOMENT).await;
-            "slow"
-        };
-        let router = Router::new()
-            .route("/", get(async || "hello"))
-            .route("/slow", get(slow));
-        let (clients, accepted) = mpsc::unbounded_channel();
-        let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(serve(accepted, router, limits, Arc::default(), stopped));
-        Server {
-            clients,
-            stop,
-            task,
-        }
-    }
-
-    fn connect(server: &Server) -> DuplexStream {
-        let (own, others) = tokio::io::duplex(64 * 1024);
-        server.clients.send(others).expect("it accepts");
-        own
-    }
-
-    async fn say(server: &Server, text: &str) -> DuplexStream {
-        let mut stream = connect(server);
-        stream.write_all(text.as_bytes()).await.expect("written");
-        stream
-    }
-
-    async fn rest(mut stream: DuplexStream) -> String {
-        let mut text = String::new();
-        let _ = stream.read_to_string(&mut text).await;
-        text
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_that_says_nothing_is_closed() {
-        let server = start(10, MOMENT);
-        for text in ["", "PRI", "GET / HT"] {
-            let stream = say(&server, text).await;
-            let closed = tokio::time::timeout(Duration::from_secs(8), rest(stream)).await;
-            assert!(closed.is_ok(), "{text}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_that_takes_longer_than_idle_time_is_not_cut_off() {
-        let server = start(10, MOMENT);
-        let stream = say(&server, "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
-        assert!(rest(stream).await.ends_with("slow"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_past_the_limit_waits_until_one_ends() {
-        let server = start(1, Duration::from_secs(60));
-        let first = connect(&server);
-        let request = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-        let second = say(&server, request).await;
-        let mut answer = tokio::spawn(rest(second));
-        // Time passes only when there is nothing left to be done.
-        assert!(tokio::time::timeout(MOMENT, &mut answer).await.is_err());
-        drop(first);
-        assert!(answer.await.expect("answered").ends_with("hello"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_stop_lets_requests_end_and_closes_what_is_idle() {
-        let server = start(10, Duration::from_secs(60));
-        let idle = connect(&server);
-        let slow = say(&server, "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
-        // By then both have been accepted, and the request has begun.
-        tokio::time::sleep(MOMENT).await;
-        server.stop.send_replace(true);
-        assert!(rest(slow).await.ends_with("slow"));
-        assert_eq!(rest(idle).await, "");
-        server.task.await.expect("ended");
-        assert!(server.clients.is_closed());
-    }
-
-    /// hyper answers these by itself, before there is a request that the API could answer.
-    #[tokio::test(start_paused = true)]
-    async fn a_head_that_is_none_or_too_large_is_refused_without_a_body_and_the_connection_ends() {
-        let server = start(10, Duration::from_secs(60));
-        let long = "x".repeat(20_000);
-        for (head, status) in [
-            ("nonsense\r\n\r\n".to_owned(), "400"),
-            ("GET / HTTP/1.1\r\nno header\r\n\r\n".to_owned(), "400"),
-            (
-                format!("GET / HTTP/1.1\r\nhost: x\r\nx: {long}\r\n\r\n"),
-                "431",
-            ),
-        ] {
-            let answer = rest(say(&server, &head).await).await;
-            assert!(
-                answer.starts_with(&format!("HTTP/1.1 {status} ")),
-                "{answer}"
-            );
-            assert!(answer.contains("content-length: 0\r\n"), "{answer}");
-            assert!(answer.ends_with("\r\n\r\n"), "{answer}");
-        }
-    }
-}
+mod tests;

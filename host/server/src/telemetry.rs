@@ -1,15 +1,20 @@
 //! Logs, on standard error.
 //!
 //! What is never logged: telephone numbers, codes, bodies, credentials. Of foreign crates nothing
-//! below `info` passes, whatever the filter says, since they log headers and addresses there.
+//! below `info` passes, whatever the filter says, since they log headers and addresses there; and of what
+//! passes, one line a minute for each place in their code: most are about what a peer did, and a peer can do
+//! it without end.
 
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
+use std::sync::Arc;
 
-use countersign_types::Counter;
+use countersign_types::{Clock, Counter, Seldom, SystemClock};
+use tracing::callsite::Identifier;
+use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::filter::{LevelFilter, filter_fn};
-use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
@@ -96,19 +101,59 @@ pub(crate) fn start(filter: EnvFilter) {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_filter(filter_fn(may_pass));
+        .and_then(Count)
+        .with_filter(Foreign::new(Arc::new(SystemClock)));
     let started = tracing_subscriber::registry()
         .with(filter)
         .with(lines)
-        .with(Count)
         .try_init();
     if started.is_ok() {
         std::panic::set_hook(Box::new(log_panic));
     }
 }
 
+/// Lets pass what is our own, and of foreign crates what the log has room for.
+struct Foreign {
+    /// By the place in the code, of which there are few.
+    lines: Seldom<Identifier>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Foreign {
+    fn new(clock: Arc<dyn Clock>) -> Foreign {
+        Foreign {
+            lines: Seldom::default(),
+            clock,
+        }
+    }
+}
+
+fn is_our_own(line: &Metadata<'_>) -> bool {
+    line.target().starts_with("countersign")
+}
+
 fn may_pass(line: &Metadata<'_>) -> bool {
-    line.target().starts_with("countersign") || *line.level() <= Level::INFO
+    is_our_own(line) || *line.level() <= Level::INFO
+}
+
+impl<S> Filter<S> for Foreign {
+    fn enabled(&self, line: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        may_pass(line)
+    }
+
+    fn callsite_enabled(&self, line: &'static Metadata<'static>) -> Interest {
+        if may_pass(line) {
+            Interest::always()
+        } else {
+            Interest::never()
+        }
+    }
+
+    fn event_enabled(&self, line: &Event<'_>, _: &Context<'_, S>) -> bool {
+        let line = line.metadata();
+        let has_room = || self.lines.tell(line.callsite(), self.clock.monotonic());
+        is_our_own(line) || has_room().is_some()
+    }
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {
@@ -124,7 +169,46 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use countersign_types::{ManualClock, UnixMillis};
+    use std::sync::Mutex;
+
     use super::*;
+
+    /// Notes which lines come to it.
+    struct Notes(Arc<Mutex<Vec<&'static str>>>);
+
+    impl<S: Subscriber> Layer<S> for Notes {
+        fn on_event(&self, line: &Event<'_>, _: Context<'_, S>) {
+            let mut notes = self.0.lock().expect("nobody panics");
+            notes.push(line.metadata().target());
+        }
+    }
+
+    fn write_all() {
+        tracing::warn!(target: "h2::proto", "a stranger did this");
+        tracing::error!(target: "h2::codec", "and that");
+        tracing::debug!(target: "hyper", "with this header");
+        tracing::warn!(target: "countersign::own", "which was refused");
+    }
+
+    #[test]
+    fn foreign_crates_write_one_line_a_minute_for_each_place_in_their_code() {
+        let clock = Arc::new(ManualClock::new(UnixMillis(0)));
+        let notes = Arc::new(Mutex::new(Vec::new()));
+        let layer = Notes(notes.clone()).with_filter(Foreign::new(clock.clone()));
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            let written = |times: usize| {
+                (0..times).for_each(|_| write_all());
+                std::mem::take(&mut *notes.lock().expect("nobody panics"))
+            };
+            let all = ["h2::proto", "h2::codec", "countersign::own"];
+            assert_eq!(written(1), all);
+            assert_eq!(written(3), ["countersign::own"; 3]);
+            clock.advance(std::time::Duration::from_secs(60));
+            assert_eq!(written(1), all);
+        });
+    }
 
     #[test]
     fn a_filter_that_cannot_be_read_is_refused() {

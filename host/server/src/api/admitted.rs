@@ -117,12 +117,7 @@ async fn json_bytes(api: &Api, parts: &Parts, body: Body) -> Result<Bytes, Denie
         return Err(Denied::Problem(body::refuse(parts, body, problem).await));
     }
     let limits = &api.http;
-    let read = body::read(
-        &parts.headers,
-        body,
-        limits.body_bytes_max,
-        limits.body_time,
-    );
+    let read = body::read(parts, body, limits.body_bytes_max, limits.body_time);
     Ok(read.await?)
 }
 

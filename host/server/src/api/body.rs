@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_TYPE, EXPECT};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Version};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -55,7 +55,7 @@ pub(crate) fn check_json(headers: &HeaderMap, strictness: Strictness) -> Result<
 ///
 /// 413, 408, or 400 where the connection breaks off.
 pub(crate) async fn read(
-    headers: &HeaderMap,
+    parts: &Parts,
     body: Body,
     bytes_max: usize,
     time: Duration,
@@ -66,13 +66,13 @@ pub(crate) async fn read(
     };
     // A client that waits for `100 Continue` has not sent anything yet and need not.
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > bytes_max && headers.contains_key(EXPECT) {
+    if announced > bytes_max && parts.headers.contains_key(EXPECT) {
         return Err(too_large());
     }
     match tokio::time::timeout(time, collect(body, bytes_max)).await {
         Ok(Collected::All(bytes)) => Ok(bytes),
         Ok(Collected::TooLarge(rest)) => {
-            discard(rest).await;
+            discard(parts.version, rest).await;
             Err(too_large())
         }
         Ok(Collected::Broken) => {
@@ -119,9 +119,10 @@ async fn collect(mut body: Body, bytes_max: usize) -> Collected {
     Collected::All(first.unwrap_or_else(|| all.freeze()))
 }
 
-/// Reads the rest of a body that nobody wants, within bounds.
-pub(crate) async fn discard(mut body: Body) {
-    if body.is_end_stream() {
+/// Reads the rest of a body that nobody wants, within bounds. Where it comes over HTTP/2 there is no need: its
+/// sender is told to stop, and reads the answer all the same (RFC 9113, 8.1).
+pub(crate) async fn discard(version: Version, mut body: Body) {
+    if version == Version::HTTP_2 || body.is_end_stream() {
         return;
     }
     let read = async {
@@ -140,15 +141,41 @@ pub(crate) async fn discard(mut body: Body) {
 /// Answers `problem` to a request whose body was not read.
 pub(crate) async fn refuse(parts: &Parts, body: Body, problem: Problem) -> Response {
     if !parts.headers.contains_key(EXPECT) {
-        discard(body).await;
+        discard(parts.version, body).await;
     }
     problem.into_response()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
     use super::*;
-    use axum::http::HeaderValue;
+    use axum::http::{HeaderValue, Request};
+    use hyper::body::Frame;
+    use tokio::time::Instant;
+
+    /// A body whose sender has fallen silent.
+    struct Endless;
+
+    impl hyper::body::Body for Endless {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    fn parts(version: Version) -> Parts {
+        let request = Request::builder().version(version).body(());
+        request.expect("nothing can be wrong").into_parts().0
+    }
 
     #[track_caller]
     fn check_type(value: &'static str, exact: bool, usual: bool) {
@@ -182,7 +209,7 @@ mod tests {
         let read = async |bytes: usize| {
             let body = Body::from(vec![b'x'; bytes]);
             let time = Duration::from_secs(5);
-            let read = read(&HeaderMap::new(), body, 100, time).await;
+            let read = read(&parts(Version::HTTP_11), body, 100, time).await;
             read.map(|bytes| bytes.len())
                 .map_err(|problem| problem.kind())
         };
@@ -190,5 +217,19 @@ mod tests {
         assert_eq!(read(100).await, Ok(100));
         assert_eq!(read(101).await, Err(Kind::TooLarge));
         assert_eq!(read(5_000_000).await, Err(Kind::TooLarge));
+    }
+
+    /// Over HTTP/1.1 who is still writing would get a reset connection in place of the answer.
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_waits_for_the_body_over_http_1_alone() {
+        for (version, waits) in [
+            (Version::HTTP_11, DISCARD_TIME),
+            (Version::HTTP_2, Duration::ZERO),
+        ] {
+            let began = Instant::now();
+            let problem = Problem::new(Kind::NotFound, "There is nothing.");
+            refuse(&parts(version), Body::new(Endless), problem).await;
+            assert_eq!(began.elapsed(), waits, "{version:?}");
+        }
     }
 }

@@ -54,7 +54,7 @@ pub(super) async fn install(
     };
     // A larger one is told by the registry, in its own words.
     let bytes_max = usize::try_from(registry.bytes_max()).unwrap_or(usize::MAX);
-    let read = body::read(&parts.headers, unread, bytes_max, api.http.request_time);
+    let read = body::read(&parts, unread, bytes_max, api.http.request_time);
     let bytes = match read.await {
         Ok(bytes) => bytes,
         Err(problem) => return problem.into_response(),

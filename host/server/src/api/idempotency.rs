@@ -54,7 +54,7 @@ pub(super) async fn claim(State(api): State<Arc<Api>>, request: Request, next: N
         }
     };
     let http = &api.http;
-    let read = body::read(&parts.headers, unread, http.body_bytes_max, http.body_time);
+    let read = body::read(&parts, unread, http.body_bytes_max, http.body_time);
     let bytes = match read.await {
         Ok(bytes) => bytes,
         Err(problem) => return problem.into_response(),

@@ -20,16 +20,21 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
         "Whether /readyz answers 200.",
         single(f64::from(u8::from(super::health::reasons(&api).is_empty()))),
     );
-    let open = api.health.metrics.connections.value();
+    let connections = &api.health.metrics.connections;
     page.gauge(
         "countersign_http_connections",
         "Connections of clients.",
-        single(open as f64),
+        single(connections.open.value() as f64),
     );
     page.gauge(
         "countersign_http_connections_max",
         "How many connections clients may have.",
         single(api.http.connections_max as f64),
+    );
+    page.counter(
+        "countersign_http_streams_refused",
+        "Requests of HTTP/2 that were turned away, since too many were in progress on all connections.",
+        [(Labels::new(), connections.refused.value())],
     );
     api.health.metrics.add_to(&mut page);
     let now = api.gate.now();

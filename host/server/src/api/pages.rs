@@ -151,11 +151,11 @@ async fn session(api: &Api, headers: &HeaderMap) -> Result<Option<Session>, Prob
 /// The fields of a form that one of our own pages has sent.
 async fn fields(api: &Api, parts: &Parts, unread: Body) -> Result<Vec<(String, String)>, Problem> {
     if !is_our_own(&parts.uri, &parts.headers) {
-        body::discard(unread).await;
+        body::discard(parts.version, unread).await;
         let detail = "The form was sent by a page of another site; open /dashboard and try again.";
         return Err(Problem::new(Kind::ForeignForm, detail));
     }
-    let read = body::read(&parts.headers, unread, FORM_BYTES_MAX, api.http.body_time);
+    let read = body::read(parts, unread, FORM_BYTES_MAX, api.http.body_time);
     let bytes = read.await?;
     Ok(form_urlencoded::parse(&bytes).into_owned().collect())
 }

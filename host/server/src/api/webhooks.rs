@@ -37,12 +37,7 @@ pub(super) async fn receive(
         return body::refuse(&parts, unread, problem).await;
     }
     let http = &api.http;
-    let read = body::read(
-        &parts.headers,
-        unread,
-        http.callback_bytes_max,
-        http.body_time,
-    );
+    let read = body::read(&parts, unread, http.callback_bytes_max, http.body_time);
     let body = match callbacks.bodies.take(read).await {
         Some(Ok(body)) => body,
         Some(Err(problem)) => {

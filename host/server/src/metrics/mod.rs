@@ -18,11 +18,12 @@ use countersign_delivery::{BreakerState, Health};
 use countersign_queue::Overview;
 use countersign_runtime::{PlacesOverview, RuntimeOverview};
 use countersign_store::{SledStore, Store};
-use countersign_types::{Level, UnixMillis};
+use countersign_types::UnixMillis;
 
 pub(crate) use page::{CONTENT_TYPE, Labels, Page, label};
 pub(crate) use sender::Measured as MeasuredSender;
 
+use crate::connections::Counts;
 use events::EventCounts;
 use sender::Deliveries;
 use store::Commits;
@@ -34,8 +35,7 @@ pub(crate) struct Metrics {
     events: EventCounts,
     commits: Commits,
     deliveries: Deliveries,
-    /// Connections that are open.
-    pub(crate) connections: Arc<Level>,
+    pub(crate) connections: Arc<Counts>,
 }
 
 impl Metrics {

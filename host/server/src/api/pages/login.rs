@@ -31,7 +31,7 @@ pub(super) async fn form(State(api): State<Arc<Api>>, uri: Uri, headers: HeaderM
 pub(super) async fn login(State(api): State<Arc<Api>>, request: Request) -> Response {
     let (parts, unread) = request.into_parts();
     if !api.gate.has_admin() {
-        body::discard(unread).await;
+        body::discard(parts.version, unread).await;
         return switched_off();
     }
     let fields = match fields(&api, &parts, unread).await {
