@@ -122,7 +122,7 @@ pub(super) async fn leave_texts(twilio: &FakeTwilio, server: &Server, first: usi
         let (body, animal) = order(phone);
         let id = accepted(server, &body).await;
         twilio.wait_for_requests_to(phone, 1).await;
-        if phone == &waiting {
+        if *phone == waiting {
             let story = story_tried(server, &id).await;
             assert_eq!(story["status"], "queued", "{story}");
         }
