@@ -4,10 +4,6 @@
 //! and the gate by then, which costs several times what reading it does. So the door remembers what
 //! callers present who were turned away a moment ago, and asks the runtime for room before anything else.
 //! Who presents something else comes as far as ever, and so does everybody once there is room again.
-//!
-//! While a crowd is remembered the door also looks how late the event loop is. Where requests wait longer
-//! for their turn to be read than a refusal may take, of the crowd nobody is let in, room or not: each call
-//! that runs makes all who wait later, and a free place says nothing of them.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -32,18 +28,8 @@ use crate::connections;
 /// How many callers are remembered: as many as ask beyond what can be done, most often one.
 const REMEMBERED_MAX: usize = 64;
 
-/// How late the event loop may be before a crowd is turned away for that. A refusal is to take 20 ms at
-/// most, and what is let in waits in the loop several times.
-const LATE: Duration = Duration::from_millis(5);
-
-/// How often it is looked, while a crowd is remembered: about what one turn of a busy loop takes.
-const LOOK_TIME: Duration = Duration::from_millis(2);
-
 /// How long a crowd is remembered after the last one who was turned away.
 const REMEMBERED_TIME: Duration = Duration::from_secs(1);
-
-/// When it is worth another try.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Who was turned away.
 #[derive(Default)]
@@ -54,41 +40,32 @@ pub(super) struct Door {
     /// places that they wanted.
     crowds: Mutex<HashMap<u64, Crowd>>,
     hasher: RandomState,
-    /// Whether it is looked how late the event loop is.
-    looking: AtomicBool,
-    /// Whether it was late when it was looked last.
-    late: AtomicBool,
 }
 
 struct Crowd {
     caller: Caller,
-    /// When it is forgotten, unless another one is turned away.
-    until: Instant,
+    /// When the last one was turned away.
+    last: Instant,
 }
 
 impl Door {
     /// Remembers that `caller`, who presents these headers, found no room among `places`.
-    pub(super) fn remember(self: &Arc<Self>, headers: &HeaderMap, places: &str, caller: &Caller) {
+    pub(super) fn remember(&self, headers: &HeaderMap, places: &str, caller: &Caller) {
         let presented = self.presented(headers, places);
         let crowd = Crowd {
             caller: caller.clone(),
-            until: Instant::now() + REMEMBERED_TIME,
+            last: Instant::now(),
         };
-        {
-            let mut crowds = self.crowds();
-            if crowds.len() >= REMEMBERED_MAX {
-                crowds.clear();
-            }
-            crowds.insert(presented, crowd);
-            self.any.store(true, Ordering::SeqCst);
+        let mut crowds = self.crowds();
+        if crowds.len() >= REMEMBERED_MAX {
+            crowds.clear();
         }
-        if !self.looking.swap(true, Ordering::SeqCst) {
-            tokio::spawn(self.clone().look());
-        }
+        crowds.insert(presented, crowd);
+        self.any.store(true, Ordering::Release);
     }
 
-    /// Why a request for one of `places` with these headers is turned away; `room` says whether a caller finds
-    /// room.
+    /// Why a request for one of `places` with these headers is turned away; `room` says whether a caller
+    /// finds room.
     fn turn_away(
         &self,
         headers: &HeaderMap,
@@ -99,48 +76,14 @@ impl Door {
             return None;
         }
         let presented = self.presented(headers, places);
+        let now = Instant::now();
         let mut crowds = self.crowds();
+        crowds.retain(|_, crowd| now - crowd.last < REMEMBERED_TIME);
+        self.any.store(!crowds.is_empty(), Ordering::Release);
         let crowd = crowds.get_mut(&presented)?;
-        // That the loop is late may be others' doing, so it makes nobody a crowd for longer.
-        if self.late.load(Ordering::Relaxed) {
-            return Some(CallError::Busy {
-                retry_after: RETRY_AFTER,
-            });
-        }
         let refused = room(&crowd.caller).err()?;
-        crowd.until = Instant::now() + REMEMBERED_TIME;
+        crowd.last = now;
         Some(refused)
-    }
-
-    /// Looks how late the event loop is until nobody is remembered any more: a task that waits for a
-    /// time has its turn after all whose requests have come meanwhile, so it is as late as the last of
-    /// them.
-    async fn look(self: Arc<Self>) {
-        loop {
-            let due = Instant::now() + LOOK_TIME;
-            tokio::time::sleep_until(due).await;
-            let now = Instant::now();
-            self.late.store(now - due > LATE, Ordering::Relaxed);
-            if !self.forget(now) {
-                continue;
-            }
-            self.late.store(false, Ordering::Relaxed);
-            self.looking.store(false, Ordering::SeqCst);
-            // Somebody who was remembered meanwhile took this task for a running one.
-            let ends = !self.any.load(Ordering::SeqCst);
-            if ends || self.looking.swap(true, Ordering::SeqCst) {
-                return;
-            }
-        }
-    }
-
-    /// Forgets crowds of which nobody was turned away for a while; whether nobody is remembered then.
-    fn forget(&self, now: Instant) -> bool {
-        let mut crowds = self.crowds();
-        crowds.retain(|_, crowd| now < crowd.until);
-        let nobody = crowds.is_empty();
-        self.any.store(!nobody, Ordering::SeqCst);
-        nobody
     }
 
     fn presented(&self, headers: &HeaderMap, places: &str) -> u64 {
@@ -212,25 +155,17 @@ mod tests {
     }
 
     fn full(_: &Caller) -> Result<(), CallError> {
-        Err(CallError::Busy {
-            retry_after: RETRY_AFTER,
-        })
+        let retry_after = Duration::from_secs(1);
+        Err(CallError::Busy { retry_after })
     }
 
     fn free(_: &Caller) -> Result<(), CallError> {
         Ok(())
     }
 
-    /// As if the loop had had so much else to do.
-    async fn busy(time: Duration) {
-        tokio::task::yield_now().await;
-        tokio::time::advance(time).await;
-        tokio::task::yield_now().await;
-    }
-
     #[tokio::test(start_paused = true)]
     async fn who_was_turned_away_is_asked_for_room_first_and_nobody_else() {
-        let (door, crowd) = (Arc::new(Door::default()), presents("Bearer crowd"));
+        let (door, crowd) = (Door::default(), presents("Bearer crowd"));
         assert!(
             door.turn_away(&crowd, "otp", full).is_none(),
             "nobody was yet"
@@ -253,46 +188,26 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_crowd_is_forgotten_a_second_after_the_last_who_was_turned_away() {
-        let (door, crowd) = (Arc::new(Door::default()), presents("Bearer crowd"));
+        let (door, crowd) = (Door::default(), presents("Bearer crowd"));
         for _ in 0..2 {
             door.remember(&crowd, "otp", &Caller::Anonymous);
             tokio::time::sleep(REMEMBERED_TIME * 3 / 4).await;
             assert!(door.turn_away(&crowd, "otp", full).is_some());
             tokio::time::sleep(REMEMBERED_TIME * 3 / 4).await;
             assert!(door.turn_away(&crowd, "otp", full).is_some(), "a crowd yet");
-            tokio::time::sleep(REMEMBERED_TIME + 2 * LOOK_TIME).await;
-            assert!(door.turn_away(&crowd, "otp", full).is_none());
+            assert!(door.turn_away(&crowd, "otp", free).is_none());
+            tokio::time::sleep(REMEMBERED_TIME / 4).await;
             assert!(
-                !door.looking.load(Ordering::SeqCst),
-                "nothing is left to do"
+                door.turn_away(&crowd, "otp", full).is_none(),
+                "who finds room is no crowd for longer"
             );
+            assert!(!door.any.load(Ordering::SeqCst), "nobody is asked for");
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_crowd_finds_no_room_while_the_loop_is_late_and_others_do() {
-        let (door, crowd) = (Arc::new(Door::default()), presents("Bearer crowd"));
-        door.remember(&crowd, "otp", &Caller::Anonymous);
-        busy(LOOK_TIME + LATE / 2).await;
-        assert!(door.turn_away(&crowd, "otp", free).is_none(), "in time");
-        busy(LOOK_TIME + 2 * LATE).await;
-        assert!(door.turn_away(&crowd, "otp", free).is_some(), "late");
-        let other = presents("Bearer other");
-        assert!(door.turn_away(&other, "otp", full).is_none());
-        // A timer goes by whole milliseconds.
-        busy(2 * LOOK_TIME).await;
-        assert!(door.turn_away(&crowd, "otp", free).is_none(), "over");
-        // Others keep the loop late: who finds room is no crowd for longer than a second.
-        for _ in 0..60 {
-            busy(LOOK_TIME + 4 * LATE).await;
-            let _ = door.turn_away(&crowd, "otp", free);
-        }
-        assert!(door.turn_away(&crowd, "otp", full).is_none(), "forgotten");
     }
 
     #[tokio::test]
     async fn two_values_are_not_one_of_them() {
-        let (door, mut both) = (Arc::new(Door::default()), presents("Bearer a"));
+        let (door, mut both) = (Door::default(), presents("Bearer a"));
         door.remember(&both, "otp", &Caller::Anonymous);
         both.append(AUTHORIZATION, HeaderValue::from_static("Bearer b"));
         assert!(door.turn_away(&both, "otp", full).is_none());
@@ -300,7 +215,7 @@ mod tests {
 
     #[tokio::test]
     async fn few_are_remembered() {
-        let door = Arc::new(Door::default());
+        let door = Door::default();
         for n in 0..1_000 {
             let value = HeaderValue::try_from(format!("Bearer {n}")).expect("visible");
             let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);

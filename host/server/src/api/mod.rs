@@ -118,7 +118,7 @@ pub(crate) struct Api {
     requests: OnceLock<Requests>,
     /// A clone is held by every call that is still running.
     running: mpsc::Sender<()>,
-    door: Arc<Door>,
+    door: Door,
 }
 
 /// Resolves when no call is running any more and the [`Api`] is gone.
@@ -151,7 +151,7 @@ impl Api {
             started: OnceLock::new(),
             requests: OnceLock::new(),
             running,
-            door: Arc::default(),
+            door: Door::default(),
         };
         (Arc::new(api), Calls(ended))
     }
