@@ -92,11 +92,12 @@ async fn run(mut config: Config, back: &Handle, aside: &Handle) -> Result<(), Se
     let mut signals = Signals::listen().map_err(ServeError::System)?;
     let prepared = Prepared::new(&config).await?;
     let delivery = delivery_config(&config, prepared.clock.clone());
-    let front = Front::open(&mut config, &prepared, &delivery.routes).await?;
+    let mut front = Front::open(&mut config, &prepared, &delivery.routes).await?;
     let parts = open_queue(&config, &prepared, &delivery.routes).await?;
     let queue = parts.queue.clone();
     let started = tokio::select! {
         started = start_runtime(config.providers, config.services, config.public_url, parts) => started?,
+        _ = &mut front.accepting => return Err(ServeError::AcceptEnded),
         // Nothing has been promised to anybody yet.
         () = signals.next() => return Ok(()),
     };
@@ -118,7 +119,13 @@ async fn run(mut config: Config, back: &Handle, aside: &Handle) -> Result<(), Se
     let mut workers = ready.begin(back, aside);
 
     let store = &prepared.data.store;
-    let ended = wait(&mut signals, store, &mut workers.delivery).await;
+    let ended = wait(
+        &mut signals,
+        store,
+        &mut workers.delivery,
+        &mut front.accepting,
+    )
+    .await;
     attendants.end_others();
     let outcome = match ended {
         Ok(()) => stop(front, workers, config.http.stop_time, &mut signals, store).await,

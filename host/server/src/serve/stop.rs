@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use countersign_store::SledStore;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::ServeError;
@@ -16,6 +17,7 @@ pub(super) async fn wait(
     signals: &mut Signals,
     store: &SledStore,
     delivery: &mut Worker,
+    accepting: &mut JoinHandle<()>,
 ) -> Result<(), ServeError> {
     tokio::select! {
         () = signals.next() => {
@@ -31,6 +33,8 @@ pub(super) async fn wait(
             Ok(Err(error)) => error.into(),
             Ok(Ok(())) | Err(_) => ServeError::DeliveryEnded,
         }),
+        // It would live on and serve nobody.
+        _ = accepting => Err(ServeError::AcceptEnded),
     }
 }
 
@@ -88,5 +92,65 @@ async fn end_calls(calls: Calls, deadline: Instant) {
         .is_err()
     {
         tracing::warn!("some calls did not end in time and were cut off");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use axum::Router;
+    use tokio::io::DuplexStream;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::connections::{self, Accept};
+    use crate::testing::{config, embedded_store};
+
+    /// Brings no connections.
+    struct Listener {
+        panics: bool,
+    }
+
+    impl Accept for Listener {
+        type Stream = DuplexStream;
+
+        async fn accept(&mut self) -> io::Result<DuplexStream> {
+            assert!(!self.panics, "the accept loop panics, as the test wants it");
+            std::future::pending().await
+        }
+    }
+
+    /// How a server with this listener ends; `None` while it does not. Without `keep_stop` nobody could tell
+    /// the loop to stop, which ends it.
+    async fn ends(listener: Listener, keep_stop: bool) -> Option<Result<(), ServeError>> {
+        let (_folder, store) = embedded_store();
+        let (stop, stopped) = watch::channel(false);
+        let (app, http) = (Router::new(), config().http);
+        let serving = connections::serve(listener, app, http, Arc::default(), stopped);
+        let mut accepting = tokio::spawn(serving);
+        let mut delivery: Worker = tokio::spawn(std::future::pending());
+        let _stop = keep_stop.then_some(stop);
+        let mut signals = Signals::listen().expect("signals");
+        let ended = wait(&mut signals, &store, &mut delivery, &mut accepting);
+        // Time passes only when there is nothing left to be done.
+        let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+        ended.ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_accepts_no_connections_any_more_ends_and_says_so() {
+        let serving = ends(Listener { panics: false }, true).await;
+        assert!(serving.is_none(), "{serving:?}");
+        for (panics, keep_stop) in [(true, true), (false, false)] {
+            let ended = ends(Listener { panics }, keep_stop).await;
+            let Some(Err(error)) = ended else {
+                panic!("{ended:?}");
+            };
+            assert!(matches!(error, ServeError::AcceptEnded), "{error:?}");
+            let said = error.to_string();
+            assert_eq!(said, "the task that accepts connections has ended");
+        }
     }
 }
