@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 use super::ServeError;
 use super::before::Prepared;
 use super::front::Front;
-use crate::control::{self, Door, Office, Served};
+use crate::control::{self, Access, Office, Served};
 use crate::recount::Recounts;
 use crate::services::Started;
 use crate::watched;
@@ -48,7 +48,7 @@ impl Attendants {
             without_keys,
             clock: prepared.clock.clone(),
             entropy: prepared.entropy.clone(),
-            door: Door::Served(started.clone()),
+            access: Access::Served(started.clone()),
             recounts: Recounts::default(),
             server: Some(Served {
                 address: front.address,
