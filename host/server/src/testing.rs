@@ -7,7 +7,7 @@ use countersign_store::{Keyring, SledStore, Store};
 use countersign_types::{SystemClock, SystemEntropy, UnixMillis};
 
 use crate::config::{Config, Environment, Flags, Merged};
-use crate::control::{Closed, Door, Office};
+use crate::control::{Access, Closed, Office};
 use crate::recount::Recounts;
 use crate::users::Users;
 
@@ -53,7 +53,7 @@ pub(crate) fn office(store: Arc<SledStore>) -> Office {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
         recounts: Recounts::default(),
-        door: Door::Closed(Closed::new(
+        access: Access::Closed(Closed::new(
             QueueConfig {
                 capacity: 7,
                 ..QueueConfig::default()

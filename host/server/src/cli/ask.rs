@@ -12,7 +12,7 @@ use miette::Diagnostic;
 use super::{Held, reach_and_hear};
 use crate::components::StepShown;
 use crate::config::Offline;
-use crate::control::{Answer, Closed, ControlError, Door, KeysRequest, Office, Refused, Request};
+use crate::control::{Access, Answer, Closed, ControlError, KeysRequest, Office, Refused, Request};
 use crate::data::{Data, DataError};
 use crate::recount::Recounts;
 
@@ -150,7 +150,7 @@ impl Here {
             without_keys: settings.without_keys.clone(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
-            door: Door::Closed(closed),
+            access: Access::Closed(closed),
             recounts: Recounts::default(),
             server: None,
         };

@@ -10,7 +10,7 @@ mod office;
 mod socket;
 mod words;
 
-pub(crate) use office::{Closed, Door, Office, Served};
+pub(crate) use office::{Access, Closed, Office, Served};
 pub(crate) use socket::{ControlError, ask, ask_and_hear, bind, remove, serve};
 pub(crate) use words::{
     About, Answer, BackupShown, KeyShown, KeysRequest, Refused, Request, RotatedShown,

@@ -39,7 +39,7 @@ pub(crate) struct Office {
     pub(crate) without_keys: Vec<String>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
-    pub(crate) door: Door,
+    pub(crate) access: Access,
     /// What is being counted anew.
     pub(crate) recounts: Recounts,
     /// `None` in a command.
@@ -56,7 +56,7 @@ pub(crate) struct Served {
 
 /// How queue and services are reached.
 #[derive(Clone)]
-pub(crate) enum Door {
+pub(crate) enum Access {
     /// They are the server's.
     Served(Started),
     /// A command opens them, where it needs them.
@@ -200,9 +200,9 @@ impl Office {
 
     async fn queue(&self, request: QueueRequest) -> Result<Answer, QueueError> {
         let now = self.clock.now().max(self.store.newest_instant());
-        let queue = match &self.door {
-            Door::Served(started) => started.runtime.queue().clone(),
-            Door::Closed(closed) => self.open_queue(closed).await?,
+        let queue = match &self.access {
+            Access::Served(started) => started.runtime.queue().clone(),
+            Access::Closed(closed) => self.open_queue(closed).await?,
         };
         queue::perform(&queue, request, now).await
     }
@@ -277,9 +277,9 @@ impl Office {
     /// The services: the server's, or opened for this command; `code` is the refusal's where they cannot
     /// be.
     async fn services(&self, code: &str, damage: Damage) -> Result<&Started, Refused> {
-        let closed = match &self.door {
-            Door::Served(started) => return Ok(started),
-            Door::Closed(closed) => closed,
+        let closed = match &self.access {
+            Access::Served(started) => return Ok(started),
+            Access::Closed(closed) => closed,
         };
         let open = || self.open_services(closed, damage);
         let opened = closed.opened.get_or_try_init(open);
@@ -319,7 +319,7 @@ impl Office {
                 .await
                 .map(|new| {
                     tracing::info!(key = new.id, "an API key was made");
-                    if let Door::Served(started) = &self.door {
+                    if let Access::Served(started) = &self.access {
                         started.runtime.queue().caller_joined(&new.id);
                     }
                     Answer::KeyCreated {
@@ -332,7 +332,7 @@ impl Office {
                 .map(|keys| Answer::Keys(keys.into_iter().map(KeyShown::from).collect())),
             KeysRequest::Revoke { id } => keys::revoke(&store, now, &id).await.map(|key| {
                 tracing::info!(key = key.id, "an API key was revoked");
-                if let Door::Served(started) = &self.door {
+                if let Access::Served(started) = &self.access {
                     started.runtime.queue().caller_left(&key.id);
                 }
                 Answer::KeyRevoked(key.into())

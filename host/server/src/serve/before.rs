@@ -5,16 +5,55 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use countersign_store::{Keyring, Store};
-use countersign_types::{Entropy, UnixMillis};
+use countersign_types::{Clock, Entropy, SystemClock, SystemEntropy, UnixMillis};
 
 use super::error::{Lost, ServeError};
 use crate::api::{Mode, Situation};
 use crate::config::{Config, Folders, Provider};
 use crate::control::{self, Answer, Request};
 use crate::data::{self, Data, DataError};
+use crate::metrics::Metrics;
 use crate::{keys, sealed};
 
-pub(super) fn open_data(folders: &Folders, entropy: &dyn Entropy) -> Result<Data, ServeError> {
+/// What all that serves works on.
+pub(super) struct Prepared {
+    pub(super) data: Data,
+    /// The data's store, watched by `metrics`.
+    pub(super) store: Arc<dyn Store>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) mode: Mode,
+}
+
+impl Prepared {
+    /// Opens the data folder that `config` names and decides who may call.
+    ///
+    /// # Errors
+    ///
+    /// When the data cannot be used, a key is missing that they need, or there is none to call with.
+    pub(super) async fn new(config: &Config) -> Result<Prepared, ServeError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        let data = open_data(&config.folders, &*entropy)?;
+        data.store.set_reserve(config.reserve_bytes);
+        let metrics = Metrics::new(places(config), clock.now());
+        let store = metrics.watch(data.store.clone());
+        data.keyring.bind(&store).await?;
+        miss_no_key(&data.keyring, &store, &config.without_keys, clock.now()).await?;
+        let mode = decide_mode(config, &store).await?;
+        Ok(Prepared {
+            data,
+            store,
+            metrics,
+            clock,
+            entropy,
+            mode,
+        })
+    }
+}
+
+fn open_data(folders: &Folders, entropy: &dyn Entropy) -> Result<Data, ServeError> {
     let data = Data::open(folders, entropy).map_err(|error| match error {
         DataError::InUse { path } => in_use(path),
         error => error.into(),
@@ -59,7 +98,7 @@ fn in_use(path: PathBuf) -> ServeError {
 
 /// Refuses to go on without a key that rows are sealed under, unless it is among those `without` which
 /// the operator wants to start: messages would be out of sight, and wait for ever, without a word.
-pub(super) async fn miss_no_key(
+async fn miss_no_key(
     keyring: &Keyring,
     store: &Arc<dyn Store>,
     without: &[String],
@@ -100,10 +139,7 @@ pub(super) async fn miss_no_key(
     Ok(keyring.forget(store, &spare).await?)
 }
 
-pub(super) async fn decide_mode(
-    config: &Config,
-    store: &Arc<dyn Store>,
-) -> Result<Mode, ServeError> {
+async fn decide_mode(config: &Config, store: &Arc<dyn Store>) -> Result<Mode, ServeError> {
     let situation = Situation {
         key: config.api_key.is_some() || keys::any(store).await?,
         insists: config.open,
@@ -149,4 +185,12 @@ fn make_key(folders: &Folders) -> String {
     );
     let data = absolute(&folders.data);
     format!("{keys}{program} keys create --data '{}'", data.display())
+}
+
+/// The providers, each with how many messages it is handed at once.
+fn places(config: &Config) -> Vec<(String, usize)> {
+    let providers = config.providers.iter();
+    providers
+        .map(|provider| (provider.name.clone(), provider.concurrency))
+        .collect()
 }

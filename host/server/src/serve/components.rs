@@ -8,18 +8,23 @@ use countersign_runtime::{ProviderConfig, Runtime};
 use countersign_types::{SystemClock, SystemEntropy};
 
 use super::ServeError;
-use crate::config::{self, ComponentSource, Config, Provider};
+use crate::config::{self, ComponentSource, Provider, PublicUrl, Services};
 use crate::services::{self, Parts, ServicesError, Started};
 
 /// A component that is larger is a mistake.
 const COMPONENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Reads and compiles the components.
-pub(super) async fn start_runtime(config: Config, parts: Parts) -> Result<Started, ServeError> {
-    let providers = config.providers.into_iter().map(provider_config);
+pub(super) async fn start_runtime(
+    providers: Vec<Provider>,
+    services: Services,
+    public_url: Option<PublicUrl>,
+    parts: Parts,
+) -> Result<Started, ServeError> {
+    let providers = providers.into_iter().map(provider_config);
     let providers = providers.collect::<Result<_, _>>()?;
-    let public_url = config.public_url.map(|url| url.to_string());
-    let started = services::start(config.services, parts, providers, public_url);
+    let public_url = public_url.map(|url| url.to_string());
+    let started = services::start(services, parts, providers, public_url);
     started.await.map_err(|error| match error {
         ServicesError::Start(error) => ServeError::Runtime(error),
         ServicesError::Component(error) => ServeError::Installed(error),

@@ -83,6 +83,12 @@ pub(crate) enum ServeError {
         help("restart the server: nothing that was acknowledged is lost; the log says more")
     )]
     DeliveryEnded,
+    #[error("the task that accepts connections has ended")]
+    #[diagnostic(
+        code(countersign::serve::accept),
+        help("restart the server: nothing that was acknowledged is lost; the log says more")
+    )]
+    AcceptEnded,
     #[error("the store failed: {reason}")]
     #[diagnostic(
         code(countersign::serve::store_failed),

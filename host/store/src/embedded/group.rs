@@ -41,14 +41,15 @@ fn waits_for_company(last: usize, here: usize) -> bool {
     last > 1 && here < COMPANY_ENOUGH
 }
 
-/// A place in sled's log: how many bytes of it come before.
-pub(super) type Place = sled::Lsn;
+/// Where sled's log ends, or ended at some moment: how many bytes of it come before.
+pub(super) type LogEnd = sled::Lsn;
 
-/// Returns when sled's log is durable up to a place.
-pub(super) type MakeDurable = Box<dyn Fn(&sled::Db, Place) -> Result<(), StoreError> + Send + Sync>;
+/// Returns when sled's log is durable up to there.
+pub(super) type MakeDurable =
+    Box<dyn Fn(&sled::Db, LogEnd) -> Result<(), StoreError> + Send + Sync>;
 
 /// As sled does it. Unlike `flush`, this goes on while the next batch is applied.
-pub(super) fn make_durable(db: &sled::Db, end: Place) -> Result<(), StoreError> {
+pub(super) fn make_durable(db: &sled::Db, end: LogEnd) -> Result<(), StoreError> {
     // sled counts the last byte, not those before the end.
     let made = db.context.pagecache.log.make_stable(end - 1);
     made.map(|_| ()).map_err(|error| failed(&error))
@@ -72,7 +73,7 @@ struct Waiting {
 /// A group that was applied, and not answered yet.
 struct Applied {
     /// Where it ends in the log; `None` where it wrote nothing and waits for those before it alone.
-    end: Option<Place>,
+    end: Option<LogEnd>,
     /// What it wrote, for the backup that is under way.
     passed: Option<Passed>,
     /// The position of the newest event in it or before it.
@@ -126,7 +127,7 @@ impl Unanswered {
     }
 
     /// Answers what is durable when the log is up to `end`, and what waits for nothing else.
-    fn answer(&mut self, end: Place, newest_event: &watch::Sender<u64>) {
+    fn answer(&mut self, end: LogEnd, newest_event: &watch::Sender<u64>) {
         let is_durable = |group: &mut Applied| group.end.is_none_or(|place| place <= end);
         while let Some(group) = self.groups.pop_front_if(is_durable) {
             group.answer(newest_event);
@@ -223,7 +224,7 @@ impl Writer {
 
     /// Waits for its turn, gathers a group and applies it; returns where it ends in the log. `None`
     /// when there is nothing more to do.
-    fn apply_next(&self) -> Result<Option<Place>, StoreError> {
+    fn apply_next(&self) -> Result<Option<LogEnd>, StoreError> {
         let Ok(mut turn) = self.turn.lock() else {
             // Another thread has panicked.
             return Ok(None);
@@ -259,7 +260,7 @@ impl Writer {
                 return Ok(end);
             }
             // It may have nobody to wait for.
-            unanswered.answer(Place::MIN, &self.shared.newest_event);
+            unanswered.answer(LogEnd::MIN, &self.shared.newest_event);
         }
     }
 }
@@ -400,7 +401,7 @@ impl Storage {
         shared: &Shared,
         db: &sled::Db,
         group: Group,
-    ) -> Result<(Place, Option<Passed>), StoreError> {
+    ) -> Result<(LogEnd, Option<Passed>), StoreError> {
         let batch = self.committer.batch(group);
         let follower = self.follower.clone().filter(|follower| follower.follows());
         let passed = follower.map(|follower| (follower, batch.clone()));
@@ -428,7 +429,7 @@ impl Storage {
 
 /// The place behind everything that was applied. sled tells none but that of an entry of one's own, so
 /// this adds one, of some ten bytes, and cancels it, as sled does with those that it does not need.
-fn end_of_log(db: &sled::Db) -> Result<Place, StoreError> {
+fn end_of_log(db: &sled::Db) -> Result<LogEnd, StoreError> {
     let log = &db.context.pagecache.log;
     let entry = log.reserve(sled::LogKind::Free, 0, &(), &sled::pin());
     let canceled = entry.and_then(|entry| entry.abort());
