@@ -15,7 +15,7 @@ use super::answer::{Answer, Judged};
 use super::fields::{Fields, PHONE_BYTES_MAX, locale};
 use super::path::Named;
 use super::problem::{Problem, Refused};
-use super::{Api, Asker, MessageRequest, NO_ROUTE, PhoneError, Runtime};
+use super::{Api, Asker, Caller, MessageRequest, NO_ROUTE, PhoneError, Runtime};
 use crate::config::{MessageKind, Template, Templates};
 use crate::story::Story;
 
@@ -72,13 +72,9 @@ pub(super) async fn story(
     let Ok(id) = id.parse::<MessageId>() else {
         return Problem::no_such_message().into_response();
     };
-    // The administrator, who asks by another path, waits in no line.
-    let caller = asker.map(|Extension(asker)| asker.in_line());
-    let place = match &caller {
-        Some(caller) => runtime.host_place(caller).await.map(Some),
-        None => Ok(None),
-    };
-    let _place = match place {
+    // By the administrator's path there is none.
+    let caller = asker.map_or(Caller::Operator, |Extension(asker)| asker.in_line());
+    let _place = match runtime.host_place(&caller).await {
         Ok(place) => place,
         Err(busy) => return Problem::from(busy).into_response(),
     };
