@@ -14,6 +14,7 @@ use crate::Failure;
 use crate::load::Load;
 use crate::report::Report;
 use crate::server::Server;
+use crate::steps::{Steps, work};
 
 /// Few connections: the server runs at a fiftieth of its speed.
 const CONNECTIONS: usize = 2;
@@ -28,54 +29,6 @@ const SETTINGS: [(&str, &str); 5] = [
     ("COUNTERSIGN_LIMITS_SERVICE_TIME_MS", "10000"),
     ("COUNTERSIGN_LIMITS_PROVIDER_TIME_MS", "10000"),
 ];
-/// Below it a row of the table says nothing.
-const THOUSANDS_MIN: f64 = 0.05;
-
-/// What a function is for, by how its path begins. The first that fits counts.
-const WORK: [(&str, &str); 38] = [
-    ("countersign_runtime::phone", "phone numbers"),
-    ("phonenumber", "phone numbers"),
-    (
-        "countersign_runtime::provider",
-        "provider calls, host's part",
-    ),
-    ("countersign_runtime", "component calls, host's part"),
-    ("wasmtime", "component calls, engine and guest"),
-    ("0x", "component calls, engine and guest"),
-    ("countersign_store::keyring", "sealing and keyed hashes"),
-    ("countersign_store::sealing", "sealing and keyed hashes"),
-    ("aws_lc", "sealing and keyed hashes"),
-    ("sha256", "sealing and keyed hashes"),
-    ("aead_", "sealing and keyed hashes"),
-    ("countersign_store", "transactions and groups"),
-    ("sled", "sled"),
-    ("crossbeam_epoch", "sled"),
-    ("crc32fast", "sled"),
-    ("countersign_queue", "queue"),
-    ("countersign_delivery", "delivery"),
-    ("countersign::metrics", "metrics and logs"),
-    ("tracing", "metrics and logs"),
-    ("reqwest", "HTTP to the provider"),
-    ("hyper_util::client", "HTTP to the provider"),
-    ("hyper::client", "HTTP to the provider"),
-    ("hyper_rustls", "HTTP to the provider"),
-    ("url", "HTTP to the provider"),
-    ("idna", "HTTP to the provider"),
-    ("tower_http::follow_redirect", "HTTP to the provider"),
-    ("axum", "routes and layers"),
-    ("matchit", "routes and layers"),
-    ("tower", "routes and layers"),
-    ("countersign::api", "routes and layers"),
-    ("hyper", "HTTP"),
-    ("httparse", "HTTP"),
-    ("http", "HTTP"),
-    ("countersign::connections", "HTTP"),
-    ("countersign::", "routes and layers"),
-    ("countersign_types", "transactions and groups"),
-    ("tokio", "tasks, timers, channels"),
-    ("mio", "tasks, timers, channels"),
-];
-
 /// What a thread does, by a function that no other thread has.
 const THREADS: [(&str, &str); 5] = [
     ("countersign_store::embedded::group::Writer", "storage"),
@@ -133,7 +86,7 @@ pub(crate) async fn measure(
     };
     let sends = server.send(&load).await?.measured.count_as_float();
     control("--dump", server.id())?;
-    let mut table: BTreeMap<(&str, &str), f64> = BTreeMap::new();
+    let mut steps = Steps::default();
     for file in fs::read_dir(&folder)? {
         let path = file?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -144,27 +97,13 @@ pub(crate) async fn measure(
         let profile = parse(&fs::read_to_string(&path)?);
         let thread = thread(&profile);
         for (work, instructions) in shares(&profile) {
-            *table.entry((thread, work)).or_default() += instructions;
+            steps.add(thread, work, instructions / sends / 1e3);
         }
     }
-    if table.is_empty() {
+    if steps.is_empty() {
         return Err("callgrind has written nothing".into());
     }
-    let mut threads: BTreeMap<&str, f64> = BTreeMap::new();
-    for ((thread, _), instructions) in &table {
-        *threads.entry(thread).or_default() += instructions;
-    }
-    for (thread, instructions) in threads {
-        let name = format!("instructions of a send, {thread}");
-        report.fact(name, "thousands", instructions / sends / 1e3);
-    }
-    for ((thread, work), instructions) in table {
-        let thousands = instructions / sends / 1e3;
-        if thousands >= THOUSANDS_MIN {
-            let name = format!("instructions of a send, {thread}: {work}");
-            report.fact(name, "thousands", thousands);
-        }
-    }
+    steps.report("instructions of a send", "thousands", report);
     Ok(())
 }
 
@@ -240,14 +179,6 @@ fn numbered(value: &str) -> (&str, &str) {
         _ => name,
     };
     (number, name)
-}
-
-/// What the function called `name` is for; `None` where that depends on its caller.
-pub(crate) fn work(name: &str) -> Option<&'static str> {
-    let path = name.trim_start_matches(['<', '&']);
-    let path = path.strip_prefix("mut ").unwrap_or(path);
-    let found = WORK.iter().find(|(start, _)| path.starts_with(start));
-    found.map(|(_, work)| *work)
 }
 
 fn thread(profile: &Profile) -> &'static str {
@@ -338,28 +269,6 @@ fn=(5) lonely
         assert_eq!(shares["HTTP"], 100.0 + 300.0);
         assert_eq!(shares["sled"], 50.0 + 100.0);
         assert_eq!(shares["the rest"], 7.0);
-    }
-
-    #[test]
-    fn functions_are_known_by_their_paths() {
-        assert_eq!(
-            work("<countersign_store::sealing::Sealing as countersign_store::Store>::get"),
-            Some("sealing and keyed hashes")
-        );
-        assert_eq!(
-            work("<&mut sled::iter::Iter as core::iter::Iterator>::next"),
-            Some("sled")
-        );
-        assert_eq!(
-            work("countersign_runtime::phone::parse"),
-            Some("phone numbers")
-        );
-        assert_eq!(
-            work("0x00000000048d1000"),
-            Some("component calls, engine and guest")
-        );
-        assert_eq!(work("core::ptr::drop_in_place<tower::util::Oneshot>"), None);
-        assert_eq!(work("_mi_malloc_generic"), None);
     }
 
     #[test]

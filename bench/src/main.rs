@@ -5,7 +5,7 @@
 //!   measures; `component` measures calls without any of it.
 //! - `providers` are written in three languages; `company` is the other end of their deliveries.
 //! - `swap` replaces components under load; `attackers` are components made to do harm.
-//! - `instructions` counts them, by what they are for; `profile` says the same of the time.
+//! - `instructions` counts them, by the `steps` of a send; `profile` says the same of the time.
 //! - `timing` compares the times of logins' answers.
 //! - `overload` asks for more than there is, with the cores shared out by `cores`.
 //! - `twilio` is the other end of the deliveries, `process` a child process and what it uses.
@@ -34,6 +34,7 @@ mod profile;
 mod providers;
 mod report;
 mod server;
+mod steps;
 mod store;
 mod swap;
 mod timing;

@@ -9,19 +9,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::Failure;
-use crate::instructions::work;
 use crate::load::Load;
 use crate::report::{self, Report};
 use crate::server::Server;
+use crate::steps::{CALLS, SYNCS, Steps, work};
 
 /// In a second of each thread that runs; no divisor of anything that the server does by time.
 const SAMPLES: &str = "997";
 /// Of each sample's stack, in bytes: as deep as a request's goes.
 const STACK: &str = "dwarf,24576";
-/// Below it a row of the table says nothing.
-const MICROSECONDS_MIN: f64 = 0.05;
-
-/// What a sample is for that waits for the disk to have something, whoever has called it.
+/// What syncs a file, and is no other step whoever has called it.
 const SYNC: &str = "fdatasync";
 
 /// Measures sends while `perf` looks at the server, and adds the table to `report`.
@@ -71,14 +68,13 @@ pub(crate) async fn measure(
     for (name, each) in &sent.cpu_us {
         *us.entry(report::work(name)).or_default() += each;
     }
+    let mut steps = Steps::default();
     for ((thread, work), samples) in &counts {
         let all = of_thread.get(thread).copied().unwrap_or_default();
         let us = us.get(thread).copied().unwrap_or_default();
-        let part = us * ratio(*samples, all);
-        if part >= MICROSECONDS_MIN {
-            report.fact(format!("time of a send, {thread}: {work}"), "µs", part);
-        }
+        steps.add(thread, work, us * ratio(*samples, all));
     }
+    steps.report("time of a send", "µs", report);
     Ok(())
 }
 
@@ -111,7 +107,7 @@ fn counts(script: &str) -> BTreeMap<(&'static str, &'static str), u64> {
 /// What the innermost function that is known does. Code that was compiled from a component has no name.
 fn of_stack(stack: &[&str]) -> &'static str {
     if stack.iter().any(|function| function.contains(SYNC)) {
-        return "waiting for the disk's syncs";
+        return SYNCS;
     }
     let is_guest = |function: &&&str| !function.starts_with('[');
     let known = stack.iter().take_while(is_guest);
@@ -119,7 +115,7 @@ fn of_stack(stack: &[&str]) -> &'static str {
     known.flatten().unwrap_or_else(|| {
         // The stack of a guest cannot be followed: what comes before it is the guest's.
         match stack.iter().any(|function| function.starts_with('[')) {
-            true => "component calls, engine and guest",
+            true => CALLS,
             false => "the rest",
         }
     })
@@ -159,9 +155,9 @@ countersign
         let expected = [
             (("deliveries", "queue"), 1),
             (("requests", "HTTP"), 1),
-            (("requests", "component calls, engine and guest"), 1),
+            (("requests", CALLS), 1),
             (("requests", "the rest"), 1),
-            (("sled's own", "waiting for the disk's syncs"), 1),
+            (("sled's own", SYNCS), 1),
         ];
         assert_eq!(counts, BTreeMap::from(expected));
     }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::{CallContext, CallError, Caller, busy, store_full};
 use crate::once::Once;
+use crate::subject::Turn;
 use crate::{Runtime, UserId};
 
 /// The most that one page of the trail holds.
@@ -318,8 +319,17 @@ impl Runtime {
             Caller::Operator => "messages/operator",
             Caller::Anonymous | Caller::Key(_) | Caller::Token(_) => "messages/applications",
         };
-        let recorded = self.record_once(context, MESSAGES, line, facts, step, once);
+        // Of each line one goes on to the turn for the trail itself, where so at most two wait.
+        let _first = self.turn(line).await?;
+        let recorded = self.record_once(context, MESSAGES, "messages", facts, step, once);
         recorded.await
+    }
+
+    async fn turn(&self, line: &str) -> Result<Turn<'_>, CallError> {
+        let host = self.host();
+        let turn = host.subjects.turn(line);
+        let turn = tokio::time::timeout(host.limits.service_wall, turn).await;
+        turn.ok().and_then(Result::ok).ok_or_else(busy)
     }
 
     async fn record_once<R>(
@@ -334,11 +344,7 @@ impl Runtime {
         let host = self.host();
         // Records of one moment would only make each other stale, so they take turns with the calls about
         // the same user.
-        let turn = host.subjects.turn(line);
-        let turn = tokio::time::timeout(host.limits.service_wall, turn).await;
-        let Ok(Ok(_turn)) = turn else {
-            return Err(busy());
-        };
+        let _turn = self.turn(line).await?;
         let mut rulings = Rulings::default();
         for _ in 0..host.limits.runs {
             let instant = host.instants.now();

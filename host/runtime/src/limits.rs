@@ -50,7 +50,8 @@ pub struct Limits {
     pub subject_waiting: usize,
     /// How many password hashes are worked out at once, each with some 19 MiB.
     pub hashes: usize,
-    /// How many calls wait for one of these; further ones are turned away.
+    /// How many calls wait for one of these, of one caller half of them at most; further ones are turned
+    /// away.
     pub hashes_waiting: usize,
     /// After how many calls an instance that is used again is replaced by a fresh one.
     pub instance_calls: u32,

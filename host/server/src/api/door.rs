@@ -195,6 +195,7 @@ mod tests {
             assert!(door.turn_away(&crowd, "otp", full).is_some());
             tokio::time::sleep(REMEMBERED_TIME * 3 / 4).await;
             assert!(door.turn_away(&crowd, "otp", full).is_some(), "a crowd yet");
+            tokio::time::sleep(REMEMBERED_TIME * 3 / 4).await;
             assert!(door.turn_away(&crowd, "otp", free).is_none());
             tokio::time::sleep(REMEMBERED_TIME / 4).await;
             assert!(
